@@ -1,0 +1,59 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+SAM := .venv-sam/bin/sam
+
+.DEFAULT_GOAL := help
+.PHONY: help setup replay test check lock prices build clean
+
+help:  ## list what make can do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP)  ## create .venv with everything the commands need
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: '$(PYTHON)' is missing: install Python 3.11 or later, or name it: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1), but Gratis needs Python 3.11 or later; name one: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "Setting up $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt \
+		|| { echo "make: the packages of requirements/dev.txt could not be installed: is a package index reachable?"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+replay: setup  ## run the seed's day through the real functions and print the table
+	@$(BIN)/gratis replay events/seed-day.json
+
+test: setup  ## run the tests
+	@$(BIN)/python -m pytest -n 2
+
+check: setup $(SAM)  ## lint, types, template
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
+
+$(SAM): requirements/sam.txt
+	@echo "Setting up .venv-sam (once) ..."
+	@$(PYTHON) -m venv --clear .venv-sam
+	@.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
+	@touch $@
+
+build: $(SAM)  ## build what is deployed (sam build)
+	@SAM_CLI_TELEMETRY=0 $(SAM) build
+
+prices: setup  ## generate the price data again from genai-prices
+	@$(BIN)/python -m local.prices
+
+lock:  ## lock the newest versions of every dependency (needs uv)
+	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
+	@uv pip compile -q --upgrade --universal --python-version 3.13 --generate-hashes \
+		--custom-compile-command "make lock" -c requirements/dev.txt requirements/layer.in -o layers/core/requirements.txt
+	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
+
+clean:  ## remove everything that was set up or built
+	@rm -rf $(VENV) .venv-sam .aws-sam .gratis

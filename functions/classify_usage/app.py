@@ -1,0 +1,34 @@
+"""classify_usage: decides the usage events of a batch of queue messages, once each."""
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gratis.classify import Classifier, event_clock, wall_clock
+from gratis.config import config, dynamodb
+from gratis.ledger import Ledger
+from gratis.messages import Message
+from gratis.quarantine import Quarantine
+from gratis.telemetry import NAMESPACE, report_batch
+
+logger = Logger(service="classify_usage")
+metrics = Metrics(namespace=NAMESPACE, service="classify_usage")
+
+
+@cache
+def classifier() -> Classifier:
+    """Built at the first batch, kept while the function is warm."""
+    chosen, client = config(), dynamodb()
+    ledger = Ledger(client, chosen.table, expire=chosen.expire)
+    clock = event_clock if chosen.clock_follows_events else wall_clock
+    return Classifier(ledger, Quarantine(client, chosen.table), chosen.offer, clock)
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+    """SQS FIFO batch in; out go an organization's first unfinished message and all its later ones."""
+    outcome = classifier().classify([Message.from_record(record) for record in event["Records"]])
+    report_batch(outcome, logger, metrics)
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in outcome.unfinished]}

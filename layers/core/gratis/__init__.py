@@ -1,0 +1,1 @@
+"""Gratis: free or billed, decided once for every LLM request, exactly."""

@@ -1,0 +1,59 @@
+"""What a deployment is configured with. Read from the environment when it is first asked for, never at import."""
+
+import os
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config as BotoConfig
+
+from gratis import offer
+from gratis.offer import Offer
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+QUICK = BotoConfig(
+    connect_timeout=2,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    parameter_validation=False,  # halves the CPU of a transaction of 100 items; what we send is built in one place
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """`LEDGER_TABLE`; `OFFER` (a shipped offer's id or a file) and `OFFER_ENDS` (a last day in place of its own);
+    `KEEP=forever` for items without a time to live, `CLOCK=events` for a clock that follows the events: both are
+    replay's."""
+
+    table: str
+    offer: Offer
+    expire: bool
+    clock_follows_events: bool
+
+
+@cache
+def config() -> Config:
+    """The configuration of this process. Raises KeyError if the table is not named."""
+    return Config(
+        table=os.environ["LEDGER_TABLE"],
+        offer=configured_offer(os.environ.get("OFFER", "data-sharing"), os.environ.get("OFFER_ENDS", "")),
+        expire=os.environ.get("KEEP") != "forever",
+        clock_follows_events=os.environ.get("CLOCK") == "events",
+    )
+
+
+def configured_offer(named: str, ends: str = "") -> Offer:
+    """A shipped offer by its id, or one from a file (`*.json`); `ends` replaces its last day."""
+    chosen = Offer.model_validate_json(Path(named).read_bytes()) if named.endswith(".json") else offer.shipped(named)
+    return chosen.model_copy(update={"ends": date.fromisoformat(ends)}) if ends else chosen
+
+
+@cache
+def dynamodb() -> "DynamoDBClient":
+    """The client for the ledger table."""
+    return boto3.client("dynamodb", config=QUICK)

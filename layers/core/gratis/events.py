@@ -1,0 +1,257 @@
+"""Usage events as they come in: CloudEvents 1.0 JSON, validated once, at the edge. SPEC section 5."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from gratis.account import Identifier
+from gratis.errors import Rejected
+from gratis.request import Request, Tokens
+
+HORIZON = timedelta(days=35)
+"""How old an event may be when it arrives: for that long its decision is kept to recognize a repeat."""
+AHEAD = timedelta(minutes=5)
+"""How far ahead of us a sender's clock may be."""
+MOST_TOKENS = 10**12
+"""More than any request has; keeps every total far inside DynamoDB's 38 digits."""
+MOST_BYTES = 200_000
+"""Of one event, as compact JSON: what fits a queue message whole."""
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+
+
+def _moment(value: object) -> datetime:
+    """A moment with an offset, in UTC. Decimals past the microsecond are dropped."""
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("must be a moment with an offset, like 2025-03-11T09:15:00Z")
+    try:
+        return datetime.fromisoformat(value.upper()).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is outside the years 1 to 9999") from error
+
+
+RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,256}$")]
+ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
+Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/ -]+$")]
+Opaque = Annotated[str, Field(max_length=256)]
+Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+
+
+class _Incoming(BaseModel):
+    """Strict, and keeps unknown fields."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, fields: Any) -> Any:
+        """Gateways send null for what they have no value for."""
+        if not isinstance(fields, dict):
+            return fields
+        optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
+        return {name: value for name, value in fields.items() if value is not None or name not in optional}
+
+
+class InputDetails(_Incoming):
+    """What is known of the input tokens."""
+
+    cached_tokens: Count = 0
+
+
+class OutputDetails(_Incoming):
+    """What is known of the output tokens."""
+
+    reasoning_tokens: Count = 0
+
+
+class _Usage(_Incoming):
+    total_tokens: Count
+
+    def check(self, input_tokens: int, cached: int, output: int) -> None:
+        if self.total_tokens != input_tokens + output:
+            raise ValueError(
+                f"total_tokens is {self.total_tokens}, but input {input_tokens} + output {output} is "
+                f"{input_tokens + output}"
+            )
+        if cached > input_tokens:
+            raise ValueError(f"cached_tokens is {cached}, more than the {input_tokens} input tokens it is part of")
+
+
+class ResponsesUsage(_Usage):
+    """Usage as the Responses API reports it."""
+
+    input_tokens: Count
+    input_tokens_details: InputDetails = InputDetails()
+    output_tokens: Count
+    output_tokens_details: OutputDetails = OutputDetails()
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "ResponsesUsage":
+        self.check(self.input_tokens, self.input_tokens_details.cached_tokens, self.output_tokens)
+        return self
+
+    def tokens(self) -> Tokens:
+        return Tokens(self.input_tokens, self.input_tokens_details.cached_tokens, self.output_tokens)
+
+
+class ChatUsage(_Usage):
+    """Usage as Chat Completions report it; embeddings leave `completion_tokens` out."""
+
+    prompt_tokens: Count
+    prompt_tokens_details: InputDetails = InputDetails()
+    completion_tokens: Count = 0
+    completion_tokens_details: OutputDetails = OutputDetails()
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "ChatUsage":
+        self.check(self.prompt_tokens, self.prompt_tokens_details.cached_tokens, self.completion_tokens)
+        return self
+
+    def tokens(self) -> Tokens:
+        return Tokens(self.prompt_tokens, self.prompt_tokens_details.cached_tokens, self.completion_tokens)
+
+
+def _usage_shape(usage: Any) -> str:
+    return "chat" if isinstance(usage, dict) and "prompt_tokens" in usage else "responses"
+
+
+class ToolObject(_Incoming):
+    """A tool as a request lists it."""
+
+    type: Opaque
+
+
+class UsageData(_Incoming):
+    """What a request used."""
+
+    project: Identifier | None = None
+    model: ModelId
+    endpoint: Label = "responses"
+    service_tier: Label = "default"
+    batch: bool = False
+    tools: list[Opaque | ToolObject] = []
+    shared: bool = True
+    user_id: Opaque | None = None
+    api_key_id: Opaque | None = None
+    usage: Annotated[
+        Annotated[ResponsesUsage, Tag("responses")] | Annotated[ChatUsage, Tag("chat")],
+        Discriminator(_usage_shape),
+    ]
+
+
+class UsageEvent(_Incoming):
+    """One CloudEvent. `id` and `time` are the sender's, never invented: they make a retry a repeat."""
+
+    specversion: Literal["1.0"]
+    type: Literal["usage.request", "usage.eval_run"]
+    source: Annotated[str, Field(min_length=1, max_length=1024)]
+    id: RequestId
+    time: Annotated[datetime, BeforeValidator(_moment)]
+    subject: Identifier
+    data: UsageData
+
+    def payload_hash(self) -> str:
+        """SHA-256 over the validated event: what was used, by whom and when; not its source, not its bytes.
+
+        Both usage shapes and any way to write the same moment give the same hash, and so does a field that is left
+        out or given with its default.
+        """
+        tokens = self.data.usage.tokens()
+        payload = self.data.model_dump(mode="json", exclude={"usage"})
+        payload["usage"] = [tokens.input, tokens.cached, tokens.output]
+        parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
+        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def parse_json(body: bytes | str) -> Any:
+    """Any JSON value. Raises ValueError for what is no JSON: NaN, lone surrogates and endless nesting included."""
+    return pydantic_core.from_json(body, allow_inf_nan=False)
+
+
+def parse_event(raw: Any, received_at: datetime) -> Request:
+    """One decoded event as a request to decide. Raises Rejected, naming the field and the value."""
+    size = len(pydantic_core.to_json(raw))
+    if size > MOST_BYTES:
+        raise Rejected("invalid_event", f"the event is {size} bytes of JSON; at most {MOST_BYTES} are accepted")
+    try:
+        event = _EVENT.validate_python(raw)
+    except ValidationError as error:
+        raise _rejected(error, raw) from None
+    check_age(event.time, received_at)
+    return Request(
+        kind=event.type,
+        organization=event.subject,
+        id=event.id,
+        project=event.data.project,
+        model=event.data.model,
+        endpoint=event.data.endpoint,
+        service_tier=event.data.service_tier,
+        batch=event.data.batch,
+        tools=tuple(tool if isinstance(tool, str) else tool.type for tool in event.data.tools),
+        shared=event.data.shared,
+        tokens=event.data.usage.tokens(),
+        occurred_at=event.time,
+        received_at=received_at,
+        payload_hash=event.payload_hash(),
+    )
+
+
+def moment_of(raw: Any) -> datetime | None:
+    """The moment that an event states, valid or not otherwise; None if it states none."""
+    try:
+        return _moment(raw.get("time")) if isinstance(raw, Mapping) else None
+    except ValueError:
+        return None
+
+
+def check_age(occurred_at: datetime, now: datetime, horizon: timedelta = HORIZON) -> None:
+    """Raises Rejected: `in_the_future` over 5 min ahead of `now`, `too_old` past the dedupe horizon."""
+    if occurred_at > now + AHEAD:
+        raise Rejected("in_the_future", f"time is {occurred_at.isoformat()}, over 5 minutes ahead of {now.isoformat()}")
+    if occurred_at < now - horizon:
+        raise Rejected(
+            "too_old", f"time is {occurred_at.isoformat()}, over {horizon.days} days before {now.isoformat()}"
+        )
+
+
+_EVENT = TypeAdapter(UsageEvent)
+
+
+def _rejected(error: ValidationError, raw: Any) -> Rejected:
+    """The first thing that is wrong, named by its place in the event, with the value that was found there."""
+    problems = error.errors(include_url=False, include_context=False)
+    if (
+        isinstance(raw, Mapping)
+        and not raw.get("subject")
+        and all(each["loc"][:1] == ("subject",) for each in problems)
+    ):
+        return Rejected("no_organization", f"subject: names no organization: {_shown(raw.get('subject'))}")
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("responses", "chat")) or "event"
+    message = first["msg"].removeprefix("Value error, ")
+    found = "" if first["type"] == "missing" else f": {_shown(first['input'])}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return Rejected("invalid_event", f"{place}: {message}{found}{more}")
+
+
+def _shown(value: Any) -> str:
+    """A value for an error message, cut to a length that a person reads."""
+    text = pydantic_core.to_json(value, serialize_unknown=True).decode()
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -1,0 +1,286 @@
+"""The ledger table: its keys, its conditions, its error codes. SPEC section 3 rests on `Ledger.commit`.
+
+| item             | pk                             | sk                                        |
+|------------------|--------------------------------|-------------------------------------------|
+| counter document | COUNTER#<org>#<group>          | <day>, WEEK#<Monday> or ROLLING           |
+| decision         | DAY#<org>#<day>#<shard>        | REQ#<request id>                          |
+| organization     | ORG#<org>                      | ACCOUNT                                   |
+| day marker       | DAY#<day>                      | ORG#<org>#<group>                         |
+| quarantine       | QUARANTINE#<day>               | <org>#<id>#<hash>                         |
+
+A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
+"""
+
+import json
+import random
+import time
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis import moment
+from gratis.account import Account
+from gratis.decision import Books, CounterId, Decision
+from gratis.errors import Busy, Rejected
+from gratis.request import RequestKey
+from gratis.totals import Totals
+from gratis.window import Counter, Window
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+NEW = "attribute_not_exists(pk)"
+UNCHANGED = "version = :version_read"
+
+SHARDS = 8
+"""Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
+MOST_ITEMS = 100
+"""Items in one DynamoDB transaction, and keys in one batch read."""
+MOST_ATTEMPTS = 8
+"""Tries of one call before the work goes back to the queue."""
+KEEP_DECISIONS = timedelta(days=41)
+"""From `occurred_at`: the dedupe horizon (35 days), the queue's retention (4 days) and two days to spare."""
+LATEST_DECISION = timedelta(days=39)
+"""How old an event may be when it is decided; its decision would still be there to recognize a repeat."""
+KEEP_DOCUMENTS = timedelta(days=400)
+"""From a document's day: usage and costs can be asked for that long."""
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A counter document as it was read. Version 0: it is not there yet."""
+
+    version: int = 0
+    counter: Counter = field(default_factory=Counter)
+    totals: Totals = field(default_factory=Totals)
+
+
+class CommitRefused(Exception):
+    """Nothing of the transaction was recorded. What came back: fresh documents, and decisions taken earlier."""
+
+    def __init__(self, documents: Mapping[CounterId, Document], decided: Sequence[Decision]) -> None:
+        super().__init__(f"{len(documents)} documents changed, {len(decided)} requests were decided before")
+        self.documents = documents
+        self.decided = decided
+
+
+class Ledger:
+    """Reads and writes the table. `expire`: items carry a time to live (not so in replay)."""
+
+    def __init__(self, client: "DynamoDBClient", table: str, *, expire: bool = True) -> None:
+        self.client = client
+        self.table = table
+        self.expire = expire
+
+    def read(
+        self, organizations: Iterable[str], documents: Iterable[CounterId]
+    ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
+        """Accounts and counter documents, consistently. What is not there is missing from the answer."""
+        keys = [account_key(organization) for organization in organizations]
+        items = self._get([*keys, *map(document_key, documents)])
+        accounts = [_account(item) for item in items if item["sk"]["S"] == "ACCOUNT"]
+        stored = dict(_document(item) for item in items if item["sk"]["S"] != "ACCOUNT")
+        return {account.id: account for account in accounts}, stored
+
+    def decisions(self, keys: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
+        """The decisions of these requests, consistently; an undecided one is missing from the answer."""
+        found = map(_decision, self._get([decision_key(key) for key in keys]))
+        return {decision.key: decision for decision in found}
+
+    def _get(self, keys: Sequence[Item]) -> list[Item]:
+        """Consistent batch read in pages; what DynamoDB leaves unprocessed is asked for again."""
+        items: list[Item] = []
+        waiting, attempts = list(keys), 0
+        while waiting:
+            page, waiting = waiting[:MOST_ITEMS], waiting[MOST_ITEMS:]
+            request = {self.table: {"Keys": page, "ConsistentRead": True}}
+            answer = self._call(self.client.batch_get_item, RequestItems=request)
+            items += answer["Responses"].get(self.table, [])
+            unprocessed = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+            waiting += unprocessed
+            if unprocessed:
+                attempts += 1
+                if attempts > MOST_ATTEMPTS:
+                    raise Busy(f"DynamoDB left {len(waiting)} keys unread")
+                pause(attempts)
+        return items
+
+    def commit(
+        self,
+        read: Mapping[CounterId, Document],
+        counter: CounterId,
+        books: Books,
+        decisions: Sequence[Decision],
+    ) -> dict[CounterId, Document]:
+        """Write new books and the decisions that led to them, all or nothing, and return the new documents.
+
+        It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
+        requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
+        even has worked: a lost response), Rejected if DynamoDB will never take it.
+        """
+        documents = merge(read, counter, books)
+        puts = [self._document_put(identity, document) for identity, document in documents.items()]
+        first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
+        markers = [self._marker_put(identity) for identity in first]
+        items = puts + [self._decision_put(decision) for decision in decisions] + markers
+        try:
+            self.client.transact_write_items(TransactItems=items)
+        except self.client.exceptions.TransactionCanceledException as cancelled:
+            raise self._refusal(cancelled.response.get("CancellationReasons", [])) from cancelled
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        return documents
+
+    def _refusal(self, reasons: Sequence[Any]) -> Exception:
+        """What a cancelled transaction says, item by item."""
+        codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
+        if "ValidationError" in codes or "ItemCollectionSizeLimitExceeded" in codes:
+            messages = [reason.get("Message", "") for reason in reasons if reason.get("Code") == "ValidationError"]
+            return Rejected("internal_error", f"DynamoDB does not take the transaction: {messages}")
+        found = [reason["Item"] for reason in reasons if reason.get("Item")]
+        if found:
+            documents = dict(_document(item) for item in found if item["pk"]["S"].startswith("COUNTER#"))
+            return CommitRefused(documents, [_decision(item) for item in found if item["sk"]["S"].startswith("REQ#")])
+        return Busy(f"the transaction was cancelled: {sorted(codes)}")
+
+    def _call(self, operation: Any, **arguments: Any) -> Any:
+        try:
+            return operation(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
+    def _document_put(self, identity: CounterId, document: Document) -> Any:
+        item = document_key(identity) | {
+            "version": {"N": str(document.version)},
+            "windows": {"S": _windows_text(document.counter)},
+            "totals": {"S": document.totals.to_json()},
+        }
+        day = _day_of(identity)
+        if self.expire and day:
+            item |= _expiry(day, KEEP_DOCUMENTS)
+        put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        if document.version == 1:
+            return {"Put": put | {"ConditionExpression": NEW}}
+        version_read = {":version_read": {"N": str(document.version - 1)}}
+        return {"Put": put | {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": version_read}}
+
+    def _decision_put(self, decision: Decision) -> Any:
+        item = decision_key(decision.key) | {"receipt": {"S": _receipt(decision)}}
+        if self.expire:
+            item |= _expiry(decision.key.day, KEEP_DECISIONS)
+        put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return {"Put": put | {"ConditionExpression": NEW}}
+
+    def _marker_put(self, identity: CounterId) -> Any:
+        item = marker_key(identity)
+        if self.expire:
+            item |= _expiry(date.fromisoformat(identity.window), KEEP_DOCUMENTS)
+        return {"Put": {"TableName": self.table, "Item": item}}
+
+
+def merge(read: Mapping[CounterId, Document], counter: CounterId, books: Books) -> dict[CounterId, Document]:
+    """The documents that hold `books`, each one version on from what was read."""
+    changed = {counter: Document(counter=books.counter)}
+    for day, totals in books.totals.items():
+        identity = totals_of(counter, day)
+        changed[identity] = Document(counter=changed.get(identity, Document()).counter, totals=totals)
+    versions = {identity: read.get(identity, Document()).version + 1 for identity in changed}
+    return {
+        identity: Document(versions[identity], document.counter, document.totals)
+        for identity, document in changed.items()
+    }
+
+
+def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Iterable[date]) -> Books:
+    """What `read` holds of one counter and of the totals of these days."""
+    totals = {day: read.get(totals_of(counter, day), Document()).totals for day in days}
+    return Books(read.get(counter, Document()).counter, totals)
+
+
+def totals_of(counter: CounterId, day: date) -> CounterId:
+    """The document that holds a day's totals of the counter's group."""
+    return counter._replace(window=day.isoformat())
+
+
+def is_day(identity: CounterId) -> bool:
+    """Whether this is the document of a day; its first commit marks the day."""
+    return _day_of(identity) is not None
+
+
+def document_key(identity: CounterId) -> Item:
+    return {"pk": {"S": f"COUNTER#{identity.organization}#{identity.group}"}, "sk": {"S": identity.window}}
+
+
+def decision_key(key: RequestKey) -> Item:
+    shard = zlib.crc32(key.request_id.encode()) % SHARDS
+    return {
+        "pk": {"S": f"DAY#{key.organization}#{key.day.isoformat()}#{shard}"},
+        "sk": {"S": f"REQ#{key.request_id}"},
+    }
+
+
+def account_key(organization: str) -> Item:
+    return {"pk": {"S": f"ORG#{organization}"}, "sk": {"S": "ACCOUNT"}}
+
+
+def marker_key(identity: CounterId) -> Item:
+    return {
+        "pk": {"S": f"DAY#{identity.window}"},
+        "sk": {"S": f"ORG#{identity.organization}#{identity.group}"},
+    }
+
+
+def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
+    """What an AWS error asks of the caller: only a malformed request will never succeed."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    if code == "ValidationException":
+        return Rejected("internal_error", f"DynamoDB does not take it: {error}")
+    return Busy(f"{code}: {error}")
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment, longer on average with each attempt: 10 ms to 0.6 s."""
+    time.sleep(random.uniform(0, min(0.6, 0.01 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+
+
+def _day_of(identity: CounterId) -> date | None:
+    """The UTC day of a day's document; None for a document of weekly or rolling windows."""
+    return date.fromisoformat(identity.window) if identity.window[0].isdigit() else None
+
+
+def _expiry(day: date, keep: timedelta) -> Item:
+    return {"expires": {"N": str(int((moment.midnight(day) + moment.DAY + keep).timestamp()))}}
+
+
+def _windows_text(counter: Counter) -> str:
+    windows = [[moment.text(window.start), window.used, window.overflowed] for window in counter.windows]
+    return json.dumps(windows, separators=(",", ":"))
+
+
+def _document(item: Item) -> tuple[CounterId, Document]:
+    _, organization, group = item["pk"]["S"].split("#")
+    windows = [Window(moment.parse(start), *rest) for start, *rest in json.loads(item["windows"]["S"])]
+    totals = Totals.from_json(item["totals"]["S"])
+    document = Document(int(item["version"]["N"]), Counter(tuple(windows)), totals)
+    return CounterId(organization, group, item["sk"]["S"]), document
+
+
+def _receipt(decision: Decision) -> str:
+    """The decision without what its key says, as a JSON array in the order of its fields."""
+    return json.dumps(decision[3:], separators=(",", ":"))
+
+
+def _decision(item: Item) -> Decision:
+    _, organization, day, _ = item["pk"]["S"].split("#")
+    request_id = item["sk"]["S"].removeprefix("REQ#")
+    return Decision(organization, day, request_id, *json.loads(item["receipt"]["S"]))
+
+
+def _account(item: Item) -> Account:
+    return Account.model_validate_json(item["account"]["S"])

@@ -1,0 +1,25 @@
+"""Moments and days: always UTC, always passed in, written one way."""
+
+from datetime import UTC, date, datetime, timedelta
+
+DAY = timedelta(days=1)
+
+
+def text(moment: datetime) -> str:
+    """RFC 3339 in UTC, with as many decimals of a second as it has: `2025-03-11T09:15:00Z`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def parse(written: str) -> datetime:
+    """The moment that `text` wrote."""
+    return datetime.fromisoformat(written)
+
+
+def day_of(moment: datetime) -> date:
+    """The UTC day in which `moment` lies."""
+    return moment.astimezone(UTC).date()
+
+
+def midnight(day: date) -> datetime:
+    """00:00:00 UTC, the first moment of `day`."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -1,0 +1,56 @@
+"""One request to decide, as the rules see it: validated, typed, frozen."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, NamedTuple
+
+from gratis import moment
+
+Kind = Literal["usage.request", "usage.eval_run"]
+
+
+class RequestKey(NamedTuple):
+    """What is decided exactly once: SPEC section 3, promise 3."""
+
+    organization: str
+    day: date
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts of a request. `cached` is part of `input`; reasoning is part of `output`."""
+
+    input: int
+    cached: int
+    output: int
+
+    @property
+    def total(self) -> int:
+        """What counts against a quota."""
+        return self.input + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A validated usage event. `shared`: whether the members share this evaluation run."""
+
+    kind: Kind
+    organization: str
+    id: str
+    project: str | None
+    model: str
+    endpoint: str
+    service_tier: str
+    batch: bool
+    tools: tuple[str, ...]
+    shared: bool
+    tokens: Tokens
+    occurred_at: datetime
+    received_at: datetime
+    payload_hash: str
+
+    @property
+    def key(self) -> RequestKey:
+        """Organization, UTC day of `occurred_at` and request id."""
+        return RequestKey(self.organization, moment.day_of(self.occurred_at), self.id)

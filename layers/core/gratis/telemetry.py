@@ -1,0 +1,39 @@
+"""One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
+
+from collections import Counter
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+from gratis.classify import Outcome
+
+NAMESPACE = "Gratis"
+
+
+def report_batch(outcome: Outcome, logger: Logger, metrics: Metrics) -> None:
+    """What a batch of `classify_usage` did. No identifiers of requests, no payloads."""
+    decided = outcome.decisions
+    counts = {
+        "EventsReceived": outcome.events,
+        "FreeRequests": sum(decision.verdict == "free" for decision in decided),
+        "BilledRequests": sum(decision.verdict == "billed" for decision in decided),
+        "FreeTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "free"),
+        "BilledTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "billed"),
+        "Repeats": outcome.repeats,
+        "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
+        "Quarantined": len(outcome.quarantined),
+        "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
+        "ContendedCommits": outcome.contended,
+        "UnfinishedMessages": len(outcome.unfinished),
+    }
+    for name, value in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    reasons = Counter(decision.reason for decision in decided)
+    for reason, count in reasons.items():
+        with single_metric(name="Decisions", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
+            metric.add_dimension(name="Reason", value=reason)
+    log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
+    log("batch decided", extra={"counts": counts, "reasons": dict(reasons), "causes": outcome.causes[:10]})
+    unpriced = sorted({decision.model for decision in decided if decision.list_amount_usd is None})
+    if unpriced:
+        logger.warning("models without a price", extra={"models": unpriced[:20]})
