@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.account import Account
-from gratis.ledger import account_key, translated
+from gratis.dynamo import translated
+from gratis.ledger import account_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

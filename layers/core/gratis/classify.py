@@ -11,18 +11,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gratis.decision import Case, CounterId, Decision, case_of, counter_of, likely_group, settle
+from gratis.dynamo import MOST_ATTEMPTS, pause
 from gratis.errors import Busy, Rejected
 from gratis.events import check_age, parse_event
 from gratis.ledger import (
     LATEST_DECISION,
-    MOST_ATTEMPTS,
     MOST_ITEMS,
     CommitRefused,
     Document,
     Ledger,
     books_of,
     is_day,
-    pause,
     totals_of,
 )
 from gratis.messages import Message
@@ -226,14 +225,17 @@ class _Batch:
                 self.outcome.repeats += 1 + arrival.copies
                 self.waiting[arrival.message.id] -= 1 + arrival.copies
             else:
-                self._refuse(arrival.message, arrival.raw, conflict(arrival.request, decision), 1 + arrival.copies)
+                copies = 1 + arrival.copies
+                self._refuse(arrival.message, arrival.raw, conflict(arrival.request, decision), copies, decision)
         return left
 
-    def _refuse(self, message: Message, raw: Any, rejected: Rejected, times: int = 1) -> None:
+    def _refuse(
+        self, message: Message, raw: Any, rejected: Rejected, times: int = 1, decided: Decision | None = None
+    ) -> None:
         """Put an event into quarantine; if that does not work now, its message comes again."""
-        kept = entry(raw, rejected, message.received_at, WHENCE)
+        kept = entry(raw, rejected, message.received_at, WHENCE, decided.record() if decided else None)
         try:
-            self.quarantine.put(kept)
+            self.quarantine.put([kept])
         except Busy as busy:
             self.outcome.causes.append(str(busy))
             return

@@ -30,8 +30,8 @@ AHEAD = timedelta(minutes=5)
 """How far ahead of us a sender's clock may be."""
 MOST_TOKENS = 10**12
 """More than any request has; keeps every total far inside DynamoDB's 38 digits."""
-MOST_BYTES = 200_000
-"""Of one event, as compact JSON: what fits a queue message whole."""
+MOST_BYTES = 80_000
+"""Of one event, as compact JSON: it fits a queue message whole, even with every character escaped."""
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -187,14 +187,7 @@ def parse_json(body: bytes | str) -> Any:
 
 def parse_event(raw: Any, received_at: datetime) -> Request:
     """One decoded event as a request to decide. Raises Rejected, naming the field and the value."""
-    size = len(pydantic_core.to_json(raw))
-    if size > MOST_BYTES:
-        raise Rejected("invalid_event", f"the event is {size} bytes of JSON; at most {MOST_BYTES} are accepted")
-    try:
-        event = _EVENT.validate_python(raw)
-    except ValidationError as error:
-        raise _rejected(error, raw) from None
-    check_age(event.time, received_at)
+    event = checked(raw, received_at)
     return Request(
         kind=event.type,
         organization=event.subject,
@@ -211,6 +204,19 @@ def parse_event(raw: Any, received_at: datetime) -> Request:
         received_at=received_at,
         payload_hash=event.payload_hash(),
     )
+
+
+def checked(raw: Any, received_at: datetime) -> UsageEvent:
+    """One decoded event, validated. Raises Rejected, naming the field and the value."""
+    size = len(pydantic_core.to_json(raw))
+    if size > MOST_BYTES:
+        raise Rejected("invalid_event", f"event: is {size} bytes of JSON; at most {MOST_BYTES} are accepted")
+    try:
+        event = _EVENT.validate_python(raw)
+    except ValidationError as error:
+        raise _rejected(error, raw) from None
+    check_age(event.time, received_at)
+    return event
 
 
 def moment_of(raw: Any) -> datetime | None:

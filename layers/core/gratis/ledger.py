@@ -12,8 +12,6 @@ A counter document holds a counter, or a day's totals, or both: they are one ite
 """
 
 import json
-import random
-import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis import moment
 from gratis.account import Account
 from gratis.decision import Books, CounterId, Decision
+from gratis.dynamo import MOST_ATTEMPTS, Item, pause, translated
 from gratis.errors import Busy, Rejected
 from gratis.request import RequestKey
 from gratis.totals import Totals
@@ -40,16 +39,12 @@ SHARDS = 8
 """Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
 MOST_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
-MOST_ATTEMPTS = 8
-"""Tries of one call before the work goes back to the queue."""
 KEEP_DECISIONS = timedelta(days=41)
 """From `occurred_at`: the dedupe horizon (35 days), the queue's retention (4 days) and two days to spare."""
 LATEST_DECISION = timedelta(days=39)
 """How old an event may be when it is decided; its decision would still be there to recognize a repeat."""
 KEEP_DOCUMENTS = timedelta(days=400)
 """From a document's day: usage and costs can be asked for that long."""
-
-Item = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,13 +79,13 @@ class Ledger:
         """Accounts and counter documents, consistently. What is not there is missing from the answer."""
         keys = [account_key(organization) for organization in organizations]
         items = self._get([*keys, *map(document_key, documents)])
-        accounts = [_account(item) for item in items if item["sk"]["S"] == "ACCOUNT"]
+        accounts = [account_of(item) for item in items if item["sk"]["S"] == "ACCOUNT"]
         stored = dict(_document(item) for item in items if item["sk"]["S"] != "ACCOUNT")
         return {account.id: account for account in accounts}, stored
 
     def decisions(self, keys: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
         """The decisions of these requests, consistently; an undecided one is missing from the answer."""
-        found = map(_decision, self._get([decision_key(key) for key in keys]))
+        found = map(decision_of, self._get([decision_key(key) for key in keys]))
         return {decision.key: decision for decision in found}
 
     def _get(self, keys: Sequence[Item]) -> list[Item]:
@@ -146,7 +141,7 @@ class Ledger:
         found = [reason["Item"] for reason in reasons if reason.get("Item")]
         if found:
             documents = dict(_document(item) for item in found if item["pk"]["S"].startswith("COUNTER#"))
-            return CommitRefused(documents, [_decision(item) for item in found if item["sk"]["S"].startswith("REQ#")])
+            return CommitRefused(documents, [decision_of(item) for item in found if item["sk"]["S"].startswith("REQ#")])
         return Busy(f"the transaction was cancelled: {sorted(codes)}")
 
     def _call(self, operation: Any, **arguments: Any) -> Any:
@@ -236,19 +231,6 @@ def marker_key(identity: CounterId) -> Item:
     }
 
 
-def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
-    """What an AWS error asks of the caller: only a malformed request will never succeed."""
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-    if code == "ValidationException":
-        return Rejected("internal_error", f"DynamoDB does not take it: {error}")
-    return Busy(f"{code}: {error}")
-
-
-def pause(attempt: int) -> None:
-    """Wait a random moment, longer on average with each attempt: 10 ms to 0.6 s."""
-    time.sleep(random.uniform(0, min(0.6, 0.01 * 2**attempt)))  # noqa: S311 - jitter, not a secret
-
-
 def _day_of(identity: CounterId) -> date | None:
     """The UTC day of a day's document; None for a document of weekly or rolling windows."""
     return date.fromisoformat(identity.window) if identity.window[0].isdigit() else None
@@ -276,11 +258,13 @@ def _receipt(decision: Decision) -> str:
     return json.dumps(decision[3:], separators=(",", ":"))
 
 
-def _decision(item: Item) -> Decision:
+def decision_of(item: Item) -> Decision:
+    """The decision that an item holds; the stream carries the same items."""
     _, organization, day, _ = item["pk"]["S"].split("#")
     request_id = item["sk"]["S"].removeprefix("REQ#")
     return Decision(organization, day, request_id, *json.loads(item["receipt"]["S"]))
 
 
-def _account(item: Item) -> Account:
+def account_of(item: Item) -> Account:
+    """The account that an item holds."""
     return Account.model_validate_json(item["account"]["S"])

@@ -51,8 +51,8 @@ def pack(events: Iterable[Any]) -> Iterator[str]:
     texts: list[str] = []
     size = 2
     for event in events:
-        text = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
-        length = len(text.encode()) + 1
+        text = json.dumps(event, separators=(",", ":"))  # ASCII: SQS refuses some characters of Unicode
+        length = len(text) + 1
         if texts and (len(texts) == MOST_EVENTS or size + length > MOST_BYTES):
             yield f"[{','.join(texts)}]"
             texts, size = [], 2

@@ -1,8 +1,10 @@
 """Quarantine: events that could not be decided, each with the reason, until somebody sends them through again."""
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,18 +13,26 @@ import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.errors import Rejected
-from gratis.ledger import NEW, Item, translated
+from gratis.dynamo import MOST_ATTEMPTS, Item, pause, translated
+from gratis.errors import Busy, Rejected
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+MOST_WRITES = 25
+"""Items in one batch write."""
+MOST_BYTES = 350_000
+"""Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event that was refused. `raw`: the event as it came, as JSON text; `whence`: the function that refused it."""
+    """One event that was refused.
+
+    `raw`: the event as it came, as JSON text; `whence`: the function that refused it; `decided`: for a conflict the
+    billing record of the same request that stands, as JSON text.
+    """
 
     organization: str | None
     id: str | None
@@ -31,6 +41,7 @@ class Entry:
     raw: str
     received_at: str
     whence: str
+    decided: str | None = None
 
     @property
     def key(self) -> Item:
@@ -44,7 +55,9 @@ class Entry:
         return {"code": self.code, "message": self.message}
 
 
-def entry(raw: Any, rejected: Rejected, received_at: datetime, whence: str) -> Entry:
+def entry(
+    raw: Any, rejected: Rejected, received_at: datetime, whence: str, decided: Mapping[str, Any] | None = None
+) -> Entry:
     """The entry for an event that was refused. What it names itself by is taken over only where it is text."""
     named = raw if isinstance(raw, dict) else {}
     organization, request_id = named.get("subject"), named.get("id")
@@ -56,26 +69,35 @@ def entry(raw: Any, rejected: Rejected, received_at: datetime, whence: str) -> E
         raw=pydantic_core.to_json(raw).decode(),
         received_at=moment.text(received_at),
         whence=whence,
+        decided=json.dumps(decided) if decided is not None else None,
     )
 
 
 class Quarantine:
-    """Stores entries in the ledger table."""
+    """Stores entries in the ledger table, large ones in several items."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self.client = client
         self.table = table
 
-    def put(self, entry: Entry) -> None:
-        """Keep the entry; the same one again changes nothing. Raises Busy."""
-        fields = ("organization", "id", "code", "message", "raw", "received_at", "whence")
-        values = {name: {"S": value} for name in fields if (value := getattr(entry, name)) is not None}
-        try:
-            self.client.put_item(TableName=self.table, Item=values | entry.key, ConditionExpression=NEW)
-        except self.client.exceptions.ConditionalCheckFailedException:
-            return
-        except (ClientError, BotoCoreError) as error:
-            raise translated(error) from error
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Keep the entries; one that is there already stays as it is. Raises Busy."""
+        items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each)}
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items.values()]
+        attempts = 0
+        while waiting:
+            page, waiting = waiting[:MOST_WRITES], waiting[MOST_WRITES:]
+            try:
+                answer = self.client.batch_write_item(RequestItems={self.table: page})
+            except (ClientError, BotoCoreError) as error:
+                raise translated(error) from error
+            unprocessed = answer.get("UnprocessedItems", {}).get(self.table, [])
+            waiting += unprocessed
+            if unprocessed:
+                attempts += 1
+                if attempts > MOST_ATTEMPTS:
+                    raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
+                pause(attempts)
 
     def of_day(self, day: date) -> Iterator[Entry]:
         """The entries of events received on a UTC day, oldest key first. Raises Busy."""
@@ -86,22 +108,42 @@ class Quarantine:
             ConsistentRead=True,
         )
         try:
-            for page in pages:
-                yield from (_entry(item) for item in page["Items"])
+            items = [item for page in pages for item in page["Items"]]
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
+        parts = {item["sk"]["S"]: item["raw"]["B"] for item in items}
+        for item in items:
+            if "code" in item:
+                yield _entry(item, parts)
 
 
-def _entry(item: Item) -> Entry:
+def _items(entry: Entry) -> Iterator[Item]:
+    """The entry's item, and one for each further part of a raw event that a single item could not hold."""
+    fields = ("organization", "id", "code", "message", "received_at", "whence", "decided")
+    values = {name: {"S": value} for name in fields if (value := getattr(entry, name)) is not None}
+    packed = zlib.compress(entry.raw.encode())
+    parts = [packed[start : start + MOST_BYTES] for start in range(0, len(packed), MOST_BYTES)]
+    yield entry.key | values | {"raw": {"B": parts[0]}, "parts": {"N": str(len(parts))}}
+    for number, part in enumerate(parts[1:], start=2):
+        yield {"pk": entry.key["pk"], "sk": {"S": _part_key(entry.key["sk"]["S"], number)}, "raw": {"B": part}}
+
+
+def _part_key(sk: str, number: int) -> str:
+    return sk if number == 1 else f"{sk}#{number}"
+
+
+def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
+    keys = [_part_key(item["sk"]["S"], number) for number in range(1, int(item["parts"]["N"]) + 1)]
     text = {name: value["S"] for name, value in item.items() if "S" in value}
     return Entry(
         organization=text.get("organization"),
         id=text.get("id"),
         code=text["code"],
         message=text["message"],
-        raw=text["raw"],
+        raw=zlib.decompress(b"".join(parts[key] for key in keys)).decode(),
         received_at=text["received_at"],
         whence=text["whence"],
+        decided=text.get("decided"),
     )
 
 

@@ -1,16 +1,20 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-from gratis.classify import Outcome
+if TYPE_CHECKING:  # each function imports only what it needs
+    from gratis.classify import Outcome
+    from gratis.outbox import Emitted
+    from gratis.receive import Received
 
 NAMESPACE = "Gratis"
 
 
-def report_batch(outcome: Outcome, logger: Logger, metrics: Metrics) -> None:
+def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
     """What a batch of `classify_usage` did. No identifiers of requests, no payloads."""
     decided = outcome.decisions
     counts = {
@@ -37,3 +41,22 @@ def report_batch(outcome: Outcome, logger: Logger, metrics: Metrics) -> None:
     unpriced = sorted({decision.model for decision in decided if decision.list_amount_usd is None})
     if unpriced:
         logger.warning("models without a price", extra={"models": unpriced[:20]})
+
+
+def report_received(received: "Received", logger: Logger, metrics: Metrics) -> None:
+    """What a call of `receive_usage` stored."""
+    quarantined = len(received.quarantined)
+    metrics.add_metric(name="EventsAccepted", unit=MetricUnit.Count, value=received.accepted)
+    metrics.add_metric(name="Quarantined", unit=MetricUnit.Count, value=quarantined)
+    codes = Counter(entry["error"]["code"] for entry in received.quarantined)
+    log = logger.warning if quarantined else logger.info
+    log("events stored", extra={"accepted": received.accepted, "quarantined": dict(codes)})
+
+
+def report_emitted(emitted: "Emitted", logger: Logger, metrics: Metrics) -> None:
+    """What a batch of `emit_billing` put on the bus."""
+    metrics.add_metric(name="RecordsEmitted", unit=MetricUnit.Count, value=emitted.records)
+    metrics.add_metric(name="BusEntries", unit=MetricUnit.Count, value=emitted.sent)
+    metrics.add_metric(name="BusEntriesFailed", unit=MetricUnit.Count, value=emitted.failed)
+    log = logger.warning if emitted.failed else logger.info
+    log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": emitted.causes[:10]})

@@ -1,0 +1,32 @@
+"""emit_billing: carries what the ledger's stream says to the bus."""
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from gratis.config import QUICK
+from gratis.outbox import emit
+from gratis.telemetry import NAMESPACE, report_emitted
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+logger = Logger(service="emit_billing")
+metrics = Metrics(namespace=NAMESPACE, service="emit_billing")
+
+
+@cache
+def bus() -> "EventBridgeClient":
+    return boto3.client("events", config=QUICK)
+
+
+@logger.inject_lambda_context
+@metrics.log_metrics
+def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+    """Stream batch in; out goes the position from which it has to come again, if any."""
+    emitted = emit(event["Records"], bus(), os.environ["EVENT_BUS"])
+    report_emitted(emitted, logger, metrics)
+    return {"batchItemFailures": [{"itemIdentifier": emitted.retry_from}] if emitted.retry_from else []}

@@ -1,0 +1,26 @@
+"""What every caller of DynamoDB here shares: items, what an error asks for, and how to wait."""
+
+import random
+import time
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis.errors import Busy, Rejected
+
+Item = dict[str, Any]
+MOST_ATTEMPTS = 8
+"""Tries of one call before the work goes back to the queue."""
+
+
+def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
+    """What an AWS error asks of the caller: only a malformed request will never succeed."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+    if code == "ValidationException":
+        return Rejected("internal_error", f"DynamoDB does not take it: {error}")
+    return Busy(f"{code}: {error}")
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment, longer on average with each attempt: 10 ms to 0.6 s."""
+    time.sleep(random.uniform(0, min(0.6, 0.01 * 2**attempt)))  # noqa: S311 - jitter, not a secret

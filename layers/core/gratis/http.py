@@ -1,0 +1,54 @@
+"""Lambda's HTTP API events and answers, and the error envelope that OpenAI's clients know."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gratis.errors import GratisError
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Of a request's body."""
+
+
+class Refused(GratisError):
+    """Answered with `status` and an error envelope; nothing was stored."""
+
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param
+
+    def answer(self) -> dict[str, Any]:
+        """The HTTP answer. Shape: SPEC section 5."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        envelope = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        return answer(self.status, {"error": envelope}, {"retry-after": "1"} if self.status == 503 else None)
+
+
+def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """An HTTP API answer with a JSON body."""
+    return {
+        "statusCode": status,
+        "headers": {"content-type": "application/json", **(headers or {})},
+        "body": json.dumps(content),
+    }
+
+
+def body_of(event: Mapping[str, Any]) -> bytes:
+    """The request's body as it was sent. Raises Refused: 413 if it is too large, 400 if it cannot be decoded."""
+    body = event.get("body") or ""
+    try:
+        decoded = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+    except (binascii.Error, UnicodeEncodeError):
+        raise Refused(400, "invalid_body", "the body cannot be decoded") from None
+    if len(decoded) > MOST_BYTES:
+        raise Refused(413, "body_too_large", f"the body is {len(decoded)} bytes; at most {MOST_BYTES} are accepted")
+    return decoded
+
+
+def headers_of(event: Mapping[str, Any]) -> dict[str, str]:
+    """The request's headers by lower-case name."""
+    return {name.lower(): value for name, value in (event.get("headers") or {}).items()}

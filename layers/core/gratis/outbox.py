@@ -1,0 +1,170 @@
+"""What goes out: from the ledger's stream to the bus. A committed item is its own outbox entry. SPEC section 5.
+
+What if this dies on any line or runs twice? The stream hands the batch over again, and what was sent already goes out
+once more under the same ids, which are derived from what they name.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis.account import Account
+from gratis.decision import Decision
+from gratis.dynamo import Item, pause
+from gratis.ledger import account_of, decision_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_events import EventBridgeClient
+
+SOURCE = "gratis"
+MOST_RECORDS = 100
+"""Billing records in one event."""
+MOST_ENTRIES = 10
+MOST_BYTES = 200_000
+"""Of one call to the bus, which takes 256 KB."""
+MOST_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BusEntry:
+    """One event for the bus. `position`: in the stream batch, of the earliest record it carries."""
+
+    position: int
+    kind: str
+    detail: Mapping[str, Any]
+    text: str
+
+
+@dataclass
+class Emitted:
+    """What became of a stream batch. `retry_from`: sequence number from which the stream has to come again."""
+
+    records: int = 0
+    sent: int = 0
+    failed: int = 0
+    causes: list[str] = field(default_factory=list)
+    retry_from: str | None = None
+
+
+def emit(stream: Sequence[Mapping[str, Any]], client: "EventBridgeClient", bus: str) -> Emitted:
+    """Put on the bus all that a batch of stream records says; each entry's own result counts."""
+    outgoing = list(bus_entries(stream))
+    emitted = Emitted(records=sum(len(entry.detail.get("records", ())) for entry in outgoing))
+    failed: list[BusEntry] = []
+    for call in _calls(outgoing):
+        left = _put(client, bus, call, emitted)
+        emitted.sent += len(call) - len(left)
+        failed += left
+    if failed:
+        emitted.failed = len(failed)
+        first = min(entry.position for entry in failed)
+        emitted.retry_from = stream[first]["dynamodb"]["SequenceNumber"]
+    return emitted
+
+
+def bus_entries(stream: Sequence[Mapping[str, Any]]) -> Iterator[BusEntry]:
+    """The bus entries of a stream batch, billing records packed by organization."""
+    decisions: dict[str, list[tuple[int, Decision]]] = {}
+    for position, record in enumerate(stream):
+        image = record["dynamodb"].get("NewImage", {})
+        kind = f"{image.get('pk', {}).get('S', '')} {image.get('sk', {}).get('S', '')}"
+        if "receipt" in image:
+            decision = decision_of(image)
+            decisions.setdefault(decision.organization, []).append((position, decision))
+            yield from (_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision))
+        elif kind.startswith("QUARANTINE#") and "code" in image:
+            yield _entry(position, "EventQuarantined", quarantined(image))
+        elif kind.startswith("ORG#") and "account" in image:
+            for change in sharing_changes(record["dynamodb"].get("OldImage"), image):
+                yield _entry(position, "SharingChanged", change)
+    for organization, of_one in decisions.items():
+        for start in range(0, len(of_one), MOST_RECORDS):
+            page = of_one[start : start + MOST_RECORDS]
+            records = [decision.record() for _, decision in page]
+            yield _entry(page[0][0], "BillingRecords", {"organization": organization, "records": records})
+
+
+def thresholds(decision: Decision) -> Iterator[dict[str, Any]]:
+    """80 and 100 per cent of a quota. The id is that of counter and threshold, so a repeat can be dropped."""
+    for threshold in decision.thresholds:
+        yield {
+            "id": f"{decision.organization}:{decision.group}:{decision.window}:{threshold}",
+            "organization": decision.organization,
+            "group": decision.group,
+            "window": decision.window,
+            "threshold": threshold,
+            "quota": decision.quota,
+            "used": decision.used_after,
+            "request_id": decision.request_id,
+            "occurred_at": decision.occurred_at,
+        }
+
+
+def quarantined(image: Item) -> dict[str, Any]:
+    """An event in quarantine, without its content."""
+    names = ("organization", "code", "message", "received_at", "whence")
+    named = {name: image[name]["S"] if name in image else None for name in names}
+    request_id = image["id"]["S"] if "id" in image else None
+    return {"id": f"{image['pk']['S']}:{image['sk']['S']}", "request_id": request_id, **named}
+
+
+def sharing_changes(before: Item | None, after: Item) -> Iterator[dict[str, Any]]:
+    """Each version of the sharing settings that the new image holds and the old one did not."""
+    new = account_of(after)
+    known = account_of(before).sharing if before else ()
+    for number in range(len(known) + 1, len(new.sharing) + 1):
+        yield {
+            "id": f"{new.id}:sharing:{number}",
+            "organization": new.id,
+            "version": number,
+            "settings": _settings(new, number),
+            "previous": _settings(new, number - 1) if number > 1 else None,
+        }
+
+
+def _settings(account: Account, number: int) -> Any:
+    return account.sharing[number - 1].model_dump(mode="json")
+
+
+def _entry(position: int, kind: str, detail: Mapping[str, Any]) -> BusEntry:
+    return BusEntry(position, kind, detail, json.dumps(detail, separators=(",", ":")))
+
+
+def _calls(entries: Iterable[BusEntry]) -> Iterator[list[BusEntry]]:
+    call: list[BusEntry] = []
+    size = 0
+    for entry in entries:
+        if call and (len(call) == MOST_ENTRIES or size + len(entry.text) > MOST_BYTES):
+            yield call
+            call, size = [], 0
+        call.append(entry)
+        size += len(entry.text)
+    if call:
+        yield call
+
+
+def _put(client: "EventBridgeClient", bus: str, entries: Sequence[BusEntry], emitted: Emitted) -> list[BusEntry]:
+    """Send, and again what was not taken; returns what still was not."""
+    left = list(entries)
+    for attempt in range(MOST_ATTEMPTS):
+        if attempt:
+            pause(attempt)
+        try:
+            answer = client.put_events(
+                Entries=[
+                    {"Source": SOURCE, "DetailType": entry.kind, "Detail": entry.text, "EventBusName": bus}
+                    for entry in left
+                ]
+            )
+        except (ClientError, BotoCoreError) as error:
+            emitted.causes.append(str(error))
+            continue
+        results = answer["Entries"]
+        emitted.causes += [result["ErrorCode"] for result in results if "ErrorCode" in result]
+        left = [entry for entry, result in zip(left, results, strict=True) if "ErrorCode" in result]
+        if not left:
+            break
+    return left

@@ -1,0 +1,80 @@
+"""The usage queue: FIFO, one message group per organization."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis import moment
+from gratis.dynamo import pause
+from gratis.errors import Busy
+from gratis.messages import pack
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MOST_ENTRIES = 10
+MOST_BYTES = 250_000
+"""Of one call that sends several messages."""
+MOST_ATTEMPTS = 4
+
+
+class UsageQueue:
+    """Sends usage events."""
+
+    def __init__(self, client: "SQSClient", url: str) -> None:
+        self.client = client
+        self.url = url
+
+    def send(self, events: Mapping[str, Sequence[Any]], received_at: datetime, nonce: str = "") -> None:
+        """Queue events by organization, in order. Raises Busy unless every one of them is stored.
+
+        The deduplication id is that of the exact bytes: SQS drops the second of two silently, so nothing less may
+        share one. `nonce` lets a message through that was sent in the last five minutes.
+        """
+        messages = [
+            _message(organization, body, received_at, nonce)
+            for organization, of_one in events.items()
+            for body in pack(of_one)
+        ]
+        for batch in _batches(messages):
+            self._send(batch)
+
+    def _send(self, messages: Sequence[Any]) -> None:
+        waiting: dict[str, Any] = {str(index): {"Id": str(index), **message} for index, message in enumerate(messages)}
+        for attempt in range(MOST_ATTEMPTS):
+            try:
+                answer = self.client.send_message_batch(QueueUrl=self.url, Entries=[*waiting.values()])
+            except (ClientError, BotoCoreError) as error:
+                raise Busy(f"the queue does not answer: {error}") from error
+            stored = {entry["Id"] for entry in answer.get("Successful", [])}
+            waiting = {key: message for key, message in waiting.items() if key not in stored}
+            if not waiting:
+                return
+            pause(attempt)
+        raise Busy(f"the queue did not take {len(waiting)} of {len(messages)} messages")
+
+
+def _message(organization: str, body: str, received_at: datetime, nonce: str) -> Any:
+    return {
+        "MessageBody": body,
+        "MessageGroupId": organization,
+        "MessageDeduplicationId": hashlib.sha256((nonce + body).encode()).hexdigest(),
+        "MessageAttributes": {"received_at": {"DataType": "String", "StringValue": moment.text(received_at)}},
+    }
+
+
+def _batches(messages: Iterable[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    size = 0
+    for message in messages:
+        length = len(message["MessageBody"])
+        if batch and (len(batch) == MOST_ENTRIES or size + length > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += length
+    if batch:
+        yield batch

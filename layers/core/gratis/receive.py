@@ -1,0 +1,55 @@
+"""Takes in usage events: the good ones of a body to the queue, each bad one to quarantine. SPEC section 5.
+
+What if this dies on any line or runs twice? It answers 2xx only when everything is stored; until then the sender
+sends again, and what was stored already is recognized: a quarantine entry by its key, a queued event by its decision.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gratis.errors import Rejected
+from gratis.events import checked
+from gratis.quarantine import Entry, Quarantine, entry
+from gratis.queue import UsageQueue
+
+WHENCE = "receive_usage"
+
+
+@dataclass
+class Received:
+    """What became of the events of one body."""
+
+    accepted: int = 0
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+
+    def content(self) -> dict[str, Any]:
+        """The answer's body. Shape: SPEC section 5."""
+        return {"accepted": self.accepted, "quarantined": self.quarantined}
+
+
+def receive(
+    events: Sequence[tuple[int, Any]],
+    received_at: datetime,
+    queue: UsageQueue,
+    quarantine: Quarantine,
+    worded: Callable[[str], str] = str,
+) -> Received:
+    """Store every event, each with its index in the body. Raises Busy unless all are stored."""
+    received = Received()
+    good: dict[str, list[Any]] = {}
+    bad: list[Entry] = []
+    for index, raw in events:
+        try:
+            event = checked(raw, received_at)
+        except Rejected as rejected:
+            kept = entry(raw, Rejected(rejected.code, worded(rejected.message)), received_at, WHENCE)
+            bad.append(kept)
+            received.quarantined.append({"index": index, "id": kept.id, "error": kept.error()})
+        else:
+            good.setdefault(event.subject, []).append(raw)
+            received.accepted += 1
+    quarantine.put(bad)
+    queue.send(good, received_at)
+    return received

@@ -1,0 +1,50 @@
+"""Who may send usage events: Standard Webhooks signatures, and the bearer secret of LiteLLM."""
+
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from gratis.http import Refused
+
+_SIGNATURE = re.compile(r"v1,[A-Za-z0-9+/]+={0,2}")
+MOST_SIGNATURES = 10
+"""In one header; a sender that rotates its secrets sends two or three."""
+
+
+def require_signature(secrets: Sequence[str], headers: Mapping[str, str], body: bytes) -> None:
+    """Any valid signature by any active secret passes, ±300 s. Raises Refused: 401, or 400 for a body that is no text.
+
+    `headers` have lower-case names. Rule: Standard Webhooks 1.0.
+    """
+    found = _SIGNATURE.findall(headers.get("webhook-signature", ""))[:MOST_SIGNATURES]
+    signed = {**headers, "webhook-signature": " ".join(found)}
+    why = "no signature"
+    for secret in secrets:
+        try:
+            _webhook(secret).verify(body, signed, json_parse=False)
+        except WebhookVerificationError as error:
+            why = str(error)
+        except UnicodeDecodeError:
+            raise Refused(400, "invalid_body", "the body is not UTF-8") from None
+        except ValueError as error:  # the library lets base64 errors through
+            why = str(error)
+        else:
+            return
+    raise Refused(401, "invalid_signature", f"the webhook signature is not valid: {why}")
+
+
+def require_bearer(secrets: Sequence[str], headers: Mapping[str, str]) -> None:
+    """One of the active secrets as a bearer token. Raises Refused: 401."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    given = token.strip().encode()
+    matches = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
+    if scheme.lower() != "bearer" or not any(matches):
+        raise Refused(401, "invalid_api_key", "the Authorization header holds no valid bearer secret")
+
+
+@lru_cache(maxsize=16)
+def _webhook(secret: str) -> Webhook:
+    return Webhook(secret)
