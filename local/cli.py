@@ -1,28 +1,37 @@
 """The command `gratis`."""
 
 import json
+import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
-from gratis.errors import Busy
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gratis.account import IDENTIFIER, Account
+from gratis.errors import Busy
+from gratis.keys import ROLES, Holder, Keys, Role
+from local import report
 from local.engine import EngineFailed, engine
 from local.functions import ROOT
-from local.replay import Replayed, replay
-from local.report import print_replayed
+from local.redrive import Desk
+from local.replay import replay
+from local.sender import NotTaken, moved, send
 from local.sources import Unusable, read_events, read_offer, read_organizations
+from local.stack import STACK, NoStack, stack_of
+from local.up import running
 
 UNDECIDED, UNUSABLE = 1, 2
 WIDE = 150
 """Columns of a table that does not go to a terminal."""
+HORIZON_DAYS = 36
 
 app = typer.Typer(
     help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
@@ -30,12 +39,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+quarantine = typer.Typer(help="Events that could not be decided: what, why, and send them through again.")
+keys = typer.Typer(help="Keys of the account API.")
+app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
+app.add_typer(keys, name="keys", no_args_is_help=True)
 errors = Console(stderr=True)
 
-
-@app.callback()
-def main_options() -> None:
-    """Keeps `gratis replay` a subcommand."""
+StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
+EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
+Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if left out.")]
 
 
 @app.command("replay")
@@ -48,32 +60,163 @@ def replay_command(
     ),
     offer: Annotated[str, typer.Option(help="The rules: a file, or the id of a shipped offer.")] = "data-sharing-2025",
     endpoint_url: Annotated[str | None, typer.Option(help="A DynamoDB to use in place of the embedded engine.")] = None,
+    to: Annotated[str | None, typer.Option(help="Post the events, signed, to this deployed webhook instead.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(envvar="GRATIS_WEBHOOK_SECRET", help="With --to: the webhook's secret (whsec_...).")
+    ] = None,
+    move_to: Annotated[
+        str | None,
+        typer.Option(help="With --to: move all events by whole days, the first to this UTC day (YYYY-MM-DD or today)."),
+    ] = None,
 ) -> None:
     """Run sample events through the real function and show what each one costs, and why."""
     with _usable_input():
+        events = read_events(files)
+        if to:
+            _send(events, to, secret, move_to, as_json=as_json)
+            return
         read_offer(offer)
         accounts = read_organizations(organizations)
-        events = read_events(files)
-        with _engine_at(endpoint_url) as url, _progress(len(events)) as progress:
-            replayed = replay(events, accounts, offer, url, progress)
-    _show(replayed, as_json=as_json)
+        _replay(events, accounts, offer, endpoint_url, as_json=as_json)
+
+
+@app.command("up")
+def up_command(port: Annotated[int, typer.Option(help="Port of the engine; 0 for a free one.")] = 0) -> None:
+    """Deploy the whole system on the local engine and run it until Ctrl-C."""
+    with _usable_input(), running(port) as (_, up):
+        report.print_running(up, Console())
+        signal.pause()
+
+
+@quarantine.command("list")
+def quarantine_list(
+    *,
+    days: Annotated[int, typer.Option(min=1, help="How many UTC days back from --day.")] = HORIZON_DAYS,
+    day: Day = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON, raw events included.")] = False,
+) -> None:
+    """Show what could not be decided, and why."""
+    with _usable_input():
+        entries = Desk(stack_of(endpoint_url, stack)).entries(_day(day), days)
+    if as_json:
+        _print_json([report.as_dict(entry) for entry in entries])
+    else:
+        report.print_quarantine(entries, _console())
+
+
+@quarantine.command("redrive")
+def quarantine_redrive(
+    *,
+    request_id: Annotated[str | None, typer.Option("--id", help="Only the entries of this request id.")] = None,
+    code: Annotated[str | None, typer.Option(help="Only the entries with this error code.")] = None,
+    days: Annotated[int, typer.Option(min=1, help="How many UTC days back from --day.")] = HORIZON_DAYS,
+    day: Day = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Send quarantined events and the dead-letter queue through again; exit 1 if something stays behind."""
+    with _usable_input():
+        desk = Desk(stack_of(endpoint_url, stack))
+        dead_letters = desk.redrive_dead_letters()
+        entries = [
+            entry
+            for entry in desk.entries(_day(day), days)
+            if request_id in (None, entry.id) and code in (None, entry.code)
+        ]
+        redriven = list(desk.redrive(entries))
+    report.print_redriven(redriven, dead_letters, _console())
+    if any(each.state != "decided" for each in redriven):
+        raise typer.Exit(UNDECIDED)
+
+
+@keys.command("create")
+def keys_create(
+    *,
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
+    organization: Annotated[str | None, typer.Option(help="Whose key it is; none for a platform key.")] = None,
+    name: Annotated[str, typer.Option(help="What it is for, to tell keys apart.")] = "",
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Create an API key and print it: this is the only time that it can be seen."""
+    with _usable_input():
+        holder = _holder(role, organization, name)
+        deployed = stack_of(endpoint_url, stack)
+        key = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).create(holder)
+    sys.stdout.write(key + "\n")
+
+
+def main() -> None:
+    """Entry point of the command. SIGTERM ends it as Ctrl-C does: what was started is stopped."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()
+
+
+def _replay(events: list[Any], accounts: list[Account], offer: str, endpoint_url: str | None, *, as_json: bool) -> None:
+    with _engine_at(endpoint_url) as url, _progress("Deciding", len(events)) as progress:
+        replayed = replay(events, accounts, offer, url, progress)
+    if as_json:
+        _print_json(replayed.as_json())
+    else:
+        report.print_replayed(replayed, _console())
     if replayed.quarantined:
         raise typer.Exit(UNDECIDED)
 
 
-def _show(replayed: Replayed, *, as_json: bool) -> None:
+def _send(events: list[Any], to: str, secret: str | None, move_to: str | None, *, as_json: bool) -> None:
+    if not secret:
+        raise Unusable("--to needs the webhook's secret: --secret or GRATIS_WEBHOOK_SECRET")
+    url = to if to.rstrip("/").endswith("usage-events") else f"{to.rstrip('/')}/usage-events"
+    chosen = moved(events, _day(move_to)) if move_to else events
+    with _progress("Sending", len(events)) as progress:
+        sent = send(chosen, url, secret, progress)
     if as_json:
-        sys.stdout.write(json.dumps(replayed.as_json(), indent=1) + "\n")
+        _print_json(sent.content())
     else:
-        console = Console()
-        print_replayed(replayed, console if console.is_terminal else Console(width=WIDE))
+        report.print_sent(sent, _console())
+    if sent.quarantined:
+        raise typer.Exit(UNDECIDED)
+
+
+def _holder(role: str, organization: str | None, name: str) -> Holder:
+    if role not in ROLES:
+        raise Unusable(f"--role: {role!r} is none of {', '.join(ROLES)}")
+    if (role == "platform") == (organization is not None):
+        raise Unusable("--organization: a platform key has none, every other key needs one")
+    if organization is not None and not re.fullmatch(IDENTIFIER, organization):
+        raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
+    return Holder(cast("Role", role), organization, name)
+
+
+def _day(text: str | None) -> date:
+    today = datetime.now(UTC).date()
+    if text in (None, "today"):
+        return today
+    if text == "yesterday":
+        return today - timedelta(days=1)
+    try:
+        return date.fromisoformat(text or "")
+    except ValueError:
+        raise Unusable(f"a day is YYYY-MM-DD, today or yesterday, not {text!r}") from None
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
 
 
 @contextmanager
 def _usable_input() -> Iterator[None]:
+    """What cannot be done ends with exit code 2 and one sentence."""
     try:
         yield
-    except (Unusable, EngineFailed, Busy) as error:
+    except (Unusable, EngineFailed, Busy, NoStack, NotTaken) as error:
         errors.print(f"[bold red]gratis:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(UNUSABLE) from None
 
@@ -88,15 +231,9 @@ def _engine_at(endpoint_url: str | None) -> Iterator[str]:
 
 
 @contextmanager
-def _progress(events: int) -> Iterator[Any]:
+def _progress(doing: str, events: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal; silent elsewhere."""
-    columns = (TextColumn("Deciding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("events", total=events)
+        task = bar.add_task(doing, total=events)
         yield lambda done: bar.advance(task, done)
-
-
-def main() -> None:
-    """Entry point of the command. SIGTERM ends it as Ctrl-C does: what was started is stopped."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    app()

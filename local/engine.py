@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.exceptions import ClientError
-from gratis.config import QUICK
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -109,24 +107,12 @@ def _free_port() -> int:
         return port
 
 
-def local_credentials() -> dict[str, str]:
-    """What an AWS client needs to talk to a local engine, where nobody checks who asks."""
-    return {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-
-
-def client_for(endpoint_url: str) -> "DynamoDBClient":
-    """A DynamoDB client for a local engine."""
-    names = {"AWS_ACCESS_KEY_ID": "aws_access_key_id", "AWS_SECRET_ACCESS_KEY": "aws_secret_access_key"}
-    keys: Any = {names[name]: value for name, value in local_credentials().items() if name in names}
-    return boto3.client("dynamodb", endpoint_url=endpoint_url, region_name="us-east-1", config=QUICK, **keys)
-
-
 def create_table(client: "DynamoDBClient", name: str) -> None:
     """Create the ledger table if it is not there."""
     try:
         client.create_table(TableName=name, **TABLE_SCHEMA)
     except client.exceptions.ResourceInUseException:
         return
-    except ClientError as error:
+    except (ClientError, BotoCoreError) as error:
         raise EngineFailed(f"cannot create the table {name}: {error}") from error
     client.get_waiter("table_exists").wait(TableName=name, WaiterConfig={"Delay": 1})

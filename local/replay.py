@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pydantic_core
+
 from gratis import config, moment, pricing
 from gratis.account import Account
 from gratis.accounts import Accounts
@@ -20,9 +21,9 @@ from gratis.events import moment_of, parse_event
 from gratis.ledger import Ledger
 from gratis.quarantine import Quarantine
 from gratis.request import Request, RequestKey
-
-from local.engine import client_for, create_table, local_credentials
+from local.engine import create_table
 from local.functions import Context, handler_of
+from local.stack import LOCAL_CREDENTIALS, client_for
 
 TABLE = "gratis-replay"
 BATCH = 1000
@@ -76,7 +77,7 @@ def replay(
     progress: Callable[[int], None] = lambda _: None,
 ) -> Replayed:
     """Run `events` in order through classify_usage on the DynamoDB at `endpoint_url`. Raises Busy if it gives up."""
-    client = client_for(endpoint_url)
+    client = client_for(endpoint_url, "dynamodb")
     create_table(client, TABLE)
     stored = Accounts(client, TABLE)
     for account in accounts:
@@ -84,10 +85,11 @@ def replay(
     replayed = Replayed()
     seen: set[RequestKey] = set()
     reader = Reader(Ledger(client, TABLE), Quarantine(client, TABLE))
-    with _environment(offer_file, endpoint_url), redirect_stdout(io.StringIO()):
+    log = io.StringIO()
+    with _environment(offer_file, endpoint_url), redirect_stdout(log):
         handle = handler_of("classify_usage")
         for batch in _batches(_arrivals(events)):
-            _invoke(handle, batch)
+            _invoke(handle, batch, log)
             for arrival, found in zip(batch, reader.outcomes(batch), strict=True):
                 replayed.events += 1
                 if isinstance(found, dict):
@@ -139,7 +141,9 @@ def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:
         yield batch
 
 
-def _invoke(handle: Callable[[dict[str, Any], Any], dict[str, Any]], batch: Sequence[Arrival]) -> None:
+def _invoke(
+    handle: Callable[[dict[str, Any], Any], dict[str, Any]], batch: Sequence[Arrival], log: io.StringIO
+) -> None:
     """Hand a batch to the function as SQS would, and again what it could not finish."""
     records = {str(arrival.index): _sqs_record(arrival) for arrival in batch}
     for _ in range(5):
@@ -148,7 +152,7 @@ def _invoke(handle: Callable[[dict[str, Any], Any], dict[str, Any]], batch: Sequ
         records = {message_id: record for message_id, record in records.items() if message_id in failed}
         if not records:
             return
-    raise Busy(f"{len(records)} events could not be decided; the engine does not answer as it should")
+    raise Busy(f"{len(records)} events could not be decided; the function's last words: {log.getvalue()[-800:]}")
 
 
 def _sqs_record(arrival: Arrival) -> dict[str, Any]:
@@ -180,7 +184,7 @@ def _sum(amounts: Any) -> str:
 @contextmanager
 def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
     """What the function is configured with here; as it was before, afterwards."""
-    ours = local_credentials() | {
+    ours = LOCAL_CREDENTIALS | {
         "LEDGER_TABLE": TABLE,
         "OFFER": offer_file,
         "KEEP": "forever",

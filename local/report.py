@@ -1,12 +1,35 @@
 """Prints what was replayed: the seed's table, what was refused, and the totals."""
 
-from gratis.decision import Decision
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from gratis.decision import Decision
+from gratis.offer import EVALS
+from gratis.quarantine import Entry
+from gratis.receive import Received
+from local.redrive import Redriven
 from local.replay import Replayed
+from local.up import Running
 
+FIRST_ENTRY = json.dumps(
+    {
+        "litellm_call_id": "call_1",
+        "startTime": int(time.time()),
+        "model": "gpt-4o-2024-08-06",
+        "metadata": {
+            "user_api_key_org_id": "org_demo",
+            "usage_object": {"prompt_tokens": 900, "completion_tokens": 100, "total_tokens": 1000},
+        },
+    }
+)
 VERDICT_STYLE = {"free": "green", "billed": "yellow"}
 
 
@@ -15,7 +38,7 @@ def print_replayed(replayed: Replayed, console: Console) -> None:
     if replayed.decisions:
         console.print(_decisions(replayed.decisions))
     if replayed.quarantined:
-        console.print(_quarantined(replayed))
+        console.print(_refused(replayed.quarantined))
     console.print(_totals(replayed))
 
 
@@ -25,22 +48,25 @@ def amount(usd: str | None) -> str:
 
 
 def _decisions(decisions: list[Decision]) -> Table:
-    table = Table(title="Decisions", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    table.add_column("Time (UTC)", min_width=10)
+    table = Table(
+        title="Decisions", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("Time (UTC)", no_wrap=True)
     table.add_column("Organization", overflow="fold")
     table.add_column("Model", overflow="fold")
-    for name in ("Tokens", "Running total"):
-        table.add_column(name, justify="right", min_width=9)
+    for name in ("Tokens", "Running\ntotal"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
-    table.add_column("Reason", min_width=12)
+    table.add_column("Reason", no_wrap=True)
     table.add_column("Amount", justify="right", no_wrap=True)
     for decision in decisions:
+        unit = " runs" if decision.group == EVALS else ""
         table.add_row(
             decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
             decision.organization,
             decision.model,
             f"{decision.input + decision.output:,}",
-            "-" if decision.running_total is None else f"{decision.running_total:,}",
+            "-" if decision.running_total is None else f"{decision.running_total:,}{unit}",
             f"[{VERDICT_STYLE[decision.verdict]}]{decision.verdict}[/]",
             decision.reason,
             amount(decision.amount_usd),
@@ -48,7 +74,60 @@ def _decisions(decisions: list[Decision]) -> Table:
     return table
 
 
-def _quarantined(replayed: Replayed) -> Table:
+def print_sent(sent: Received, console: Console) -> None:
+    """What a webhook took and what it refused."""
+    if sent.quarantined:
+        console.print(_refused(sent.quarantined))
+    console.print(f"Accepted: {sent.accepted:,}   Quarantined: {len(sent.quarantined):,}")
+
+
+def print_quarantine(entries: Sequence[Entry], console: Console) -> None:
+    """Entries of the quarantine."""
+    table = Table(title="Quarantine", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for name in ("Received (UTC)", "Organization", "Id", "Code", "Why", "Refused by"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        when = entry.received_at.replace("T", " ")[:19]
+        table.add_row(when, entry.organization, entry.id, entry.code, escape(entry.message), entry.whence)
+    console.print(table if entries else "Quarantine is empty: every event has its decision.")
+
+
+def print_redriven(redriven: Sequence[Redriven], dead_letters: int, console: Console) -> None:
+    """What became of entries that were sent through again."""
+    if redriven:
+        table = Table(title="Redriven", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        for name in ("Organization", "Id", "State", "Why"):
+            table.add_column(name, overflow="fold")
+        for each in redriven:
+            table.add_row(each.entry.organization, each.entry.id, each.state, escape(each.why))
+        console.print(table)
+    decided = sum(each.state == "decided" for each in redriven)
+    console.print(f"Quarantined: {len(redriven):,} sent through again, {decided:,} of them decided now")
+    console.print(f"Dead letters: {dead_letters:,} queued again")
+
+
+def as_dict(entry: Entry) -> dict[str, Any]:
+    """An entry with its raw event."""
+    return asdict(entry) | {"raw": json.loads(entry.raw), "decided": json.loads(entry.decided or "null")}
+
+
+def print_running(up: Running, console: Console) -> None:
+    """Where the running system is, and a first call to try."""
+    console.print("[bold]Gratis is up.[/] Ctrl-C stops it and leaves nothing behind.\n")
+    for name, value in asdict(up).items():
+        console.print(f"  {name:<15} {value}", soft_wrap=True, markup=False, highlight=False)
+    bearer = f"-H 'Authorization: Bearer {up.litellm_secret}'"
+    call = (
+        f"curl -s {bearer} -H 'Content-Type: application/json' -d '{FIRST_ENTRY}' '{up.base_url}/usage-events/litellm'"
+    )
+    console.print("\nSend an event as LiteLLM would:\n")
+    console.print(call, soft_wrap=True, markup=False, highlight=False)
+    console.print("\nOr the seed's day, signed:\n")
+    send = f"gratis replay events/seed-day.json --to '{up.base_url}' --secret '{up.webhook_secret}' --move-to yesterday"
+    console.print(send, soft_wrap=True, markup=False, highlight=False)
+
+
+def _refused(entries: Sequence[dict[str, Any]]) -> Table:
     table = Table(
         title="Quarantined: not decided, nothing lost",
         title_justify="left",
@@ -56,11 +135,11 @@ def _quarantined(replayed: Replayed) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("#", justify="right")
-    table.add_column("Id")
-    table.add_column("Code")
-    table.add_column("Why")
-    for entry in replayed.quarantined:
-        table.add_row(str(entry["index"]), str(entry["id"]), entry["error"]["code"], entry["error"]["message"])
+    for name in ("Id", "Code", "Why"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        error = entry["error"]
+        table.add_row(str(entry["index"]), escape(str(entry["id"] or "-")), error["code"], escape(error["message"]))
     return table
 
 
@@ -68,12 +147,13 @@ def _totals(replayed: Replayed) -> Table:
     totals = replayed.totals()
     table = Table(title="Totals", title_justify="left", title_style="bold", box=box.SIMPLE, show_header=False)
     table.add_column("what")
-    table.add_column("figure", justify="right")
+    table.add_column("figure")
     table.add_row("Events", f"{totals['events']:,}")
     table.add_row("Free", f"{totals['free']:,} ({totals['free_tokens']:,} tokens)")
     table.add_row("Billed", f"{totals['billed']:,} ({totals['billed_tokens']:,} tokens)")
     table.add_row("Repeats", f"{totals['repeats']:,}")
     table.add_row("Quarantined", f"{totals['quarantined']:,}")
-    table.add_row("At the normal rate", amount(totals["list_amount_usd"]))
-    table.add_row("Billed amount", amount(totals["amount_usd"]))
+    for name, field in (("At the normal rate", "list_amount_usd"), ("Billed amount", "amount_usd")):
+        unknown = sum(getattr(decision, field) is None for decision in replayed.decisions)
+        table.add_row(name, amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else ""))
     return table

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from gratis.account import Account
 from gratis.config import configured_offer
 from gratis.events import parse_json
 from gratis.offer import Offer
-from pydantic import TypeAdapter, ValidationError
 
 
 class Unusable(Exception):
@@ -64,7 +65,8 @@ def _problems(error: ValidationError) -> str:
     for problem in error.errors(include_url=False, include_context=False):
         place = ".".join(str(part) for part in problem["loc"]) or "content"
         shown = repr(problem["input"])
-        lines.append(f"{place}: {problem['msg']} (found {shown if len(shown) < 80 else shown[:77] + '...'})")
+        said = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{place}: {said} (found {shown if len(shown) < 80 else shown[:77] + '...'})")
     return "; ".join(lines)
 
 
@@ -105,6 +107,8 @@ def _unwrapped(place: str, decoded: Any) -> Iterator[Any]:
     elif isinstance(decoded, dict) and isinstance(decoded.get("Records"), list):
         for index, record in enumerate(decoded["Records"]):
             yield from _unwrapped(place, _decoded(f"{place}: Records.{index}.body", _body(place, record)))
+    elif isinstance(decoded, dict) and set(decoded) == {"organizations"}:
+        raise Unusable(f"{place}: holds organizations, not events; name it with --organizations")
     elif isinstance(decoded, dict) and "requestContext" in decoded:
         yield from _unwrapped(place, _decoded(f"{place}: body", _body(place, decoded)))
     else:

@@ -5,6 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from gratis.classify import Classifier, event_clock, wall_clock
 from gratis.config import config, dynamodb
 from gratis.ledger import Ledger

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from gratis.config import QUICK
 from gratis.outbox import emit
 from gratis.telemetry import NAMESPACE, report_emitted

@@ -10,6 +10,7 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.typing import LambdaContext
+
 from gratis import litellm
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
+Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 """An organization or a project. No key separator can be smuggled in."""
 
 

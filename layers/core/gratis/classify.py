@@ -58,12 +58,12 @@ class Outcome:
 
 @dataclass(eq=False)
 class Arrival:
-    """One event of the batch. `copies`: how often the very same one follows it in the batch."""
+    """One event of the batch. `copies`: the messages in which the very same one follows it in the batch."""
 
     message: Message
     raw: Any
     request: Request
-    copies: int = 0
+    copies: list[Message] = field(default_factory=list)
 
 
 Pending = tuple[Arrival, Case]
@@ -139,7 +139,7 @@ class _Batch:
             try:
                 case = case_of(arrival.request, self.offer, accounts.get(arrival.request.organization))
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
-                self._refuse(arrival.message, arrival.raw, unforeseen(error), 1 + arrival.copies)
+                self._refuse_all(arrival, unforeseen(error))
             else:
                 counters.setdefault(case.counter, []).append((arrival, case))
         self._read_the_rest(case for pending in counters.values() for _, case in pending)
@@ -177,8 +177,7 @@ class _Batch:
                 for each in chunk:
                     self._commit_or_isolate(counter, [each])
             else:
-                arrival = chunk[0][0]
-                self._refuse(arrival.message, arrival.raw, unforeseen(error), 1 + arrival.copies)
+                self._refuse_all(chunk[0][0], unforeseen(error))
 
     def _commit(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
@@ -210,8 +209,8 @@ class _Batch:
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
         for arrival, _ in chunk:
-            self.outcome.repeats += arrival.copies
-            self.waiting[arrival.message.id] -= 1 + arrival.copies
+            self.waiting[arrival.message.id] -= 1
+            self._count_repeats(arrival.copies)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
         """The chunk without what was decided before: a repeat if the payload is the same, else a conflict."""
@@ -222,16 +221,21 @@ class _Batch:
             if decision is None:
                 left.append((arrival, case))
             elif decision.payload_hash == arrival.request.payload_hash:
-                self.outcome.repeats += 1 + arrival.copies
-                self.waiting[arrival.message.id] -= 1 + arrival.copies
+                self._count_repeats([arrival.message, *arrival.copies])
             else:
-                copies = 1 + arrival.copies
-                self._refuse(arrival.message, arrival.raw, conflict(arrival.request, decision), copies, decision)
+                self._refuse_all(arrival, conflict(arrival.request, decision), decision)
         return left
 
-    def _refuse(
-        self, message: Message, raw: Any, rejected: Rejected, times: int = 1, decided: Decision | None = None
-    ) -> None:
+    def _count_repeats(self, messages: Sequence[Message]) -> None:
+        self.outcome.repeats += len(messages)
+        for message in messages:
+            self.waiting[message.id] -= 1
+
+    def _refuse_all(self, arrival: Arrival, rejected: Rejected, decided: Decision | None = None) -> None:
+        for message in (arrival.message, *arrival.copies):
+            self._refuse(message, arrival.raw, rejected, decided)
+
+    def _refuse(self, message: Message, raw: Any, rejected: Rejected, decided: Decision | None = None) -> None:
         """Put an event into quarantine; if that does not work now, its message comes again."""
         kept = entry(raw, rejected, message.received_at, WHENCE, decided.record() if decided else None)
         try:
@@ -239,8 +243,8 @@ class _Batch:
         except Busy as busy:
             self.outcome.causes.append(str(busy))
             return
-        self.outcome.quarantined += [kept] * times
-        self.waiting[message.id] -= times
+        self.outcome.quarantined.append(kept)
+        self.waiting[message.id] -= 1
 
 
 def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
@@ -255,7 +259,7 @@ def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
         for arrival in rest:
             first = wave.setdefault(arrival.request.key, arrival)
             if first is not arrival and first.request.payload_hash == arrival.request.payload_hash:
-                first.copies += 1
+                first.copies.append(arrival.message)
             elif first is not arrival:
                 later.append(arrival)
         yield list(wave.values())

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from gratis.account import Identifier
+from gratis.account import IDENTIFIER, Identifier
 from gratis.errors import Rejected
 from gratis.request import Request, Tokens
 
@@ -28,6 +28,7 @@ HORIZON = timedelta(days=35)
 """How old an event may be when it arrives: for that long its decision is kept to recognize a repeat."""
 AHEAD = timedelta(minutes=5)
 """How far ahead of us a sender's clock may be."""
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 MOST_TOKENS = 10**12
 """More than any request has; keeps every total far inside DynamoDB's 38 digits."""
 MOST_BYTES = 80_000
@@ -40,14 +41,16 @@ def _moment(value: object) -> datetime:
     """A moment with an offset, in UTC. Decimals past the microsecond are dropped."""
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("must be a moment with an offset, like 2025-03-11T09:15:00Z")
-    try:
-        return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("is outside the years 1 to 9999") from error
+    moment = datetime.fromisoformat(value.upper())
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return moment.astimezone(UTC)
 
 
-RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,256}$")]
-ModelId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/-]{1,128}$")]
+REQUEST_ID = r"^[A-Za-z0-9._:/-]{1,256}$"
+MODEL_ID = r"^[A-Za-z0-9._:/-]{1,128}$"
+RequestId = Annotated[str, Field(pattern=REQUEST_ID)]
+ModelId = Annotated[str, Field(pattern=MODEL_ID)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/ -]+$")]
 Opaque = Annotated[str, Field(max_length=256)]
 Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
@@ -84,6 +87,11 @@ class _Usage(_Incoming):
     total_tokens: Count
 
     def check(self, input_tokens: int, cached: int, output: int) -> None:
+        stated = {"input_tokens": input_tokens, "output_tokens": output}
+        stated |= {"prompt_tokens": input_tokens, "completion_tokens": output}
+        for name, value in (self.model_extra or {}).items():
+            if value != stated.get(name, value):
+                raise ValueError(f"{name} is {value!r}, but in the other shape it is {stated[name]}")
         if self.total_tokens != input_tokens + output:
             raise ValueError(
                 f"total_tokens is {self.total_tokens}, but input {input_tokens} + output {output} is "
@@ -229,9 +237,9 @@ def moment_of(raw: Any) -> datetime | None:
 
 def check_age(occurred_at: datetime, now: datetime, horizon: timedelta = HORIZON) -> None:
     """Raises Rejected: `in_the_future` over 5 min ahead of `now`, `too_old` past the dedupe horizon."""
-    if occurred_at > now + AHEAD:
+    if occurred_at - now > AHEAD:
         raise Rejected("in_the_future", f"time is {occurred_at.isoformat()}, over 5 minutes ahead of {now.isoformat()}")
-    if occurred_at < now - horizon:
+    if now - occurred_at > horizon:
         raise Rejected(
             "too_old", f"time is {occurred_at.isoformat()}, over {horizon.days} days before {now.isoformat()}"
         )
@@ -242,7 +250,7 @@ _EVENT = TypeAdapter(UsageEvent)
 
 def _rejected(error: ValidationError, raw: Any) -> Rejected:
     """The first thing that is wrong, named by its place in the event, with the value that was found there."""
-    problems = error.errors(include_url=False, include_context=False)
+    problems = error.errors(include_url=False)
     if (
         isinstance(raw, Mapping)
         and not raw.get("subject")
@@ -250,11 +258,30 @@ def _rejected(error: ValidationError, raw: Any) -> Rejected:
     ):
         return Rejected("no_organization", f"subject: names no organization: {_shown(raw.get('subject'))}")
     first = problems[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("responses", "chat")) or "event"
-    message = first["msg"].removeprefix("Value error, ")
-    found = "" if first["type"] == "missing" else f": {_shown(first['input'])}"
+    place = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS) or "event"
+    ours = first["type"] == "value_error" and place == "data.usage"  # such a message holds the figures itself
+    found = "" if ours or first["type"] == "missing" else f": {_shown(first['input'])}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Rejected("invalid_event", f"{place}: {message}{found}{more}")
+    return Rejected("invalid_event", f"{place}: {_said(first)}{found}{more}")
+
+
+_UNION_TAGS = ("responses", "chat", "constrained-str", "ToolObject")
+_ALPHABETS = {
+    IDENTIFIER: "must be 1 to 64 letters, digits or . _ -",
+    REQUEST_ID: "must be 1 to 256 letters, digits or . _ - : /",
+    MODEL_ID: "must be 1 to 128 letters, digits or . _ - : /",
+}
+
+
+def _said(problem: Any) -> str:
+    """A problem in words for whoever sent the event."""
+    if problem["type"] == "model_type":
+        return "must be a JSON object"
+    if problem["type"] == "string_pattern_mismatch":
+        pattern: str = problem["ctx"]["pattern"]
+        return _ALPHABETS.get(pattern, f"must match {pattern}")
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ")
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,8 @@ DAY = timedelta(days=1)
 
 def text(moment: datetime) -> str:
     """RFC 3339 in UTC, with as many decimals of a second as it has: `2025-03-11T09:15:00Z`."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    decimals = "auto" if moment.microsecond % 1000 else "milliseconds" if moment.microsecond else "seconds"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=decimals) + "Z"
 
 
 def parse(written: str) -> datetime:

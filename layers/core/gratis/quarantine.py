@@ -99,6 +99,14 @@ class Quarantine:
                     raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
                 pause(attempts)
 
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
+        try:
+            for item in _items(entry):
+                self.client.delete_item(TableName=self.table, Key={"pk": item["pk"], "sk": item["sk"]})
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
     def of_day(self, day: date) -> Iterator[Entry]:
         """The entries of events received on a UTC day, oldest key first. Raises Busy."""
         pages = self.client.get_paginator("query").paginate(

@@ -1,0 +1,50 @@
+"""API keys: only their hash is stored. A key belongs to one organization, or to the platform, and has a role."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis.dynamo import Item, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Role = Literal["owner", "reader", "platform"]
+ROLES = get_args(Role)
+PREFIX = "gk_"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom a key speaks for. `organization` is None for the platform."""
+
+    role: Role
+    organization: str | None
+    name: str
+
+
+class Keys:
+    """Stores and looks up keys in the ledger table."""
+
+    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+        self.client = client
+        self.table = table
+
+    def create(self, holder: Holder) -> str:
+        """A new key, 256 random bits, shown once: only its hash is kept. Raises Busy."""
+        key = PREFIX + secrets.token_urlsafe(32)
+        fields = {"role": holder.role, "organization": holder.organization, "name": holder.name}
+        item = _key_of(key) | {name: {"S": value} for name, value in fields.items() if value is not None}
+        try:
+            self.client.put_item(TableName=self.table, Item=item)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        return key
+
+
+def _key_of(key: str) -> Item:
+    """Where a key is stored. It is found by its hash, so no stored text is ever compared with what a caller sent."""
+    return {"pk": {"S": f"KEY#{hashlib.sha256(key.encode()).hexdigest()}"}, "sk": {"S": "KEY"}}

@@ -1,0 +1,109 @@
+"""Sends through again what could not be decided: quarantine entries, and messages of the dead-letter queue."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from gratis import moment
+from gratis.errors import Rejected
+from gratis.events import parse_event
+from gratis.ledger import Ledger
+from gratis.quarantine import Entry, Quarantine
+from gratis.queue import UsageQueue
+from local.stack import Stack
+
+DECIDED_SECONDS = 60
+"""How long a redriven event may take to its decision before we say that it has none yet."""
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """What became of one entry: `decided` (the entry is gone), `refused` again or `waiting`; and why."""
+
+    entry: Entry
+    state: str
+    why: str
+
+
+class Desk:
+    """Quarantine and dead letters of one deployed stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        table = stack.outputs["LedgerTableName"]
+        client = stack.client("dynamodb")
+        self.quarantine = Quarantine(client, table)
+        self.ledger = Ledger(client, table)
+        self.sqs = stack.client("sqs")
+        self.queue = UsageQueue(self.sqs, stack.outputs["UsageQueueUrl"])
+        self.dead_letters = stack.outputs["UsageDeadLettersUrl"]
+
+    def entries(self, last: date, days: int) -> list[Entry]:
+        """What was put into quarantine on the `days` UTC days up to `last`."""
+        return [
+            entry for back in reversed(range(days)) for entry in self.quarantine.of_day(last - timedelta(days=back))
+        ]
+
+    def redrive(self, entries: Iterable[Entry]) -> Iterator[Redriven]:
+        """Send entries through again. One goes out of quarantine only when its decision exists."""
+        sent: list[Entry] = []
+        for entry in entries:
+            raw, received_at = json.loads(entry.raw), moment.parse(entry.received_at)
+            try:
+                request = parse_event(raw, received_at)
+            except Rejected as rejected:
+                yield Redriven(entry, "refused", rejected.message)
+            else:
+                self.queue.send({request.organization: [raw]}, received_at, nonce=uuid.uuid4().hex)
+                sent.append(entry)
+        yield from self._settled(sent)
+
+    def _settled(self, sent: Sequence[Entry]) -> Iterator[Redriven]:
+        deadline = time.monotonic() + DECIDED_SECONDS
+        waiting = {entry: parse_event(json.loads(entry.raw), moment.parse(entry.received_at)) for entry in sent}
+        while waiting and time.monotonic() < deadline:
+            decided = self.ledger.decisions(dict.fromkeys(request.key for request in waiting.values()))
+            for entry, request in list(waiting.items()):
+                decision = decided.get(request.key)
+                if decision is None:
+                    continue
+                del waiting[entry]
+                if decision.payload_hash == request.payload_hash:
+                    self.quarantine.remove(entry)
+                    yield Redriven(entry, "decided", f"{decision.verdict}: {decision.reason}")
+                else:
+                    yield Redriven(entry, "refused", entry.message)
+            if waiting:
+                time.sleep(0.5)
+        for entry in waiting:
+            yield Redriven(entry, "waiting", "has no decision yet; look again later")
+
+    def redrive_dead_letters(self) -> int:
+        """Move every message of the dead-letter queue back to the usage queue; returns how many."""
+        moved = 0
+        while messages := self._receive():
+            for message in messages:
+                attributes = message["Attributes"]
+                self.sqs.send_message(
+                    QueueUrl=self.queue.url,
+                    MessageBody=message["Body"],
+                    MessageGroupId=attributes["MessageGroupId"],
+                    MessageDeduplicationId=uuid.uuid4().hex,
+                    MessageAttributes=message.get("MessageAttributes", {}),
+                )
+                self.sqs.delete_message(QueueUrl=self.dead_letters, ReceiptHandle=message["ReceiptHandle"])
+                moved += 1
+        return moved
+
+    def _receive(self) -> list[dict[str, dict[str, str]]]:
+        answer = self.sqs.receive_message(
+            QueueUrl=self.dead_letters,
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            WaitTimeSeconds=1,
+        )
+        messages: list[dict[str, dict[str, str]]] = answer.get("Messages", [])
+        return messages

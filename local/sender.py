@@ -1,0 +1,62 @@
+"""Posts events to a deployed webhook, signed as Standard Webhooks says."""
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import urllib3
+from standardwebhooks.webhooks import Webhook
+
+from gratis import moment
+from gratis.events import moment_of
+from gratis.receive import Received
+
+BATCH = 100
+SECONDS = 30
+
+
+class NotTaken(Exception):
+    """The webhook did not answer 202; the message says what it answered."""
+
+
+def send(events: Sequence[Any], url: str, secret: str, progress: Callable[[int], None] = lambda _: None) -> Received:
+    """Post `events` in order, 100 a request; what was refused keeps its index. Raises NotTaken."""
+    webhook = Webhook(secret)
+    sent = Received()
+    with urllib3.PoolManager(timeout=SECONDS) as pool:
+        for start in range(0, len(events), BATCH):
+            answer = _post(pool, webhook, url, events[start : start + BATCH])
+            sent.accepted += answer["accepted"]
+            sent.quarantined += [each | {"index": start + each["index"]} for each in answer["quarantined"]]
+            progress(len(events[start : start + BATCH]))
+    return sent
+
+
+def moved(events: Sequence[Any], to_day: date) -> list[Any]:
+    """The events with every time moved by the same whole days, so that the first falls on `to_day`."""
+    first = next((when for event in events if (when := moment_of(event))), None)
+    if first is None:
+        return list(events)
+    by = timedelta(days=(to_day - moment.day_of(first)).days)
+    return [{**event, "time": moment.text(when + by)} if (when := moment_of(event)) else event for event in events]
+
+
+def _post(pool: urllib3.PoolManager, webhook: Webhook, url: str, events: Sequence[Any]) -> dict[str, Any]:
+    body = json.dumps(events)
+    message_id, now = f"msg_{uuid.uuid4().hex}", datetime.now(UTC)
+    headers = {
+        "content-type": "application/cloudevents-batch+json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": webhook.sign(message_id, now, body),
+    }
+    try:
+        answer = pool.request("POST", url, body=body.encode(), headers=headers, retries=urllib3.Retry(3, redirect=0))
+    except urllib3.exceptions.HTTPError as error:
+        raise NotTaken(f"{url} does not answer: {error}") from None
+    if answer.status != 202:
+        raise NotTaken(f"{url} answered {answer.status}: {answer.data[:500].decode(errors='replace')}")
+    content: dict[str, Any] = answer.json()
+    return content

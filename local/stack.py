@@ -1,0 +1,67 @@
+"""A deployed stack, on AWS or on a local engine: its clients, and the outputs of template.yaml."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis.config import QUICK
+
+STACK = "gratis"
+LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+"""What an AWS client needs to talk to a local engine, where nobody checks who asks."""
+
+
+class NoStack(Exception):
+    """There is no such stack, or nobody who may ask for it."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """`endpoint_url`: of the local engine; None on AWS."""
+
+    endpoint_url: str | None
+    outputs: Mapping[str, str]
+
+    def client(self, service: str) -> Any:
+        """An AWS client for where the stack is."""
+        return client_for(self.endpoint_url, service)
+
+    @property
+    def page_url(self) -> str:
+        """The root of the HTTP API."""
+        if self.endpoint_url is None:
+            return f"{self.outputs['ApiUrl']}/"
+        return f"{self.endpoint_url}/_aws/execute-api/{self.outputs['ApiId']}/$default/"
+
+    @property
+    def base_url(self) -> str:
+        """What every route of the API begins with."""
+        return f"{self.page_url}v1"
+
+
+def stack_of(endpoint_url: str | None, name: str) -> Stack:
+    """The deployed stack of this name. Raises NoStack."""
+    try:
+        described = client_for(endpoint_url, "cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+    except (ClientError, BotoCoreError) as error:
+        raise NoStack(f"the stack {name!r} cannot be read: {error}") from None
+    return Stack(endpoint_url, {each["OutputKey"]: each["OutputValue"] for each in described.get("Outputs", [])})
+
+
+def client_for(endpoint_url: str | None, service: str) -> Any:
+    """An AWS client: with the caller's own credentials, or for a local engine whatever the environment says."""
+    if endpoint_url is None:
+        return boto3.client(service, config=QUICK)  # type: ignore[call-overload]
+    if not endpoint_url.startswith(("http://", "https://")):
+        raise NoStack(f"--endpoint-url: {endpoint_url!r} is no URL like http://127.0.0.1:4566")
+    return boto3.client(
+        service,  # type: ignore[call-overload]
+        endpoint_url=endpoint_url,
+        region_name=LOCAL_CREDENTIALS["AWS_DEFAULT_REGION"],
+        aws_access_key_id=LOCAL_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=LOCAL_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=QUICK,
+    )

@@ -1,0 +1,95 @@
+"""`gratis up`: the whole system on the embedded engine, with a demo organization, until it is stopped."""
+
+import base64
+import json
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import urllib3
+
+from gratis.account import Account, Profile, Settings, Sharing
+from gratis.accounts import Accounts
+from gratis.keys import Holder, Keys
+from local.deploy import deploy
+from local.engine import EngineFailed, engine
+from local.functions import ROOT
+from local.stack import Stack
+
+STATE = ROOT / ".gratis" / "up.json"
+DEMO = "org_demo"
+IN_FORCE = timedelta(days=60)
+READY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a client needs; written to .gratis/up.json. Names: SPEC section 5."""
+
+    base_url: str
+    page_url: str
+    owner_key: str
+    platform_key: str
+    webhook_secret: str
+    litellm_secret: str
+    endpoint_url: str
+
+
+@contextmanager
+def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running]]:
+    """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all."""
+    with engine(port) as url:
+        stack = deploy(url, {"ArchiveRetentionDays": "-1"})
+        webhook, litellm = _replace_secrets(stack)
+        owner, platform = _seed(stack)
+        _wait_for_api(stack)
+        up = Running(stack.base_url, stack.page_url, owner, platform, webhook, litellm, url)
+        state.parent.mkdir(exist_ok=True)
+        state.write_text(json.dumps(asdict(up), indent=1) + "\n", encoding="utf-8")
+        try:
+            yield stack, up
+        finally:
+            state.unlink(missing_ok=True)
+            if not any(state.parent.iterdir()):
+                state.parent.rmdir()
+
+
+def _replace_secrets(stack: Stack) -> tuple[str, str]:
+    webhook = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    litellm = secrets.token_urlsafe(32)
+    manager = stack.client("secretsmanager")
+    manager.put_secret_value(SecretId=stack.outputs["WebhookSecretName"], SecretString=webhook)
+    manager.put_secret_value(SecretId=stack.outputs["LitellmSecretName"], SecretString=litellm)
+    return webhook, litellm
+
+
+def _seed(stack: Stack) -> tuple[str, str]:
+    """The demo organization, and a key for its owner and one for the platform."""
+    since = datetime.now(UTC) - IN_FORCE
+    shared = Sharing(mode="enabled")
+    account = Account(
+        id=DEMO,
+        profile=(Profile(effective_at=since, tier=4, actor="gratis up"),),
+        sharing=(Settings(effective_at=since, actor="gratis up", confirmed=True, traffic=shared, evals=shared),),
+    )
+    ledger, table = stack.client("dynamodb"), stack.outputs["LedgerTableName"]
+    Accounts(ledger, table).put(account)
+    keys = Keys(ledger, table)
+    owner = keys.create(Holder("owner", DEMO, "gratis up"))
+    return owner, keys.create(Holder("platform", None, "gratis up"))
+
+
+def _wait_for_api(stack: Stack) -> None:
+    """Ready is when the webhook refuses an unsigned request itself."""
+    deadline = time.monotonic() + READY_SECONDS
+    with urllib3.PoolManager() as pool:
+        while time.monotonic() < deadline:
+            answer = pool.request("POST", f"{stack.base_url}/usage-events", body=b"[]", retries=False)
+            if answer.status == 401:
+                return
+            time.sleep(0.2)
+    raise EngineFailed(f"the API does not answer: {answer.status} {answer.data[:500]!r}")
