@@ -122,6 +122,9 @@ def print_running(up: Running, console: Console) -> None:
     )
     console.print("\nSend an event as LiteLLM would:\n")
     console.print(call, soft_wrap=True, markup=False, highlight=False)
+    console.print("\nSee what is left:\n")
+    allowance = f"curl -s -H 'Authorization: Bearer {up.owner_key}' '{up.base_url}/organization/allowance'"
+    console.print(allowance, soft_wrap=True, markup=False, highlight=False)
     console.print("\nOr the seed's day, signed:\n")
     send = f"gratis replay events/seed-day.json --to '{up.base_url}' --secret '{up.webhook_secret}' --move-to yesterday"
     console.print(send, soft_wrap=True, markup=False, highlight=False)

@@ -55,6 +55,10 @@ class Settings(_Data):
     evals: Sharing = Sharing()
     feedback: Sharing = Sharing()
 
+    def shares_anything(self) -> bool:
+        """Whether any of the settings is on."""
+        return any(setting.mode != "disabled" for setting in (self.traffic, self.evals, self.feedback))
+
 
 class _Dated(Protocol):
     @property

@@ -1,19 +1,33 @@
-"""Organizations in the ledger table: one item holds an account's whole history of versions."""
+"""Organizations in the ledger table: append-only versions of profile and sharing settings. SPEC section 4.
 
-from typing import TYPE_CHECKING
+What if this dies on any line, runs twice, or two of it run at once? A version is appended by one conditional write on
+the version of the whole account. Of two writers one is refused, reads again, and appends after the other.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gratis.account import Account
-from gratis.dynamo import translated
-from gratis.ledger import account_key
+from gratis.account import Account, Profile, Settings
+from gratis.dynamo import MOST_ATTEMPTS, Item, pause, translated
+from gratis.errors import Busy, Rejected
+from gratis.ledger import account_key, account_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
+NEW = "attribute_not_exists(pk)"
+UNCHANGED = "version = :version_read"
+MOST_BYTES = 300_000
+"""Of an account's history. Past it only changes that share nothing are taken: DynamoDB's limit is 400 KB."""
+
+Change = Callable[[Account], Account]
+
 
 class Accounts:
-    """Writes accounts; `Ledger.read` reads them together with the counters."""
+    """Reads and appends to accounts."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self.client = client
@@ -21,8 +35,81 @@ class Accounts:
 
     def put(self, account: Account) -> None:
         """Store a history as it is, in place of what is there. Raises Busy."""
-        item = account_key(account.id) | {"account": {"S": account.model_dump_json(exclude_defaults=True)}}
         try:
-            self.client.put_item(TableName=self.table, Item=item)
+            self.client.put_item(TableName=self.table, Item=_item(account, 1))
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
+
+    def get(self, organization: str) -> Account | None:
+        """The account as it is now; None for an organization that nobody has told us of. Raises Busy."""
+        return self._read(organization)[0]
+
+    def append(self, organization: str, change: Change) -> Account:
+        """Apply `change` to the account as it is, again if somebody else was faster. Raises Busy, Rejected."""
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            read, version = self._read(organization)
+            changed = change(read or Account(id=organization))
+            if changed == read or self._replace(changed, version):
+                return changed
+            pause(attempt)
+        raise Busy(f"the account of {organization} is being changed by others")
+
+    def _read(self, organization: str) -> tuple[Account | None, int]:
+        try:
+            answer = self.client.get_item(TableName=self.table, Key=account_key(organization), ConsistentRead=True)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        item = answer.get("Item")
+        return (account_of(item), int(item["version"]["N"])) if item else (None, 0)
+
+    def _replace(self, account: Account, version_read: int) -> bool:
+        """Write if the stored account is still of the version that was read (0: not there); says whether it was."""
+        condition: Any = {"ConditionExpression": NEW}
+        if version_read:
+            values = {":version_read": {"N": str(version_read)}}
+            condition = {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": values}
+        try:
+            self.client.put_item(TableName=self.table, Item=_item(account, version_read + 1), **condition)
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return False
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        return True
+
+
+def with_profile(account: Account, profile: Profile, now: datetime) -> Account:
+    """The account with one more version of its profile, in force now. Only the first one may be back-dated."""
+    if account.profile:
+        last = account.profile[-1]
+        if profile.effective_at != now:
+            raise Rejected("invalid_value", "effective_at: only an organization's first profile may be back-dated")
+        if last.model_dump(exclude=_WHEN_AND_WHO) == profile.model_dump(exclude=_WHEN_AND_WHO):
+            return account
+        profile = profile.model_copy(update={"effective_at": max(now, last.effective_at)})
+    elif profile.effective_at > now:
+        raise Rejected("invalid_value", "effective_at: lies in the future; a profile takes effect now")
+    return account.model_copy(update={"profile": (*account.profile, profile)})
+
+
+def with_settings(account: Account, settings: Settings, now: datetime) -> Account:
+    """The account with one more version of its sharing settings, in force now; the same settings add none."""
+    if account.sharing:
+        last = account.sharing[-1]
+        if last.model_dump(exclude=_WHEN_AND_WHO) == settings.model_dump(exclude=_WHEN_AND_WHO):
+            return account
+        settings = settings.model_copy(update={"effective_at": max(now, last.effective_at)})
+    changed = account.model_copy(update={"sharing": (*account.sharing, settings)})
+    if settings.shares_anything() and len(_text(changed)) > MOST_BYTES:
+        raise Rejected("too_many_changes", "the settings were changed too often, with too many projects, to share more")
+    return changed
+
+
+_WHEN_AND_WHO = {"effective_at", "actor", "confirmed"}
+
+
+def _item(account: Account, version: int) -> Item:
+    return account_key(account.id) | {"version": {"N": str(version)}, "account": {"S": _text(account)}}
+
+
+def _text(account: Account) -> str:
+    return account.model_dump_json(exclude_defaults=True)

@@ -34,18 +34,23 @@ class Terms:
         return self.offer.name_of(self.version)
 
 
-def terms_of(request: Request, offer: Offer, account: Account | None) -> Terms:
-    """The latest versions with `effective_at` ≤ `occurred_at`; what an unknown organization has otherwise."""
-    profile = in_force(account.profile, request.occurred_at) if account else None
-    settings = in_force(account.sharing, request.occurred_at) if account else None
+def terms_at(when: datetime, offer: Offer, account: Account | None) -> Terms:
+    """The latest versions with `effective_at` ≤ `when`; what an unknown organization has otherwise."""
+    profile = in_force(account.profile, when) if account else None
+    settings = in_force(account.sharing, when) if account else None
     return Terms(
         offer=offer,
-        version=offer.version_at(request.occurred_at),
+        version=offer.version_at(when),
         profile=profile[1] if profile else _UNKNOWN_PROFILE,
         profile_version=profile[0] if profile else None,
         settings=settings[1] if settings else _NOTHING_SHARED,
         settings_version=settings[0] if settings else None,
     )
+
+
+def terms_of(request: Request, offer: Offer, account: Account | None) -> Terms:
+    """The terms at `occurred_at`: the moment that counts, never the moment of processing."""
+    return terms_at(request.occurred_at, offer, account)
 
 
 def outside_the_offer(request: Request, terms: Terms) -> str | None:
@@ -57,11 +62,16 @@ def outside_the_offer(request: Request, terms: Terms) -> str | None:
 
 def organization_ruled_out(_: Request, terms: Terms) -> str | None:
     """Rule 2: the organization's profile."""
-    if not terms.profile.eligible:
+    return ruled_out(terms.profile)
+
+
+def ruled_out(profile: Profile) -> str | None:
+    """Why an organization cannot take part; None if it can."""
+    if not profile.eligible:
         return "not_eligible"
-    if terms.profile.zero_data_retention:
+    if profile.zero_data_retention:
         return "zero_data_retention"
-    return "enterprise_excluded" if terms.profile.plan == "enterprise_excluded" else None
+    return "enterprise_excluded" if profile.plan == "enterprise_excluded" else None
 
 
 def traffic_not_shared(request: Request, terms: Terms) -> str | None:

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -43,6 +43,17 @@ class Keys:
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
         return key
+
+    def find(self, key: str) -> Holder | None:
+        """Whose key this is, read consistently; None for no key of ours. Raises Busy."""
+        try:
+            item = self.client.get_item(TableName=self.table, Key=_key_of(key), ConsistentRead=True).get("Item")
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        if item is None:
+            return None
+        text = {name: value["S"] for name, value in item.items() if "S" in value}
+        return Holder(cast("Role", text["role"]), text.get("organization"), text.get("name", ""))
 
 
 def _key_of(key: str) -> Item:

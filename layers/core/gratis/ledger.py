@@ -13,7 +13,7 @@ A counter document holds a counter, or a day's totals, or both: they are one ite
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,8 @@ MOST_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
 KEEP_DECISIONS = timedelta(days=41)
 """From `occurred_at`: the dedupe horizon (35 days), the queue's retention (4 days) and two days to spare."""
+RECENT = 5
+"""Request ids that a day's document remembers, for the page."""
 LATEST_DECISION = timedelta(days=39)
 """How old an event may be when it is decided; its decision would still be there to recognize a repeat."""
 KEEP_DOCUMENTS = timedelta(days=400)
@@ -49,11 +51,12 @@ KEEP_DOCUMENTS = timedelta(days=400)
 
 @dataclass(frozen=True)
 class Document:
-    """A counter document as it was read. Version 0: it is not there yet."""
+    """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids."""
 
     version: int = 0
     counter: Counter = field(default_factory=Counter)
     totals: Totals = field(default_factory=Totals)
+    recent: tuple[str, ...] = ()
 
 
 class CommitRefused(Exception):
@@ -88,6 +91,30 @@ class Ledger:
         found = map(decision_of, self._get([decision_key(key) for key in keys]))
         return {decision.key: decision for decision in found}
 
+    def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
+        """The day documents of these groups from `first` to `last`, consistently: one query a group."""
+        found: dict[CounterId, Document] = {}
+        for group in groups:
+            pk = document_key(CounterId(organization, group, ""))["pk"]
+            between = {":pk": pk, ":first": {"S": first.isoformat()}, ":last": {"S": last.isoformat()}}
+            found |= dict(map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between)))
+        return found
+
+    def decisions_of_day(self, organization: str, day: date) -> Iterator[Decision]:
+        """Every decision of an organization's UTC day, consistently; in no order."""
+        for shard in range(SHARDS):
+            pk = {"S": f"DAY#{organization}#{day.isoformat()}#{shard}"}
+            yield from map(decision_of, self._query("pk = :pk", {":pk": pk}))
+
+    def _query(self, condition: str, values: Item) -> list[Item]:
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+        )
+        return self._call(lambda: [item for page in pages for item in page["Items"]])  # type: ignore[no-any-return]
+
     def _get(self, keys: Sequence[Item]) -> list[Item]:
         """Consistent batch read in pages; what DynamoDB leaves unprocessed is asked for again."""
         items: list[Item] = []
@@ -119,7 +146,7 @@ class Ledger:
         requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
         even has worked: a lost response), Rejected if DynamoDB will never take it.
         """
-        documents = merge(read, counter, books)
+        documents = merge(read, counter, books, decisions)
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
@@ -156,6 +183,8 @@ class Ledger:
             "windows": {"S": _windows_text(document.counter)},
             "totals": {"S": document.totals.to_json()},
         }
+        if document.recent:
+            item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
         day = _day_of(identity)
         if self.expire and day:
             item |= _expiry(day, KEEP_DOCUMENTS)
@@ -179,17 +208,22 @@ class Ledger:
         return {"Put": {"TableName": self.table, "Item": item}}
 
 
-def merge(read: Mapping[CounterId, Document], counter: CounterId, books: Books) -> dict[CounterId, Document]:
+def merge(
+    read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision] = ()
+) -> dict[CounterId, Document]:
     """The documents that hold `books`, each one version on from what was read."""
-    changed = {counter: Document(counter=books.counter)}
-    for day, totals in books.totals.items():
-        identity = totals_of(counter, day)
-        changed[identity] = Document(counter=changed.get(identity, Document()).counter, totals=totals)
-    versions = {identity: read.get(identity, Document()).version + 1 for identity in changed}
-    return {
-        identity: Document(versions[identity], document.counter, document.totals)
-        for identity, document in changed.items()
-    }
+    changed = {counter} | {totals_of(counter, day) for day in books.totals}
+    merged = {}
+    for identity in changed:
+        before = read.get(identity, Document())
+        decided = [decision.request_id for decision in decisions if decision.day == identity.window]
+        merged[identity] = Document(
+            version=before.version + 1,
+            counter=books.counter if identity == counter else before.counter,
+            totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
+            recent=(*reversed(decided), *before.recent)[:RECENT],
+        )
+    return merged
 
 
 def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Iterable[date]) -> Books:
@@ -249,7 +283,8 @@ def _document(item: Item) -> tuple[CounterId, Document]:
     _, organization, group = item["pk"]["S"].split("#")
     windows = [Window(moment.parse(start), *rest) for start, *rest in json.loads(item["windows"]["S"])]
     totals = Totals.from_json(item["totals"]["S"])
-    document = Document(int(item["version"]["N"]), Counter(tuple(windows)), totals)
+    recent = tuple(json.loads(item["recent"]["S"])) if "recent" in item else ()
+    document = Document(int(item["version"]["N"]), Counter(tuple(windows)), totals, recent)
     return CounterId(organization, group, item["sk"]["S"]), document
 
 

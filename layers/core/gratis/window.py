@@ -66,3 +66,8 @@ def rolling_window(windows: Sequence[Window], when: datetime) -> Window | None:
 def name(kind: Kind, start: datetime) -> str:
     """How records name a window: its UTC day (a week: its Monday); a rolling one by the moment it opened."""
     return moment.text(start) if kind == "rolling_24h" else moment.day_of(start).isoformat()
+
+
+def ends_at(window: Window) -> datetime:
+    """When a daily window's quota is fresh again, if the offer does not change before: 24 h after its start."""
+    return window.start + ROLLING
