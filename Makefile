@@ -3,9 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 SAM := .venv-sam/bin/sam
+STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test check lock prices build clean
+.PHONY: help setup replay test check lock prices build deploy up clean
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +44,12 @@ $(SAM): requirements/sam.txt
 
 build: $(SAM)  ## build what is deployed (sam build)
 	@SAM_CLI_TELEMETRY=0 $(SAM) build
+
+deploy: build  ## deploy to AWS (sam deploy); STAGE=prod for another stage of samconfig.toml
+	@SAM_CLI_TELEMETRY=0 $(SAM) deploy --config-env $(STAGE)
+
+up: setup  ## run the whole system on this machine until Ctrl-C
+	@exec $(BIN)/gratis up
 
 prices: setup  ## generate the price data again from genai-prices
 	@$(BIN)/python -m local.prices
