@@ -6,7 +6,7 @@ SAM := .venv-sam/bin/sam
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test check lock prices build deploy up clean
+.PHONY: help setup replay test e2e check lock prices build deploy up clean clients
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,16 +30,28 @@ replay: setup  ## run the seed's day through the real functions and print the ta
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -n 2
 
+e2e: setup  ## deploy the template on the local engine and drive it
+	@$(BIN)/python -m pytest tests/e2e
+
 check: setup $(SAM)  ## lint, types, template
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@for app in functions/*/app.py; do $(BIN)/mypy --no-error-summary $$app || exit 1; done
 	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
 
 $(SAM): requirements/sam.txt
 	@echo "Setting up .venv-sam (once) ..."
 	@$(PYTHON) -m venv --clear .venv-sam
 	@.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
+	@touch $@
+
+clients: $(VENV)/.clients  ## add the real clients that the tests of the deployed system use
+
+$(VENV)/.clients: requirements/clients.txt $(STAMP)
+	@echo "Adding real clients to $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/clients.txt \
+		|| { echo "make: the packages of requirements/clients.txt could not be installed: is a package index reachable?"; exit 1; }
 	@touch $@
 
 build: $(SAM)  ## build what is deployed (sam build)
@@ -59,6 +71,8 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 		--custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
 	@uv pip compile -q --upgrade --universal --python-version 3.13 --generate-hashes \
 		--custom-compile-command "make lock" -c requirements/dev.txt requirements/layer.in -o layers/core/requirements.txt
+	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" -c requirements/dev.txt requirements/clients.in -o requirements/clients.txt
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
 

@@ -21,6 +21,7 @@ from gratis.keys import ROLES, Holder, Keys, Role
 from local import report
 from local.engine import EngineFailed, engine
 from local.functions import ROOT
+from local.prove import ledger_at, prove_from_ledger, prove_from_records
 from local.redrive import Desk
 from local.replay import replay
 from local.sender import NotTaken, moved, send
@@ -86,6 +87,39 @@ def up_command(port: Annotated[int, typer.Option(help="Port of the engine; 0 for
     with _usable_input(), running(port) as (_, up):
         report.print_running(up, Console())
         signal.pause()
+
+
+@app.command("prove")
+def prove_command(
+    organization: Annotated[str | None, typer.Argument(help="Whose day.")] = None,
+    day: Annotated[str | None, typer.Argument(help="The UTC day, YYYY-MM-DD.")] = None,
+    *,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(help="Prove from emitted billing records and DayClosed events in these files, without AWS."),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+    stack: StackName = STACK,
+    table: Annotated[str | None, typer.Option(help="The ledger table, if it is not the stack's.")] = None,
+    offer: Annotated[str | None, typer.Option(help="The offer's file, if it is none that ships.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the proofs as JSON and nothing else.")] = False,
+) -> None:
+    """Prove a day again from its decisions; exit 1 and the differing ids if it does not hold."""
+    with _usable_input():
+        if records:
+            proofs = prove_from_records(records)
+        elif organization and day:
+            custom = read_offer(offer) if offer else None
+            ledger = ledger_at(endpoint_url, stack, table)
+            proofs = [prove_from_ledger(ledger, organization, _day(day), custom)]
+        else:
+            raise Unusable("name an organization and a day, or files with --records")
+    if as_json:
+        _print_json([proof.content() for proof in proofs])
+    else:
+        report.print_proofs(proofs, _console())
+    if not all(proof.holds for proof in proofs):
+        raise typer.Exit(UNDECIDED)
 
 
 @quarantine.command("list")

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gratis.closing import Proof
 from gratis.decision import Decision
 from gratis.offer import EVALS
 from gratis.quarantine import Entry
@@ -109,6 +110,22 @@ def print_redriven(redriven: Sequence[Redriven], dead_letters: int, console: Con
 def as_dict(entry: Entry) -> dict[str, Any]:
     """An entry with its raw event."""
     return asdict(entry) | {"raw": json.loads(entry.raw), "decided": json.loads(entry.decided or "null")}
+
+
+def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
+    """Statements of days, and what does not hold."""
+    for proof in proofs:
+        stated = proof.statement
+        table = Table(title=f"{stated['organization']} {stated['day']}", title_justify="left", title_style="bold")
+        table.box, table.show_header = box.SIMPLE, False
+        for name, value in stated.items():
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else escape(str(value)))
+        console.print(table)
+        if proof.holds:
+            console.print("[green]Proved:[/] the decisions add up, tile their counters, and each is right.\n")
+        for each in proof.differences:
+            console.print(f"[bold red]{each.kind}:[/] {escape(each.message)}", soft_wrap=True)
+            console.print("".join(f"  {escape(one)}\n" for one in each.ids), soft_wrap=True, highlight=False)
 
 
 def print_running(up: Running, console: Console) -> None:

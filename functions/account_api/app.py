@@ -328,22 +328,22 @@ def _file(name: str) -> Response[Any]:
     return Response(200, TYPES[file.suffix], file.read_text(encoding="utf-8"), headers=SECURITY)
 
 
-@app.exception_handler(Refused)
+@app.exception_handler(Refused)  # type: ignore[untyped-decorator]
 def refused(error: Refused) -> Response[Any]:
     return _refusal(error)
 
 
-@app.exception_handler(Rejected)
+@app.exception_handler(Rejected)  # type: ignore[untyped-decorator]
 def rejected(error: Rejected) -> Response[Any]:
     return _refusal(Refused(400, error.code, error.message, error.message.partition(":")[0]))
 
 
-@app.exception_handler(Busy)
+@app.exception_handler(Busy)  # type: ignore[untyped-decorator]
 def busy(error: Busy) -> Response[Any]:
     return _refusal(_unreadable(error))
 
 
-@app.exception_handler(RequestValidationError)
+@app.exception_handler(RequestValidationError)  # type: ignore[untyped-decorator]
 def invalid(error: RequestValidationError) -> Response[Any]:
     """The first thing that is wrong, by name and value: 400, never clamped."""
     problem = error.errors()[0]
@@ -375,7 +375,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out."""
     if event["rawPath"].startswith("/v1/"):
         try:
-            app.append_context(holder=holder_of(event))
+            app.append_context(holder=holder_of(event))  # type: ignore[no-untyped-call]
         except Refused as error:
             return error.answer()
         except Busy as error:

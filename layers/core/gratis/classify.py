@@ -58,12 +58,12 @@ class Outcome:
 
 @dataclass(eq=False)
 class Arrival:
-    """One event of the batch. `copies`: the messages in which the very same one follows it in the batch."""
+    """One event of the batch. `copies`: the same one again, later in the batch (its bytes may be others)."""
 
     message: Message
     raw: Any
     request: Request
-    copies: list[Message] = field(default_factory=list)
+    copies: "list[Arrival]" = field(default_factory=list)
 
 
 Pending = tuple[Arrival, Case]
@@ -221,19 +221,19 @@ class _Batch:
             if decision is None:
                 left.append((arrival, case))
             elif decision.payload_hash == arrival.request.payload_hash:
-                self._count_repeats([arrival.message, *arrival.copies])
+                self._count_repeats([arrival, *arrival.copies])
             else:
                 self._refuse_all(arrival, conflict(arrival.request, decision), decision)
         return left
 
-    def _count_repeats(self, messages: Sequence[Message]) -> None:
-        self.outcome.repeats += len(messages)
-        for message in messages:
-            self.waiting[message.id] -= 1
+    def _count_repeats(self, arrivals: Sequence[Arrival]) -> None:
+        self.outcome.repeats += len(arrivals)
+        for arrival in arrivals:
+            self.waiting[arrival.message.id] -= 1
 
     def _refuse_all(self, arrival: Arrival, rejected: Rejected, decided: Decision | None = None) -> None:
-        for message in (arrival.message, *arrival.copies):
-            self._refuse(message, arrival.raw, rejected, decided)
+        for each in (arrival, *arrival.copies):
+            self._refuse(each.message, each.raw, rejected, decided)
 
     def _refuse(self, message: Message, raw: Any, rejected: Rejected, decided: Decision | None = None) -> None:
         """Put an event into quarantine; if that does not work now, its message comes again."""
@@ -250,7 +250,7 @@ class _Batch:
 def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
     """Split so that no wave holds a request twice: what comes again with another payload meets the first's decision.
 
-    The very same event again is only counted, as a copy of the first.
+    The same event again shares the fate of the first, as its copy.
     """
     rest = list(arrivals)
     while rest:
@@ -259,7 +259,7 @@ def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
         for arrival in rest:
             first = wave.setdefault(arrival.request.key, arrival)
             if first is not arrival and first.request.payload_hash == arrival.request.payload_hash:
-                first.copies.append(arrival.message)
+                first.copies.append(arrival)
             elif first is not arrival:
                 later.append(arrival)
         yield list(wave.values())

@@ -77,6 +77,8 @@ class Decision(NamedTuple):
     shared: bool = True
     thresholds: Sequence[int] = ()
     """Per cent of the quota that this decision was the first to reach: 80, 100."""
+    offer_ends: str | None = None
+    """The offer's last day when the decision was taken."""
 
     @property
     def key(self) -> RequestKey:
@@ -179,7 +181,11 @@ def counter_of(request: Request, group: str, version: Version) -> CounterId:
 
 def case_of(request: Request, offer: Offer, account: Account | None) -> Case:
     """Rules 1 to 6 and the price, for one request."""
-    terms = terms_of(request, offer, account)
+    return case_under(request, terms_of(request, offer, account))
+
+
+def case_under(request: Request, terms: Terms) -> Case:
+    """Rules 1 to 6 and the price, under given terms."""
     price = pricing.price(
         request.model,
         request.occurred_at,
@@ -298,5 +304,6 @@ def _decision(
         batch=request.batch,
         hosted_tool=hosted_tool(request, terms.version),
         shared=request.shared,
+        offer_ends=terms.offer.ends.isoformat() if terms.offer.ends else None,
         **(unknown | figures),
     )

@@ -38,6 +38,26 @@ def terms_at(when: datetime, offer: Offer, account: Account | None) -> Terms:
     """The latest versions with `effective_at` ≤ `when`; what an unknown organization has otherwise."""
     profile = in_force(account.profile, when) if account else None
     settings = in_force(account.sharing, when) if account else None
+    return _terms(when, offer, profile, settings)
+
+
+def terms_of_versions(
+    request: Request, offer: Offer, account: Account | None, versions: tuple[int | None, int | None]
+) -> Terms:
+    """The terms that a receipt names by the numbers of profile and settings. Raises LookupError if there is no such."""
+    profile, settings = versions
+    known = account or Account(id=request.organization)
+    return _terms(
+        request.occurred_at,
+        offer,
+        (profile, known.profile[profile - 1]) if profile else None,
+        (settings, known.sharing[settings - 1]) if settings else None,
+    )
+
+
+def _terms(
+    when: datetime, offer: Offer, profile: tuple[int, Profile] | None, settings: tuple[int, Settings] | None
+) -> Terms:
     return Terms(
         offer=offer,
         version=offer.version_at(when),

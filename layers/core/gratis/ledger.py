@@ -7,6 +7,8 @@
 | organization     | ORG#<org>                      | ACCOUNT                                   |
 | day marker       | DAY#<day>                      | ORG#<org>#<group>                         |
 | quarantine       | QUARANTINE#<day>               | <org>#<id>#<hash>                         |
+| statement        | ORG#<org>                      | STATEMENT#<day>#<revision>                |
+| key              | KEY#<sha256>                   | KEY                                       |
 
 A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
 """
@@ -14,6 +16,7 @@ A counter document holds a counter, or a day's totals, or both: they are one ite
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -101,10 +104,21 @@ class Ledger:
         return found
 
     def decisions_of_day(self, organization: str, day: date) -> Iterator[Decision]:
-        """Every decision of an organization's UTC day, consistently; in no order."""
-        for shard in range(SHARDS):
-            pk = {"S": f"DAY#{organization}#{day.isoformat()}#{shard}"}
-            yield from map(decision_of, self._query("pk = :pk", {":pk": pk}))
+        """Every decision of an organization's UTC day, consistently; in no order. The shards are read side by side."""
+        keys = [{":pk": {"S": f"DAY#{organization}#{day.isoformat()}#{shard}"}} for shard in range(SHARDS)]
+        with ThreadPoolExecutor(SHARDS) as readers:
+            for items in readers.map(lambda values: self._query("pk = :pk", values), keys):
+                yield from map(decision_of, items)
+
+    def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
+        """Organization and group of each document that a UTC day has, of one organization or of all."""
+        values = {
+            ":pk": {"S": f"DAY#{day.isoformat()}"},
+            ":org": {"S": f"ORG#{organization}{'#' * bool(organization)}"},
+        }
+        for item in self._query("pk = :pk AND begins_with(sk, :org)", values):
+            _, marked_organization, group = item["sk"]["S"].split("#")
+            yield marked_organization, group
 
     def _query(self, condition: str, values: Item) -> list[Item]:
         pages = self.client.get_paginator("query").paginate(

@@ -40,9 +40,13 @@ class BusEntry:
 
 @dataclass
 class Emitted:
-    """What became of a stream batch. `retry_from`: sequence number from which the stream has to come again."""
+    """What became of a stream batch. `retry_from`: sequence number from which the stream has to come again.
+
+    `late`: organizations and days that got a decision after they were over: they have to be closed again.
+    """
 
     records: int = 0
+    late: set[tuple[str, str]] = field(default_factory=set)
     sent: int = 0
     failed: int = 0
     causes: list[str] = field(default_factory=list)
@@ -53,6 +57,12 @@ def emit(stream: Sequence[Mapping[str, Any]], client: "EventBridgeClient", bus: 
     """Put on the bus all that a batch of stream records says; each entry's own result counts."""
     outgoing = list(bus_entries(stream))
     emitted = Emitted(records=sum(len(entry.detail.get("records", ())) for entry in outgoing))
+    emitted.late = {
+        (record["organization"], record["occurred_at"][:10])
+        for entry in outgoing
+        for record in entry.detail.get("records", ())
+        if record["occurred_at"][:10] < record["decided_at"][:10]
+    }
     failed: list[BusEntry] = []
     for call in _calls(outgoing):
         left = _put(client, bus, call, emitted)
@@ -75,6 +85,8 @@ def bus_entries(stream: Sequence[Mapping[str, Any]]) -> Iterator[BusEntry]:
             decision = decision_of(image)
             decisions.setdefault(decision.organization, []).append((position, decision))
             yield from (_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision))
+        elif "statement" in image:
+            yield _entry(position, "DayClosed", json.loads(image["statement"]["S"]))
         elif kind.startswith("QUARANTINE#") and "code" in image:
             yield _entry(position, "EventQuarantined", quarantined(image))
         elif kind.startswith("ORG#") and "account" in image:

@@ -1,13 +1,16 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
 if TYPE_CHECKING:  # each function imports only what it needs
+    from datetime import date
+
     from gratis.classify import Outcome
+    from gratis.closing import Proof
     from gratis.outbox import Emitted
     from gratis.receive import Received
 
@@ -60,3 +63,19 @@ def report_emitted(emitted: "Emitted", logger: Logger, metrics: Metrics) -> None
     metrics.add_metric(name="BusEntriesFailed", unit=MetricUnit.Count, value=emitted.failed)
     log = logger.warning if emitted.failed else logger.info
     log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": emitted.causes[:10]})
+
+
+def report_closed(proof: "Proof", stated: dict[str, Any] | None, logger: Logger, metrics: Metrics) -> None:
+    """What a closed day's proof found. A difference is an alarm, and the log names the request ids."""
+    metrics.add_metric(name="DaysProved", unit=MetricUnit.Count, value=1)
+    metrics.add_metric(name="StatementsWritten", unit=MetricUnit.Count, value=int(stated is not None))
+    metrics.add_metric(name="ProofDifferences", unit=MetricUnit.Count, value=len(proof.differences))
+    content = proof.content()
+    log = logger.info if proof.holds else logger.error
+    named = {name: content[name] for name in ("organization", "day", "decisions", "hash", "differences")}
+    log("day proved", extra=named | {"revision": stated["revision"] if stated else None})
+
+
+def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger) -> None:
+    """A day that could not be closed now; its message comes again."""
+    logger.warning("not closed yet", extra={"organization": organization, "day": str(day), "cause": str(busy)})

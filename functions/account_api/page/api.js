@@ -1,0 +1,126 @@
+/**
+ * Calls of the account API. The key is held here, in memory; sessionStorage has it only if the person asked to keep it,
+ * and then until the tab closes. It is never part of an address.
+ */
+
+const STORED = "gratis.session";
+const PATIENCE_MS = 20_000;
+const MOST_PAGES = 20;
+
+let session = null;
+
+/** The API refused, or could not be reached (`status` 0). `message` is for the person. */
+export class ApiError extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** The key was forgotten while a call was under way: nobody waits for its answer any more. */
+export class Forgotten extends Error {}
+
+/** Use this key from now on. `organization`: whom a platform key asks about, else "". */
+export function open(key, organization, keep) {
+  forget();
+  session = { key, organization, ended: new AbortController() };
+  if (keep) store({ key, organization });
+}
+
+/** Drop the key everywhere, and the answers that are still on their way. */
+export function forget() {
+  session?.ended.abort();
+  session = null;
+  store(null);
+}
+
+/** What was kept in this tab, or null. */
+export function kept() {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORED));
+  } catch {
+    return null;
+  }
+}
+
+export function get(path, query = {}) {
+  return call("GET", path, query);
+}
+
+export function post(path, body) {
+  return call("POST", path, {}, body);
+}
+
+/** The buckets of all pages of a usage or costs query. */
+export async function buckets(path, query) {
+  const found = [];
+  let page = null;
+  for (let number = 0; number < MOST_PAGES; number += 1) {
+    const answer = await get(path, page ? { ...query, page } : query);
+    found.push(...answer.data);
+    if (!answer.has_more || !answer.next_page) return found;
+    page = answer.next_page;
+  }
+  throw new ApiError(0, "The API answered with more pages than this page reads.");
+}
+
+function store(value) {
+  try {
+    if (value) sessionStorage.setItem(STORED, JSON.stringify(value));
+    else sessionStorage.removeItem(STORED);
+  } catch {
+    // storage is switched off: the key stays in memory only
+  }
+}
+
+async function call(method, path, query, body) {
+  if (!session) throw new Forgotten();
+  const { key, organization, ended } = session;
+  const answer = await send(address(path, organization ? { ...query, organization } : query), {
+    method,
+    headers: { authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) },
+    body: body && JSON.stringify(body),
+    signal: AbortSignal.any([ended.signal, AbortSignal.timeout(PATIENCE_MS)]),
+    cache: "no-store",
+    credentials: "omit",
+    redirect: "error",
+  }).catch((error) => {
+    throw ended.signal.aborted ? new Forgotten() : error;
+  });
+  if (ended.signal.aborted) throw new Forgotten();
+  return answer;
+}
+
+/** Relative to the page: the base path differs between deployments. */
+function address(path, query) {
+  const url = new URL(`v1/organization/${path}`, document.baseURI);
+  url.search = new URLSearchParams(query);
+  return url;
+}
+
+async function send(url, options) {
+  try {
+    const response = await fetch(url, options);
+    const text = await response.text();
+    return content(response, text);
+  } catch (error) {
+    if (error instanceof ApiError) throw error;
+    if (error.name === "TimeoutError") throw new ApiError(0, "The API did not answer in time. Try again.");
+    throw new ApiError(0, "The API could not be reached. Check the connection and try again.");
+  }
+}
+
+function content(response, text) {
+  const answer = parsed(text);
+  if (response.ok && answer !== null) return answer;
+  const message = answer?.error?.message ?? `The API answered with status ${response.status} and no explanation.`;
+  throw new ApiError(response.status, message);
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

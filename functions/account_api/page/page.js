@@ -1,0 +1,144 @@
+/** The account page: opens an account with a key, shows its sections, forgets it all again. */
+
+import { forget, Forgotten, get, kept, open } from "./api.js";
+import { status } from "./allowance.js";
+import { decision, decisions, explained, latest } from "./requests.js";
+import { edited, settings, sharing } from "./sharing.js";
+import { daily, usageAndCost } from "./usage.js";
+import { announce, byId, clear, fill, problem, tick } from "./view.js";
+
+const USABLE = /^[\x21-\x7e]+$/;
+const BODIES = ["status-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
+const TICK_MS = 15_000;
+
+// Opening and forgetting
+
+async function signIn(key, organization, keep) {
+  if (!USABLE.test(key)) return refuse("This is not an API key: a key has no spaces, accents or other special characters");
+  byId("key-form").setAttribute("aria-busy", "true");
+  byId("key-error").replaceChildren();
+  open(key, organization, keep);
+  try {
+    enter(await get("allowance"));
+  } catch (error) {
+    if (error instanceof Forgotten) return;
+    leave();
+    refuse(error.message);
+  } finally {
+    byId("key-form").setAttribute("aria-busy", "false");
+  }
+}
+
+/** Go on with the key that was kept in this tab, as if it had been pasted again. */
+function resume(stored) {
+  if (!stored) return;
+  byId("key").value = stored.key;
+  byId("organization").value = stored.organization;
+  byId("keep").checked = true;
+  byId("key-form").requestSubmit();
+}
+
+function refuse(message) {
+  byId("key-error").replaceChildren(problem(new Error(message)));
+  byId("key").focus();
+}
+
+function enter(allowance) {
+  byId("key-form").reset();
+  byId("session-organization").textContent = allowance.organization;
+  document.title = `${allowance.organization} · Gratis account`;
+  showAccount(true);
+  byId("main").focus();
+  refresh(allowance);
+}
+
+function leave() {
+  forget();
+  for (const id of BODIES) clear(byId(id));
+  byId("why-form").reset();
+  byId("session-organization").textContent = "";
+  document.title = "Gratis account";
+  showAccount(false);
+}
+
+function showAccount(shown) {
+  for (const id of ["account", "session", "sections"]) byId(id).hidden = !shown;
+  byId("sign-in").hidden = shown;
+}
+
+// The sections
+
+/** A key that is not accepted any more ends the session; anything else is shown where it happened. */
+function guarded(load) {
+  return async (...given) => {
+    try {
+      return await load(...given);
+    } catch (error) {
+      if (error.status === 401) {
+        leave();
+        refuse(error.message);
+      }
+      throw error;
+    }
+  };
+}
+
+async function refresh(allowance) {
+  announce("Loading the account.");
+  const worked = await Promise.all([
+    showStatus(allowance),
+    fill(byId("usage-body"), guarded(daily), usageAndCost),
+    fill(byId("decisions-body"), guarded(latest), (records) => decisions(records, lookUp)),
+    edited(byId("sharing-body")) || showSharing(),
+  ]);
+  if (worked.every(Boolean)) announce("The account is up to date.");
+}
+
+/** `known`: an answer that is still fresh, so that it need not be asked for again. */
+function showStatus(known = null) {
+  return fill(byId("status-body"), known ? async () => known : guarded(() => get("allowance")), status);
+}
+
+function showSharing() {
+  return fill(byId("sharing-body"), guarded(settings), (current) => sharing(current, savedSharing));
+}
+
+async function savedSharing(message) {
+  await Promise.all([showSharing(), showStatus()]);
+  announce(message);
+}
+
+function showWhy(id, day) {
+  return fill(byId("why-body"), guarded(() => decision(id, day)), (record) => explained(record, id, day));
+}
+
+function lookUp(id, day) {
+  byId("why-id").value = id;
+  byId("why-day").value = day;
+  byId("why").scrollIntoView();
+  byId("why-body").focus({ preventScroll: true });
+  showWhy(id, day);
+}
+
+// Wiring
+
+byId("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  signIn(byId("key").value.trim(), byId("organization").value.trim(), byId("keep").checked);
+});
+byId("why-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  showWhy(byId("why-id").value.trim(), byId("why-day").value);
+});
+byId("refresh").addEventListener("click", () => refresh());
+byId("forget").addEventListener("click", () => {
+  leave();
+  announce("The key was forgotten.");
+  byId("key").focus();
+});
+// Back from the browser's cache of pages: start again, without the key unless it was kept
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+setInterval(tick, TICK_MS);
+
+showAccount(false);
+resume(kept());

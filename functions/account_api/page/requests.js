@@ -1,0 +1,117 @@
+/** The latest decisions, and one decision in full. */
+
+import { ApiError, get } from "./api.js";
+import { code, count, el, empty, facts, LOCAL, moments, sentence, table, TIMES, usd, utcDay, verdictBadge } from "./view.js";
+
+const LATEST = 20;
+const EVALS = "evals";
+const COLUMNS = [
+  { label: "Time" },
+  { label: "Request" },
+  { label: "Model" },
+  { label: "Project" },
+  { label: "Tokens", numeric: true },
+  { label: "Verdict" },
+  { label: "Amount", numeric: true },
+];
+
+export async function latest() {
+  return (await get("requests", { limit: LATEST })).data;
+}
+
+/** `lookUp(id, day)` shows one of them in full. */
+export function decisions(records, lookUp) {
+  if (!records.length) return empty("No decisions yet. They appear here as soon as a request has been decided.");
+  const rows = records.map((record) => ({ cells: cells(record, lookUp), note: record.explanation }));
+  return table({ caption: `The latest decisions, newest first. ${TIMES}`, columns: COLUMNS, rows });
+}
+
+function cells(record, lookUp) {
+  const show = () => lookUp(record.request_id, utcDay(record.occurred_at));
+  return [
+    moments(record.occurred_at, LOCAL),
+    el("button", { type: "button", class: "link", title: "Show all its figures", onclick: show }, record.request_id),
+    el("span", { class: "name" }, record.model),
+    record.project === null ? "–" : el("span", { class: "name" }, record.project),
+    count(record.tokens.total),
+    [verdictBadge(record.verdict), " ", code(record.reason)],
+    amount(record),
+  ];
+}
+
+function amount(record) {
+  const billed = el("span", {}, usd(record.amount_usd));
+  if (record.verdict !== "free" || record.list_amount_usd === null) return billed;
+  return [billed, el("span", { class: "instead" }, `instead of ${usd(record.list_amount_usd)}`)];
+}
+
+/** The record, or null if the organization has no decision with this id (on this day). */
+export async function decision(id, day) {
+  try {
+    return await get(`requests/${encodeURIComponent(id)}`, day ? { day } : {});
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+export function explained(record, id, day) {
+  if (!record) return unknown(id, day);
+  return [
+    el("p", { class: "message" }, verdictBadge(record.verdict), " ", why(record.explanation)),
+    facts([...theRequest(record), ...theCounter(record), ...theReceipt(record)]),
+  ];
+}
+
+/** The explanation without the verdict it begins with, which the badge beside it says. */
+function why(explanation) {
+  return sentence(explanation.replace(/^(Free|Billed): /, ""));
+}
+
+function unknown(id, day) {
+  const start = `There is no decision for the request “${id}”${day ? ` on ${day} (UTC)` : ""}.`;
+  const advice = "Check the id; a request that was sent a moment ago may not be decided yet.";
+  return empty(`${start} ${advice}${day ? " Without a day, every day that is still kept is searched." : ""}`);
+}
+
+function theRequest(record) {
+  const { input, cached_input: cached, output, total } = record.tokens;
+  return [
+    ["Occurred", moments(record.occurred_at)],
+    ["Request", record.request_id],
+    ["Model", record.model],
+    ["Project", record.project ?? "none"],
+    ["Tokens", `${count(total)} (${count(input)} input, of which ${count(cached)} cached; ${count(output)} output)`],
+    ["Reason", code(record.reason)],
+    ["Billed amount", usd(record.amount_usd)],
+    ["At the normal rate", usd(record.list_amount_usd)],
+  ];
+}
+
+/** Figures that do not apply are null, and left out. Evaluation runs are counted in runs. */
+function theCounter(record) {
+  const unit = record.group === EVALS ? "runs" : "tokens";
+  const figure = (number) => (number === null ? null : `${count(number)} ${unit}`);
+  return [
+    ["Group", record.group],
+    ["Window", record.window],
+    ["Quota", figure(record.quota)],
+    ["Used before", figure(record.used_before)],
+    ["Used after", figure(record.used_after)],
+    ["Running total with it", figure(record.running_total)],
+  ];
+}
+
+function theReceipt(record) {
+  return [
+    ["Usage tier", record.tier === null ? "none" : count(record.tier)],
+    ["Offer", record.offer],
+    ["Profile version", count(record.profile_version)],
+    ["Settings version", count(record.settings_version)],
+    ["Price version", record.price_version ?? "–"],
+    ["Received", moments(record.received_at)],
+    ["Decided", moments(record.decided_at)],
+    ["Record", record.id],
+    ["Payload hash", el("code", {}, record.payload_hash)],
+  ];
+}

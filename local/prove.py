@@ -1,0 +1,121 @@
+"""Proves days again: from a ledger table, or from emitted billing records alone, without AWS."""
+
+import gzip
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from gratis.closing import Proof, prove
+from gratis.events import parse_json
+from gratis.ledger import Ledger
+from gratis.offer import Offer, shipped
+from gratis.proof import Difference, by_id, statement_of, tiling
+from local.replay import TABLE
+from local.sources import Unusable
+from local.stack import NoStack, client_for, stack_of
+
+Record = Mapping[str, Any]
+
+
+def ledger_at(endpoint_url: str | None, stack: str, table: str | None) -> Ledger:
+    """A deployed stack's ledger; on a local engine without the stack, replay's."""
+    return Ledger(client_for(endpoint_url, "dynamodb"), table or _table(endpoint_url, stack))
+
+
+def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer | None) -> Proof:
+    """Prove a day. `offer`: one that does not ship."""
+    return prove(ledger, organization, day, _offers(offer))
+
+
+def prove_from_records(files: Sequence[str]) -> list[Proof]:
+    """Prove every organization's day that the files hold records or statements of."""
+    records: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    stated: dict[tuple[str, str], Record] = {}
+    for found in (found for file in files for found in _found_in(file)):
+        if "hash" in found:
+            key = (found["organization"], found["day"])
+            stated[key] = max(found, stated.get(key, found), key=lambda each: each.get("revision", 0))
+        else:
+            records[found["organization"], found["occurred_at"][:10]].append(found)
+    return [_proof(*key, records.get(key, []), stated.get(key)) for key in sorted(records.keys() | stated.keys())]
+
+
+def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> Proof:
+    kept, differences = by_id(records)
+    statement = statement_of(organization, date.fromisoformat(day), kept)
+    differences += tiling(kept)
+    if stated is not None:
+        differences += _against(statement, stated)
+    return Proof(statement, differences)
+
+
+def _against(statement: Record, stated: Record) -> Iterator[Difference]:
+    for name, value in statement.items():
+        # a statement lists the first hundred ids without a price
+        if (value[:100] if name == "unpriced" else value) != stated.get(name):
+            yield Difference(
+                "statement", f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
+            )
+
+
+def _offers(offer: Offer | None) -> Any:
+    def offer_of(offer_id: str) -> Offer:
+        if offer is not None and offer.id == offer_id:
+            return offer
+        try:
+            return shipped(offer_id)
+        except KeyError:
+            raise Unusable(f"the receipts name the offer {offer_id!r}: name its file with --offer") from None
+
+    return offer_of
+
+
+def _table(endpoint_url: str | None, stack: str) -> str:
+    try:
+        return stack_of(endpoint_url, stack).outputs["LedgerTableName"]
+    except NoStack:
+        if endpoint_url is None:
+            raise
+        return TABLE
+
+
+def _found_in(file: str) -> Iterator[Record]:
+    """The records and statements of a file: replay's output, bus events, what Firehose delivers, or bare ones."""
+    try:
+        content = Path(file).read_bytes()
+        text = gzip.decompress(content) if file.endswith(".gz") else content
+        yield from _unwrapped(_decoded(file, text))
+    except OSError as error:
+        raise Unusable(f"{file}: {error.strerror or error}") from None
+    except (KeyError, TypeError) as error:
+        raise Unusable(f"{file}: holds no billing records: {error!r} is missing") from None
+
+
+def _decoded(file: str, text: bytes) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        pass
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    decoded = []
+    for number, line in lines:
+        try:
+            decoded.append(parse_json(line))
+        except ValueError as error:
+            raise Unusable(f"{file}:{number}: is no JSON: {error}") from None
+    return decoded
+
+
+def _unwrapped(content: Any) -> Iterator[Record]:
+    if isinstance(content, list):
+        for each in content:
+            yield from _unwrapped(each)
+    elif "detail" in content:
+        yield from _unwrapped(content["detail"])
+    elif "records" in content or ("decisions" in content and "totals" in content):
+        yield from _unwrapped(content.get("records", content.get("decisions")))
+    elif "verdict" in content or "hash" in content:
+        yield content
+    # other events of the bus say nothing about a day's records
