@@ -5,7 +5,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -30,6 +30,7 @@ from local.stack import STACK, NoStack, stack_of
 from local.up import running
 
 UNDECIDED, UNUSABLE = 1, 2
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WIDE = 150
 """Columns of a table that does not go to a terminal."""
 HORIZON_DAYS = 36
@@ -86,7 +87,10 @@ def up_command(port: Annotated[int, typer.Option(help="Port of the engine; 0 for
     """Deploy the whole system on the local engine and run it until Ctrl-C."""
     with _usable_input(), running(port) as (_, up):
         report.print_running(up, Console())
-        signal.pause()
+        with suppress(KeyboardInterrupt, SystemExit):
+            signal.pause()
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not end the clean-up
 
 
 @app.command("prove")
@@ -184,7 +188,8 @@ def keys_create(
 
 def main() -> None:
     """Entry point of the command. SIGTERM ends it as Ctrl-C does: what was started is stopped."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     app()
 
 

@@ -38,6 +38,8 @@ class EngineFailed(Exception):
 @contextmanager
 def engine(port: int = 0) -> Iterator[str]:
     """Runs MiniStack and yields its URL. On leaving, the process is gone and so is everything it wrote."""
+    if port and not _is_free(port):
+        raise EngineFailed(f"port {port} is taken")
     port = port or _free_port()
     folder = Path(tempfile.mkdtemp(prefix="gratis-engine-"))
     log = folder / "engine.log"
@@ -98,6 +100,16 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_port() -> int:

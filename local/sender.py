@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import urllib3
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from gratis import moment
 from gratis.events import moment_of
@@ -23,7 +23,10 @@ class NotTaken(Exception):
 
 def send(events: Sequence[Any], url: str, secret: str, progress: Callable[[int], None] = lambda _: None) -> Received:
     """Post `events` in order, 100 a request; what was refused keeps its index. Raises NotTaken."""
-    webhook = Webhook(secret)
+    try:
+        webhook = Webhook(secret)
+    except (ValueError, EmptyWebhookSecretError):
+        raise NotTaken("the webhook's secret is not base64 (whsec_...)") from None
     sent = Received()
     with urllib3.PoolManager(timeout=SECONDS) as pool:
         for start in range(0, len(events), BATCH):

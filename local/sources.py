@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from gratis import litellm
 from gratis.account import Account
 from gratis.config import configured_offer
 from gratis.events import parse_json
@@ -103,7 +104,8 @@ def _lines(file: str, content: bytes) -> Iterator[Any]:
 def _unwrapped(place: str, decoded: Any) -> Iterator[Any]:
     """The events in what was decoded: Lambda's SQS and HTTP API envelopes are opened."""
     if isinstance(decoded, list):
-        yield from decoded
+        for each in decoded:
+            yield from _unwrapped(place, each) if litellm.is_entry(each) else [each]
     elif isinstance(decoded, dict) and isinstance(decoded.get("Records"), list):
         for index, record in enumerate(decoded["Records"]):
             yield from _unwrapped(place, _decoded(f"{place}: Records.{index}.body", _body(place, record)))
@@ -111,6 +113,9 @@ def _unwrapped(place: str, decoded: Any) -> Iterator[Any]:
         raise Unusable(f"{place}: holds organizations, not events; name it with --organizations")
     elif isinstance(decoded, dict) and "requestContext" in decoded:
         yield from _unwrapped(place, _decoded(f"{place}: body", _body(place, decoded)))
+    elif litellm.is_entry(decoded):
+        if not litellm.is_skipped(decoded):
+            yield litellm.usage_event(decoded)
     else:
         yield decoded
 

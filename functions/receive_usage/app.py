@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import litellm
@@ -46,7 +47,10 @@ def secrets_provider() -> SecretsProvider:
 
 def secrets(variable: str) -> list[str]:
     """The active secrets: one, or several with whitespace between them while one replaces another."""
-    return str(secrets_provider().get(os.environ[variable], max_age=SECRETS_SECONDS)).split()
+    try:
+        return str(secrets_provider().get(os.environ[variable], max_age=SECRETS_SECONDS)).split()
+    except GetParameterError as error:
+        raise Busy(f"the secret cannot be read: {error}") from error
 
 
 @logger.inject_lambda_context
@@ -56,11 +60,12 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     try:
         received = _webhook(event) if not event["rawPath"].endswith("/litellm") else _litellm(event)
     except Refused as refused:
-        report_refused(refused)
+        report_refused(refused, str(refused))
         return refused.answer()
     except Busy as busy:
-        logger.warning("not stored, the sender has to try again", extra={"cause": str(busy)})
-        return Refused(503, "try_again", "the events could not be stored; send them again").answer()
+        refused = Refused(503, "try_again", "the events could not be stored; send them again")
+        report_refused(refused, str(busy))
+        return refused.answer()
     report_received(received, logger, metrics)
     return answer(202, received.content())
 
@@ -88,7 +93,7 @@ def _litellm(event: Mapping[str, Any]) -> Received:
     return receive(events, datetime.now(UTC), queue(), quarantine(), litellm.in_their_words)
 
 
-def report_refused(refused: Refused) -> None:
-    """A refused request is no error of ours; the log says why, not what was in it."""
-    logger.warning("refused", extra={"status": refused.status, "code": refused.code, "cause": str(refused)})
+def report_refused(refused: Refused, cause: str) -> None:
+    """The log says why, not what was in the request."""
+    logger.warning("refused", extra={"status": refused.status, "code": refused.code, "cause": cause})
     metrics.add_metric(name="RequestsRefused", unit="Count", value=1)

@@ -14,7 +14,7 @@ const TICK_MS = 15_000;
 // Opening and forgetting
 
 async function signIn(key, organization, keep) {
-  if (!USABLE.test(key)) return refuse("This is not an API key: a key has no spaces, accents or other special characters");
+  if (!USABLE.test(key)) return refuse("This is not an API key: a key has no spaces or special characters");
   byId("key-form").setAttribute("aria-busy", "true");
   byId("key-error").replaceChildren();
   open(key, organization, keep);

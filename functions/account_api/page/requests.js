@@ -1,7 +1,8 @@
 /** The latest decisions, and one decision in full. */
 
 import { ApiError, get } from "./api.js";
-import { code, count, el, empty, facts, LOCAL, moments, sentence, table, TIMES, usd, utcDay, verdictBadge } from "./view.js";
+import { code, count, el, empty, facts, LOCAL, moments, sentence, table, TIMES } from "./view.js";
+import { usd, utcDay, verdictBadge } from "./view.js";
 
 const LATEST = 20;
 const EVALS = "evals";
@@ -21,7 +22,7 @@ export async function latest() {
 
 /** `lookUp(id, day)` shows one of them in full. */
 export function decisions(records, lookUp) {
-  if (!records.length) return empty("No decisions yet. They appear here as soon as a request has been decided.");
+  if (!records.length) return empty("No recent decisions. New ones appear here as soon as a request has been decided.");
   const rows = records.map((record) => ({ cells: cells(record, lookUp), note: record.explanation }));
   return table({ caption: `The latest decisions, newest first. ${TIMES}`, columns: COLUMNS, rows });
 }

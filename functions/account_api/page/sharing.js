@@ -49,7 +49,8 @@ export function sharing(current, saved) {
 function form(current, saved) {
   const parts = Object.keys(PARTS).map((part) => fieldset(part, current[part]));
   const confirmed = el("input", { type: "checkbox" });
-  const confirmation = el("label", { class: "choice confirmation", hidden: true }, confirmed, el("span", {}, CONFIRMATION));
+  const sense = el("span", {}, CONFIRMATION);
+  const confirmation = el("label", { class: "choice confirmation", hidden: true }, confirmed, sense);
   const answer = el("div", { class: "answer" });
   const button = el("button", { type: "submit" }, "Save changes");
   const settingsOf = el("div", { class: "parts" }, parts.map((part) => part.node));
@@ -125,7 +126,7 @@ function faultOf(asked, confirmed) {
   if (!Object.keys(asked).length) return "Nothing has been changed yet.";
   if (unnamed) return `Name at least one project to share: ${PARTS[unnamed[0]].title}.`;
   if (unfit) return `“${unfit}” cannot be a project id: up to 64 letters, digits, dots, hyphens and underscores.`;
-  if (optsIn(asked) && !confirmed) return "Please confirm below the settings that the organization may share this data.";
+  if (optsIn(asked) && !confirmed) return "Please confirm that the organization may share this data.";
   return null;
 }
 
@@ -184,8 +185,8 @@ function history(versions) {
     cells: [
       String(version.version),
       moments(version.effective_at, LOCAL),
-      version.actor ?? "–",
-      ...Object.keys(PARTS).map((part) => words(version[part])),
+      name(version.actor ?? "–", "who"),
+      ...Object.keys(PARTS).map((part) => name(words(version[part]))),
       version.confirmed ? "Yes" : "No",
     ],
   }));
@@ -196,6 +197,11 @@ function history(versions) {
   });
   const title = `History (${versions.length} ${versions.length === 1 ? "version" : "versions"})`;
   return el("details", { open: versions.length <= SHORT }, el("summary", {}, title), shown);
+}
+
+/** Long names may break anywhere. */
+function name(text, kind = "") {
+  return el("span", { class: `name ${kind}` }, text);
 }
 
 function words({ mode, projects }) {

@@ -5,8 +5,14 @@ import { Forgotten } from "./api.js";
 const whole = new Intl.NumberFormat("en-US");
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
 const dollars = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", maximumFractionDigits: 8 });
-const clock = { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-const localTime = new Intl.DateTimeFormat("en-GB", clock);
+const localTime = new Intl.DateTimeFormat("en-GB", {
+  weekday: "short",
+  day: "numeric",
+  month: "short",
+  hour: "2-digit",
+  minute: "2-digit",
+  hourCycle: "h23",
+});
 const MINUTE = 60_000;
 
 /** The person's own time zone, as named by the browser. */
@@ -178,7 +184,7 @@ export function utcDay(moment) {
   return new Date(moment).toISOString().slice(0, 10);
 }
 
-/** A moment in UTC, and below it in the person's own time zone (`zone`: what follows it, by default the zone's name). */
+/** A moment in UTC, and below it in the person's own time zone. `zone`: what follows that, by default its name. */
 export function moments(moment, zone = ` (${ZONE})`) {
   if (!moment) return "–";
   const local = localTime.format(new Date(moment));

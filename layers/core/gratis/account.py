@@ -44,6 +44,14 @@ class Sharing(_Data):
             return project is not None and project in (self.projects or ())
         return self.mode == "enabled"
 
+    def shares_more_than(self, other: "Sharing") -> bool:
+        """Whether this shares what `other` does not: opting in. Narrowing and opting out do not."""
+        if self.mode == "disabled" or other.mode == "enabled":
+            return False
+        if self.mode == "enabled" or other.mode == "disabled":
+            return True
+        return not set(self.projects or ()) <= set(other.projects or ())
+
 
 class Settings(_Data):
     """What an owner of the organization chose to share. One version."""

@@ -5,15 +5,16 @@ the documents it was decided on, and only if no request in it was decided before
 run meets either nothing or its own decisions.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from gratis import moment
 from gratis.decision import Case, CounterId, Decision, case_of, counter_of, likely_group, settle
 from gratis.dynamo import MOST_ATTEMPTS, pause
 from gratis.errors import Busy, Rejected
-from gratis.events import check_age, parse_event
+from gratis.events import parse_event
 from gratis.ledger import (
     LATEST_DECISION,
     MOST_ITEMS,
@@ -64,6 +65,8 @@ class Arrival:
     raw: Any
     request: Request
     copies: "list[Arrival]" = field(default_factory=list)
+    done: bool = False
+    """It has its decision, or its quarantine entry."""
 
 
 Pending = tuple[Arrival, Case]
@@ -94,18 +97,20 @@ class _Batch:
         self.messages = messages
         self.outcome = Outcome()
         self.shelf: dict[CounterId, Document] = {}
-        self.waiting: dict[str, int] = {}
-        """Events of each message that have neither a decision nor a quarantine entry."""
+        self.stopped: set[str] = set()
+        """Organizations that have to wait: what comes later must not overtake."""
+        self.again: set[str] = set()
+        """Messages with an event that has neither a decision nor a quarantine entry."""
 
     def run(self) -> Outcome:
         arrivals = [arrival for message in self.messages for arrival in self._arrivals(message)]
-        for wave in waves(arrivals):
-            try:
-                self._decide(wave)
-            except Busy as busy:
-                self.outcome.causes.append(str(busy))
-                break
-        self.outcome.unfinished = unfinished(self.messages, self.waiting)
+        try:
+            for wave in waves(arrivals):
+                self._decide([each for each in wave if each.request.organization not in self.stopped])
+        except Busy as busy:
+            self.outcome.causes.append(str(busy))
+        self.again |= {arrival.message.id for arrival in arrivals if not arrival.done}
+        self.outcome.unfinished = unfinished(self.messages, self.again)
         return self.outcome
 
     def _arrivals(self, message: Message) -> Iterator[Arrival]:
@@ -113,29 +118,27 @@ class _Batch:
         try:
             events = message.events()
         except Rejected as poison:
-            self._receive(message, 1)
+            self.outcome.events += 1
             self._refuse(message, message.body, poison)
             return
-        self._receive(message, len(events))
+        self.outcome.events += len(events)
         for raw in events:
             try:
                 request = parse_event(raw, message.received_at)
-                check_age(request.occurred_at, self.clock([request]), LATEST_DECISION)
-            except Rejected as rejected:
-                self._refuse(message, raw, rejected)
+            except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
+                self._refuse(message, raw, unforeseen(error))
             else:
                 yield Arrival(message, raw, request)
 
-    def _receive(self, message: Message, events: int) -> None:
-        self.outcome.events += events
-        self.waiting[message.id] = self.waiting.get(message.id, 0) + events
-
     def _decide(self, wave: Sequence[Arrival]) -> None:
-        likely = {counter for each in wave for counter in likely_documents(each.request, self.offer)}
-        accounts, self_read = self.ledger.read({each.request.organization for each in wave}, likely)
-        self.shelf = {counter: Document() for counter in likely} | self_read
+        in_time = self._without_expired(wave)
+        if not in_time:
+            return
+        likely = {counter for each in in_time for counter in likely_documents(each.request, self.offer)}
+        accounts, stored = self.ledger.read({each.request.organization for each in in_time}, likely)
+        self.shelf = {counter: Document() for counter in likely} | stored
         counters: dict[CounterId, list[Pending]] = {}
-        for arrival in wave:
+        for arrival in in_time:
             try:
                 case = case_of(arrival.request, self.offer, accounts.get(arrival.request.organization))
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
@@ -143,15 +146,29 @@ class _Batch:
             else:
                 counters.setdefault(case.counter, []).append((arrival, case))
         self._read_the_rest(case for pending in counters.values() for _, case in pending)
-        stopped: set[str] = set()
         for counter, pending in counters.items():
-            if counter.organization in stopped:
+            if counter.organization in self.stopped:
                 continue
             try:
                 self._settle_counter(counter, pending)
             except Busy as busy:
-                stopped.add(counter.organization)
+                self.stopped.add(counter.organization)
                 self.outcome.causes.append(f"{counter.organization}: {busy}")
+
+    def _without_expired(self, wave: Sequence[Arrival]) -> list[Arrival]:
+        """The arrivals that can still be decided. One that waited too long may have been decided before it did."""
+        in_time: list[Arrival] = []
+        expired: list[Arrival] = []
+        for arrival in wave:
+            age = self.clock([arrival.request]) - arrival.request.occurred_at
+            (expired if age > LATEST_DECISION else in_time).append(arrival)
+        decided = self.ledger.decisions([arrival.request.key for arrival in expired]) if expired else {}
+        for arrival in expired:
+            if decision := decided.get(arrival.request.key):
+                self._decided_before(arrival, decision)
+            else:
+                self._refuse_all(arrival, too_late(arrival.request))
+        return in_time
 
     def _read_the_rest(self, cases: Iterable[Case]) -> None:
         """Documents that the models did not lead to: of requests that rules 1 to 6 billed."""
@@ -173,11 +190,12 @@ class _Batch:
         except Busy:
             raise
         except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
+            left = [each for each in chunk if not each[0].done]
             if len(chunk) > 1:
-                for each in chunk:
+                for each in left:
                     self._commit_or_isolate(counter, [each])
-            else:
-                self._refuse_all(chunk[0][0], unforeseen(error))
+            elif left:
+                self._refuse_all(left[0][0], unforeseen(error))
 
     def _commit(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
@@ -209,42 +227,44 @@ class _Batch:
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
         for arrival, _ in chunk:
-            self.waiting[arrival.message.id] -= 1
+            arrival.done = True
             self._count_repeats(arrival.copies)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
-        """The chunk without what was decided before: a repeat if the payload is the same, else a conflict."""
+        """The chunk without what was decided before."""
         earlier = {decision.key: decision for decision in decided}
-        left = []
-        for arrival, case in chunk:
-            decision = earlier.get(arrival.request.key)
-            if decision is None:
-                left.append((arrival, case))
-            elif decision.payload_hash == arrival.request.payload_hash:
-                self._count_repeats([arrival, *arrival.copies])
-            else:
-                self._refuse_all(arrival, conflict(arrival.request, decision), decision)
-        return left
+        for arrival, _ in chunk:
+            if decision := earlier.get(arrival.request.key):
+                self._decided_before(arrival, decision)
+        return [each for each in chunk if each[0].request.key not in earlier]
+
+    def _decided_before(self, arrival: Arrival, decision: Decision) -> None:
+        """A repeat if the payload is the same, else a conflict."""
+        if decision.payload_hash == arrival.request.payload_hash:
+            self._count_repeats([arrival, *arrival.copies])
+        else:
+            self._refuse_all(arrival, conflict(arrival.request, decision), decision)
 
     def _count_repeats(self, arrivals: Sequence[Arrival]) -> None:
         self.outcome.repeats += len(arrivals)
         for arrival in arrivals:
-            self.waiting[arrival.message.id] -= 1
+            arrival.done = True
 
     def _refuse_all(self, arrival: Arrival, rejected: Rejected, decided: Decision | None = None) -> None:
         for each in (arrival, *arrival.copies):
-            self._refuse(each.message, each.raw, rejected, decided)
+            each.done = self._refuse(each.message, each.raw, rejected, decided)
 
-    def _refuse(self, message: Message, raw: Any, rejected: Rejected, decided: Decision | None = None) -> None:
+    def _refuse(self, message: Message, raw: Any, rejected: Rejected, decided: Decision | None = None) -> bool:
         """Put an event into quarantine; if that does not work now, its message comes again."""
         kept = entry(raw, rejected, message.received_at, WHENCE, decided.record() if decided else None)
         try:
             self.quarantine.put([kept])
         except Busy as busy:
+            self.again.add(message.id)
             self.outcome.causes.append(str(busy))
-            return
+            return False
         self.outcome.quarantined.append(kept)
-        self.waiting[message.id] -= 1
+        return True
 
 
 def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
@@ -266,15 +286,15 @@ def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
         rest = later
 
 
-def unfinished(messages: Sequence[Message], waiting: Mapping[str, int]) -> list[str]:
-    """The messages that have to come again: with events waiting, and all later ones of the same group."""
+def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]:
+    """The messages that have to come again, and all later ones of the same group."""
     groups: set[str] = set()
-    again = []
+    found = []
     for message in messages:
-        if waiting.get(message.id) or message.group in groups:
+        if message.id in again or message.group in groups:
             groups.add(message.group)
-            again.append(message.id)
-    return again
+            found.append(message.id)
+    return found
 
 
 def likely_documents(request: Request, offer: Offer) -> set[CounterId]:
@@ -304,6 +324,11 @@ def conflict(request: Request, decision: Decision) -> Rejected:
         f"hash {decision.payload_hash[:12]}); this one is {request.model}, {request.tokens.total} tokens, "
         f"hash {request.payload_hash[:12]}",
     )
+
+
+def too_late(request: Request) -> Rejected:
+    """It was in time when it arrived, and waited until its decision could no longer be kept long enough."""
+    return Rejected("too_old", f"time: {moment.text(request.occurred_at)} is too long ago to be decided now")
 
 
 def unforeseen(error: Exception) -> Rejected:

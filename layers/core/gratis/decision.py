@@ -227,11 +227,13 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     used = window.used if window else 0
     closed = window is not None and window.overflowed and case.terms.version.overflow == "close"
     fits = units == 0 or (used + units <= quota and not closed)
-    if fits and units:
-        window = window or Window(case.request.occurred_at)
-        counter = counter.having(Window(window.start, used + units, window.overflowed))
-    elif not fits and window:
-        counter = counter.having(Window(window.start, used, overflowed=True))
+    if fits and units and not window:
+        window = Window(case.request.occurred_at)
+    reached = _reached(window, units, quota, fits=fits)
+    if window and units:
+        after = used + units if fits else used
+        announced = window.announced or 100 in reached
+        counter = counter.having(Window(window.start, after, window.overflowed or not fits, announced))
     return counter, _decision(
         case,
         "free" if fits else "billed",
@@ -242,7 +244,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
         used_before=used,
         used_after=used + units if fits else used,
         running_total=used + units,
-        thresholds=_reached(used, units, quota, fits=fits, first_miss=window is not None and not window.overflowed),
+        thresholds=reached,
     )
 
 
@@ -260,13 +262,14 @@ def _window(counter: Counter, case: Case) -> Window | None:
     return calendar_window(counter, start)
 
 
-def _reached(used: int, units: int, quota: int, *, fits: bool, first_miss: bool) -> tuple[int, ...]:
-    """Thresholds to announce. 80 %: the free decision that crosses it. 100 %: exact fill, or the first miss."""
-    if not fits:
-        return (100,) if first_miss and used != quota else ()
-    crosses_80 = units > 0 and used * 100 < quota * 80 <= (used + units) * 100
-    fills = units > 0 and used + units == quota
-    return (80,) * crosses_80 + (100,) * fills
+def _reached(window: Window | None, units: int, quota: int, *, fits: bool) -> tuple[int, ...]:
+    """Thresholds to announce. 80 %: the free decision that crosses it. 100 %, once: exact fill, or the first miss."""
+    if window is None or not units:
+        return ()
+    used = window.used
+    crosses_80 = fits and used * 100 < quota * 80 <= (used + units) * 100
+    full = not window.announced and (not fits or used + units == quota)
+    return (80,) * crosses_80 + (100,) * full
 
 
 def _decision(

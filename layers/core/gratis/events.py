@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from gratis import moment
 from gratis.account import IDENTIFIER, Identifier
 from gratis.errors import Rejected
 from gratis.request import Request, Tokens
@@ -32,7 +33,7 @@ FIRST_YEAR, LAST_YEAR = 1970, 9000
 MOST_TOKENS = 10**12
 """More than any request has; keeps every total far inside DynamoDB's 38 digits."""
 MOST_BYTES = 80_000
-"""Of one event, as compact JSON: it fits a queue message whole, even with every character escaped."""
+"""Of one event, as compact JSON in ASCII: it fits a queue message whole."""
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
@@ -41,10 +42,10 @@ def _moment(value: object) -> datetime:
     """A moment with an offset, in UTC. Decimals past the microsecond are dropped."""
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("must be a moment with an offset, like 2025-03-11T09:15:00Z")
-    moment = datetime.fromisoformat(value.upper())
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+    stated = datetime.fromisoformat(value.upper())
+    if not FIRST_YEAR <= stated.year <= LAST_YEAR:
         raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
-    return moment.astimezone(UTC)
+    return stated.astimezone(UTC)
 
 
 REQUEST_ID = r"^[A-Za-z0-9._:/-]{1,256}$"
@@ -90,8 +91,8 @@ class _Usage(_Incoming):
         stated = {"input_tokens": input_tokens, "output_tokens": output}
         stated |= {"prompt_tokens": input_tokens, "completion_tokens": output}
         for name, value in (self.model_extra or {}).items():
-            if value != stated.get(name, value):
-                raise ValueError(f"{name} is {value!r}, but in the other shape it is {stated[name]}")
+            if value is not None and value != stated.get(name, value):
+                raise ValueError(f"{name} is {_shown(value)}, but in the other shape it is {stated[name]}")
         if self.total_tokens != input_tokens + output:
             raise ValueError(
                 f"total_tokens is {self.total_tokens}, but input {input_tokens} + output {output} is "
@@ -216,7 +217,10 @@ def parse_event(raw: Any, received_at: datetime) -> Request:
 
 def checked(raw: Any, received_at: datetime) -> UsageEvent:
     """One decoded event, validated. Raises Rejected, naming the field and the value."""
-    size = len(pydantic_core.to_json(raw))
+    try:
+        size = len(json.dumps(raw, separators=(",", ":"), allow_nan=False))
+    except ValueError:
+        raise Rejected("invalid_event", "event: holds a number that is too large for JSON") from None
     if size > MOST_BYTES:
         raise Rejected("invalid_event", f"event: is {size} bytes of JSON; at most {MOST_BYTES} are accepted")
     try:
@@ -235,14 +239,13 @@ def moment_of(raw: Any) -> datetime | None:
         return None
 
 
-def check_age(occurred_at: datetime, now: datetime, horizon: timedelta = HORIZON) -> None:
+def check_age(occurred_at: datetime, now: datetime) -> None:
     """Raises Rejected: `in_the_future` over 5 min ahead of `now`, `too_old` past the dedupe horizon."""
     if occurred_at - now > AHEAD:
-        raise Rejected("in_the_future", f"time is {occurred_at.isoformat()}, over 5 minutes ahead of {now.isoformat()}")
-    if now - occurred_at > horizon:
-        raise Rejected(
-            "too_old", f"time is {occurred_at.isoformat()}, over {horizon.days} days before {now.isoformat()}"
-        )
+        said = f"time: {moment.text(occurred_at)} is over 5 minutes ahead of {moment.text(now)}"
+        raise Rejected("in_the_future", said)
+    if now - occurred_at > HORIZON:
+        raise Rejected("too_old", f"time: {moment.text(occurred_at)} is over 35 days before {moment.text(now)}")
 
 
 _EVENT = TypeAdapter(UsageEvent)

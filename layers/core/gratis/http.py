@@ -1,7 +1,6 @@
 """Lambda's HTTP API events and answers, and the error envelope that OpenAI's clients know."""
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -42,7 +41,7 @@ def body_of(event: Mapping[str, Any]) -> bytes:
     body = event.get("body") or ""
     try:
         decoded = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
-    except (binascii.Error, UnicodeEncodeError):
+    except ValueError:  # bad base64, and text that is none
         raise Refused(400, "invalid_body", "the body cannot be decoded") from None
     if len(decoded) > MOST_BYTES:
         raise Refused(413, "body_too_large", f"the body is {len(decoded)} bytes; at most {MOST_BYTES} are accepted")

@@ -42,8 +42,9 @@ SHARDS = 8
 """Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
 MOST_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
-KEEP_DECISIONS = timedelta(days=41)
-"""From `occurred_at`: the dedupe horizon (35 days), the queue's retention (4 days) and two days to spare."""
+KEEP_DECISIONS = timedelta(days=45)
+"""From `occurred_at`: the dedupe horizon (35 days), twice the queue's retention (4 days: before the decision, and after
+it for a repeat), and two days to spare."""
 RECENT = 5
 """Request ids that a day's document remembers, for the page."""
 LATEST_DECISION = timedelta(days=39)
@@ -289,7 +290,7 @@ def _expiry(day: date, keep: timedelta) -> Item:
 
 
 def _windows_text(counter: Counter) -> str:
-    windows = [[moment.text(window.start), window.used, window.overflowed] for window in counter.windows]
+    windows = [[moment.text(each.start), each.used, each.overflowed, each.announced] for each in counter.windows]
     return json.dumps(windows, separators=(",", ":"))
 
 

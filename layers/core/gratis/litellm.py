@@ -1,6 +1,5 @@
 """LiteLLM's generic API callback: its log entries as usage events. Field mapping: LiteLLM 1.106, SPEC section 5."""
 
-import math
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +8,7 @@ from gratis import moment
 from gratis.events import parse_json
 
 SOURCE = "litellm"
+NO_JSON = "no JSON"
 ENDPOINTS = {
     "completion": "chat.completions",
     "text_completion": "completions",
@@ -23,6 +23,8 @@ FIELDS = {
     "data.model": "model",
     "data.usage": "metadata.usage_object",
     "data.tools": "model_parameters.tools",
+    "data.user_id": "metadata.user_api_key_user_id",
+    "data.api_key_id": "metadata.user_api_key_hash",
     "data.service_tier": "response.service_tier",
     "data.endpoint": "call_type",
 }
@@ -32,13 +34,12 @@ FIELDS = {
 def entries(body: bytes) -> list[Any]:
     """The log entries of a body: a JSON array, one object, or one object a line. Raises ValueError for none of these.
 
-    A line that is no JSON comes back as text, to be refused alone.
+    What is no entry comes back as a text that says so, to be refused alone; prompts may be in it, so it is not kept.
     """
     try:
         decoded = parse_json(body)
     except ValueError:
-        lines = [line for line in body.decode("utf-8", "replace").splitlines() if line.strip()]
-        parsed = [_line(line) for line in lines]
+        parsed = [_line(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
         if all(isinstance(each, str) for each in parsed):
             raise
         return parsed
@@ -46,9 +47,9 @@ def entries(body: bytes) -> list[Any]:
 
 
 def usage_event(entry: Any) -> Any:
-    """The CloudEvent of a log entry, without prompts or answers; what is no object stays as it is."""
+    """The CloudEvent of a log entry, without prompts or answers; of what is no object only a word is left."""
     if not isinstance(entry, Mapping):
-        return entry
+        return entry if isinstance(entry, str) and entry.startswith(NO_JSON) else f"no object: {type(entry).__name__}"
     metadata, response, parameters = (
         _mapping(entry.get(name)) for name in ("metadata", "response", "model_parameters")
     )
@@ -73,6 +74,11 @@ def usage_event(entry: Any) -> Any:
     }
 
 
+def is_entry(value: Any) -> bool:
+    """Whether this is one of LiteLLM's log entries."""
+    return isinstance(value, Mapping) and "litellm_call_id" in value
+
+
 def is_skipped(entry: Any) -> bool:
     """A failed call used nothing, and a cache hit never reached the platform."""
     return isinstance(entry, Mapping) and (entry.get("status") == "failure" or entry.get("cache_hit") is True)
@@ -84,11 +90,11 @@ def in_their_words(message: str) -> str:
     return f"{message} (in LiteLLM's entry: {FIELDS[field]})" if field else message
 
 
-def _line(line: str) -> Any:
+def _line(number: int, line: bytes) -> Any:
     try:
         return parse_json(line)
     except ValueError:
-        return line
+        return f"{NO_JSON}: line {number}, {len(line)} bytes"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -97,7 +103,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _time(start: Any) -> Any:
     """Unix seconds as the moment they stand for; anything else as it is, to be refused by name."""
-    if isinstance(start, bool) or not isinstance(start, int | float) or not math.isfinite(start):
+    if isinstance(start, bool) or not isinstance(start, int | float):
         return start
     try:
         return moment.text(datetime.fromtimestamp(start, UTC))
@@ -121,7 +127,8 @@ def _tools(tools: Any) -> Any:
 
 def _kinds(tools: list[Any]) -> Iterator[Any]:
     for tool in tools:
-        yield {"type": tool["type"]} if isinstance(tool, Mapping) and "type" in tool else tool
+        kind = tool.get("type") if isinstance(tool, Mapping) else tool
+        yield kind if isinstance(kind, str) else "function"
 
 
 def _usage(entry: Mapping[str, Any], metadata: Mapping[str, Any]) -> Any:

@@ -23,6 +23,8 @@ MOST_WRITES = 25
 """Items in one batch write."""
 MOST_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
+MOST_NAMED, MOST_SAID = 256, 1000
+"""Characters of an id, of a message; the raw event is kept whole."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -62,10 +64,10 @@ def entry(
     named = raw if isinstance(raw, dict) else {}
     organization, request_id = named.get("subject"), named.get("id")
     return Entry(
-        organization=organization if isinstance(organization, str) else None,
-        id=request_id if isinstance(request_id, str) else None,
+        organization=organization[:MOST_NAMED] if isinstance(organization, str) else None,
+        id=request_id[:MOST_NAMED] if isinstance(request_id, str) else None,
         code=rejected.code,
-        message=rejected.message,
+        message=rejected.message[:MOST_SAID],
         raw=pydantic_core.to_json(raw).decode(),
         received_at=moment.text(received_at),
         whence=whence,
@@ -81,9 +83,16 @@ class Quarantine:
         self.table = table
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Keep the entries; one that is there already stays as it is. Raises Busy."""
+        """Keep the entries; one that is there already is replaced by the same. Raises Busy.
+
+        An entry's first item goes last: whoever finds it finds all of its parts.
+        """
         items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each)}
-        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items.values()]
+        self._write([item for item in items.values() if "code" not in item])
+        self._write([item for item in items.values() if "code" in item])
+
+    def _write(self, items: Iterable[Item]) -> None:
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
         attempts = 0
         while waiting:
             page, waiting = waiting[:MOST_WRITES], waiting[MOST_WRITES:]

@@ -11,10 +11,13 @@ from typing import Any
 
 from gratis.errors import Rejected
 from gratis.events import checked
+from gratis.http import Refused
 from gratis.quarantine import Entry, Quarantine, entry
 from gratis.queue import UsageQueue
 
 WHENCE = "receive_usage"
+MOST_EVENTS = 10_000
+"""In one body: what can be stored, and answered one by one, within the time and size that a call has."""
 
 
 @dataclass
@@ -36,7 +39,11 @@ def receive(
     quarantine: Quarantine,
     worded: Callable[[str], str] = str,
 ) -> Received:
-    """Store every event, each with its index in the body. Raises Busy unless all are stored."""
+    """Store every event, each with its index in the body. Raises Busy unless all are stored, Refused for too many."""
+    if len(events) > MOST_EVENTS:
+        raise Refused(
+            413, "too_many_events", f"the body holds {len(events)} events; at most {MOST_EVENTS} are accepted"
+        )
     received = Received()
     good: dict[str, list[Any]] = {}
     bad: list[Entry] = []

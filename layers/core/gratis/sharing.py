@@ -36,7 +36,7 @@ def changed(account: Account, change: SharingChange, actor: str, now: datetime) 
     """The account with the settings changed, in force now. Raises Refused: 400. Opting out is always possible."""
     current = account.sharing[-1] if account.sharing else Settings(effective_at=now)
     asked = {part: setting for part in PARTS if (setting := getattr(change, part)) is not None}
-    opting_in = [part for part in asked if asked[part] not in (getattr(current, part), Sharing())]
+    opting_in = [part for part, setting in asked.items() if setting.shares_more_than(getattr(current, part))]
     if opting_in:
         _may_opt_in(account, now, opting_in[0])
         if not change.confirmed:

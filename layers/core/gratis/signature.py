@@ -1,11 +1,13 @@
 """Who may send usage events: Standard Webhooks signatures, and the bearer secret of LiteLLM."""
 
+import base64
+import binascii
 import hmac
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook, WebhookVerificationError
 
 from gratis.http import Refused
 
@@ -20,7 +22,7 @@ def require_signature(secrets: Sequence[str], headers: Mapping[str, str], body: 
     `headers` have lower-case names. Rule: Standard Webhooks 1.0.
     """
     found = _SIGNATURE.findall(headers.get("webhook-signature", ""))[:MOST_SIGNATURES]
-    signed = {**headers, "webhook-signature": " ".join(found)}
+    signed = {**headers, "webhook-signature": " ".join(filter(_is_digest, found))}
     why = "no signature"
     for secret in secrets:
         try:
@@ -29,8 +31,8 @@ def require_signature(secrets: Sequence[str], headers: Mapping[str, str], body: 
             why = str(error)
         except UnicodeDecodeError:
             raise Refused(400, "invalid_body", "the body is not UTF-8") from None
-        except ValueError as error:  # the library lets base64 errors through
-            why = str(error)
+        except (ValueError, EmptyWebhookSecretError):  # a stored secret that is none must not shut out the others
+            why = "an active secret is not base64"
         else:
             return
     raise Refused(401, "invalid_signature", f"the webhook signature is not valid: {why}")
@@ -43,6 +45,14 @@ def require_bearer(secrets: Sequence[str], headers: Mapping[str, str]) -> None:
     matches = [hmac.compare_digest(given, secret.encode()) for secret in secrets]
     if scheme.lower() != "bearer" or not any(matches):
         raise Refused(401, "invalid_api_key", "the Authorization header holds no valid bearer secret")
+
+
+def _is_digest(signature: str) -> bool:
+    """Whether a signature decodes to the 32 bytes of SHA-256; the library gives up at the first that does not."""
+    try:
+        return len(base64.b64decode(signature.removeprefix("v1,"), validate=True)) == 32
+    except binascii.Error:
+        return False
 
 
 @lru_cache(maxsize=16)

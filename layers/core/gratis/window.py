@@ -14,11 +14,15 @@ KEPT = 100
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One window of a counter. `used`: free tokens (or eval runs) so far; `overflowed`: a request did not fit."""
+    """One window of a counter. `used`: free tokens (or eval runs) so far; `overflowed`: a request did not fit.
+
+    `announced`: that 100 % of the quota were reached has been said.
+    """
 
     start: datetime
     used: int = 0
     overflowed: bool = False
+    announced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

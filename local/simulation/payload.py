@@ -1,0 +1,127 @@
+"""Events of a world: what each of them says, and the different ways in which senders write the same thing."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+BERLIN = timezone(timedelta(hours=2))
+
+
+class Payload(NamedTuple):
+    """What was used, by whom and when. Events with the same payload are the same event, however they are written."""
+
+    kind: str
+    organization: str
+    id: str
+    occurred_at: datetime
+    model: str
+    input: int
+    cached: int = 0
+    output: int = 0
+    project: str | None = None
+    endpoint: str = "responses"
+    service_tier: str = "default"
+    batch: bool = False
+    tools: tuple[str, ...] = ()
+    shared: bool = True
+
+    @property
+    def day(self) -> date:
+        """The UTC day it occurred on."""
+        return self.occurred_at.date()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Organization, day and request id: what there is one decision of."""
+        return self.organization, self.day.isoformat(), self.id
+
+    @property
+    def units(self) -> int:
+        """What it asks of a quota: tokens, or one run."""
+        return 1 if self.kind == "usage.eval_run" else self.input + self.output
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as it is sent. `payload` is None and `wrong` an error code where it can never be decided."""
+
+    raw: Any
+    payload: Payload | None
+    wrong: str | None = None
+
+
+def written(payload: Payload, dice: random.Random, *, plainly: bool = False) -> Event:
+    """One of the ways to write a payload."""
+    chosen = dice.random() if not plainly else 1.0
+    raw: dict[str, Any] = {
+        "specversion": "1.0",
+        "type": payload.kind,
+        "source": "https://gateway.example" if chosen > 0.3 else "https://other.example",
+        "id": payload.id,
+        "time": _time(payload.occurred_at, abroad=chosen < 0.1),
+        "subject": payload.organization,
+        "data": {"model": payload.model, "usage": _usage(payload, chat=0.1 < chosen < 0.2)},
+    }
+    if 0.2 < chosen < 0.25:
+        raw["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    raw["data"] |= _named(payload, everything=chosen < 0.15)
+    return Event(raw, payload)
+
+
+def spoiled(event: Event, dice: random.Random) -> Event:
+    """The event with something in it that makes it undecidable."""
+    raw = {**event.raw, "data": {**event.raw["data"], "usage": dict(event.raw["data"]["usage"])}}
+    usage = raw["data"]["usage"]
+    match dice.randrange(5):
+        case 0:
+            del raw["subject"]
+            return Event(raw, None, "no_organization")
+        case 1:
+            del raw["id"]
+        case 2:
+            usage["total_tokens"] += 1
+        case 3:
+            raw["time"] = raw["time"][:16]
+        case _:
+            raw["subject"] = "org#a"
+    return Event(raw, None, "invalid_event")
+
+
+def _time(moment: datetime, *, abroad: bool) -> str:
+    if abroad:
+        return moment.astimezone(BERLIN).isoformat()
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _usage(payload: Payload, *, chat: bool) -> dict[str, Any]:
+    total = payload.input + payload.output
+    names = ("prompt", "completion") if chat else ("input", "output")
+    usage: dict[str, Any] = {
+        f"{names[0]}_tokens": payload.input,
+        f"{names[1]}_tokens": payload.output,
+        "total_tokens": total,
+    }
+    if payload.cached:
+        usage[f"{names[0]}_tokens_details"] = {"cached_tokens": payload.cached}
+    return usage
+
+
+def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
+    """The optional fields; those that hold the default only if `everything` is written."""
+    fields: dict[str, Any] = {
+        "project": payload.project,
+        "endpoint": payload.endpoint,
+        "service_tier": payload.service_tier,
+        "batch": payload.batch,
+        "tools": list(payload.tools),
+        "shared": payload.shared,
+    }
+    usual = Payload._field_defaults
+    return {name: value for name, value in fields.items() if everything or tuple_of(value) != usual[name]}
+
+
+def tuple_of(value: Any) -> Any:
+    """Lists as tuples; everything else as it is."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,209 @@
+"""A small random world, all of it from its seed: who there is, what happens when, and how unkind the machines are."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from gratis.account import Account
+from gratis.moment import midnight
+from gratis.offer import Offer
+from local.simulation import rules
+from local.simulation.faults import KINDS
+from local.simulation.payload import Event
+from local.simulation.traffic import Traffic
+
+BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
+"""Days around which worlds are built: Sundays and Mondays, and the day before o3 became cheaper."""
+ORGANIZATIONS = ("org_a", "org_b", "org.c")
+
+
+@dataclass(frozen=True)
+class Post:
+    """A sender posts these events in one body."""
+
+    at: datetime
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's."""
+
+    at: datetime
+    organization: str
+    actor: str
+    profile: dict[str, Any] | None = None
+    sharing: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A message gets into the queue that the webhook never packed."""
+
+    at: datetime
+    group: str
+    body: str
+    event: Event
+
+
+@dataclass(frozen=True)
+class Close:
+    """A day of an organization is closed."""
+
+    at: datetime
+    organization: str
+    day: date
+
+
+Step = Post | Change | Stray | Close
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes that the core keeps to, made small so that few events reach them; None: as they are."""
+
+    transaction: int | None = None
+    message: int | None = None
+    records: int | None = None
+    quarantined_bytes: int | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How the machines behave. Chances are per call or per turn."""
+
+    fifo: bool = True
+    """One batch of a message group at a time, as the queue promises; else any number."""
+    workers: int = 1
+    senders: int = 1
+    shards: int = 1
+    messages: int = 10
+    """Most messages in a batch."""
+    records: int = 100
+    """Most stream records in a batch."""
+    switching: float = 0.0
+    """That another worker goes on at a call."""
+    faults: float = 0.0
+    """That something happens to a call."""
+    kinds: tuple[str, ...] = ()
+    """What may happen to a call."""
+    most_faults: int = 25
+    again: float = 0.0
+    """That what succeeded is delivered once more."""
+    skews: tuple[float, ...] = (0.0,)
+    """How far the clocks of the machines are off, in seconds."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a run starts from."""
+
+    seed: int
+    offer: Offer
+    accounts: tuple[Account, ...]
+    start: datetime
+    plan: tuple[Step, ...]
+    knobs: Knobs
+
+    @property
+    def organizations(self) -> tuple[str, ...]:
+        """Every organization that something can happen to."""
+        return ORGANIZATIONS
+
+
+def build(seed: int) -> World:
+    """The world of a seed."""
+    dice = random.Random(seed)  # noqa: S311 - a simulation, not a secret
+    roomy = dice.random() < 0.02
+    base = dice.choice(BASES)
+    chosen = rules.rules(dice, base, roomy=roomy)
+    organizations = ORGANIZATIONS[: dice.choice((1, 1, 2, 3))]
+    accounts = rules.histories(dice, base, organizations)
+    start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
+    traffic = Traffic(dice, chosen, accounts, organizations, base)
+    plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
+    knobs = _knobs(dice, roomy=roomy)
+    return World(seed, chosen.offer, tuple(accounts), start, tuple(plan), knobs)
+
+
+def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
+    """More events of one counter than a transaction or a message holds."""
+    events = traffic.many(start, dice.randrange(100, 130))
+    return [Post(start, tuple(events)), Post(start, tuple(dice.sample(events, 5)))]
+
+
+def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
+    steps: list[Step] = []
+    at, gaps = start, dice.choice(_GAPS)
+    changing = dice.choice((0.0, 0.1, 0.3))
+    closing = dice.choice((0.0, 0.0, 0.1))
+    for number in range(dice.choice((2, 4, 6, 8, 12))):
+        if dice.random() < changing:
+            steps.append(_change(dice, at, number, traffic.organizations))
+        if dice.random() < closing:
+            steps.append(Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1)))))
+        if dice.random() < 0.02:
+            steps.append(_stray(dice, at, traffic))
+        events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))
+        steps.append(Post(at, events))
+        at += timedelta(seconds=dice.choice(gaps))
+    return steps
+
+
+_GAPS: Sequence[Sequence[float]] = (
+    (0, 0.1, 1),
+    (0, 0.1, 1),
+    (0, 5, 60, 1800),
+    (60, 3600, 6 * 3600),
+    (3600, 10 * 3600, 14 * 3600, 24 * 3600),
+    (0, 60, 3600, 2 * 86400),
+)
+
+
+def _change(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Change:
+    organization, actor = dice.choice(organizations), f"actor-{number}"
+    if dice.random() < 0.5:
+        return Change(at, organization, actor, profile=rules.new_profile(dice))
+    return Change(at, organization, actor, sharing=rules.new_sharing(dice))
+
+
+def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
+    """What is no JSON, or holds an event that the webhook would have refused."""
+    group = dice.choice(traffic.organizations)
+    if dice.random() < 0.5:
+        body = dice.choice(("", "{", "[NaN]"))
+        return Stray(at, group, body, Event(body, None, "invalid_event"))
+    event = traffic.undecidable(at)
+    return Stray(at, group, traffic.text(event), event)
+
+
+def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
+    return Knobs(
+        fifo=dice.random() < 0.5,
+        workers=dice.choice((1, 2, 2, 3, 4)),
+        senders=dice.choice((1, 2, 3)),
+        shards=dice.choice((1, 2)),
+        messages=dice.choice((1, 2, 4, 10, 10)),
+        records=dice.choice((1, 5, 100)) if not roomy else 100,
+        switching=dice.choice((0.0, 0.1, 0.3, 0.6)),
+        faults=dice.choice((0.0, 0.03, 0.1, 0.25)),
+        kinds=tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS,
+        most_faults=dice.choice((1, 5, 25)),
+        again=dice.choice((0.0, 0.05, 0.3)),
+        skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
+        limits=Limits() if roomy or dice.random() < 0.2 else _limits(dice),
+    )
+
+
+def _limits(dice: random.Random) -> Limits:
+    return Limits(
+        transaction=dice.choice((6, 7, 9, 14)),
+        message=dice.choice((1, 2, 4)),
+        records=dice.choice((1, 2, 5)),
+        quarantined_bytes=dice.choice((None, None, None, 120)),
+        rows=dice.choice((None, None, None, 2)),
+    )
