@@ -19,7 +19,8 @@ from gratis.messages import Message
 from gratis.offer import Offer
 from gratis.quarantine import Quarantine
 from gratis.window import Counter
-from local.engine import client_for, create_table
+from local.engine import create_table
+from local.stack import client_for
 from tests.ledger_builders import (
     DAILY,
     Crash,
@@ -44,7 +45,7 @@ from tests.ledger_builders import (
 )
 
 WORKERS = 16
-REQUESTS = 320
+REQUESTS = 400
 OFFERED_BY = 3
 """Workers that are given the same request."""
 ROUNDS = 60
@@ -172,12 +173,13 @@ def assert_serial(race: Race, counter: CounterId) -> Stored:
     for day, totals in books.totals.items():
         assert found.documents[counter._replace(window=day.isoformat())].totals == totals
     assert found.quarantine == []
+    assert len(race.attempts) > 2 * len(history)  # it was a race at all
     return found
 
 
 @pytest.fixture
 def clients(engine_url: str) -> list[Any]:
-    return [client_for(engine_url) for _ in range(WORKERS)]
+    return [client_for(engine_url, "dynamodb") for _ in range(WORKERS)]
 
 
 @pytest.fixture
@@ -247,7 +249,7 @@ def test_workers_that_compete_for_rolling_windows_open_each_of_them_once(
     found = assert_serial(competition, WINDOWS)
     prove(found)
     starts = [window.start for window in found.documents[WINDOWS].counter.windows]
-    assert len(starts) >= 3
+    assert len(starts) >= 2  # how many depends on who came first: a window takes in late events of a day before it
     assert all(later - earlier >= timedelta(hours=24) for earlier, later in itertools.pairwise(starts))
 
 
@@ -297,7 +299,7 @@ def test_what_took_effect_unseen_is_recognized_when_it_comes_again(
     outcome = classifier(clients[1], table=alone.table).classify(batch)
     assert outcome.unfinished == []
     before = stored(clients[0], alone.table)
-    assert (len(before.decisions), before.used(), before.documents[COUNTER].version) == (150, 1_000_000, 2)
+    assert (len(before.decisions), before.used()) == (150, 1_000_000)
     prove(before)
     assert classifier(clients[2], table=alone.table).classify(batch).repeats == 150
     assert stored(clients[0], alone.table) == before

@@ -137,7 +137,7 @@ class ChatUsage(_Usage):
 
 
 def _usage_shape(usage: Any) -> str:
-    return "chat" if isinstance(usage, dict) and "prompt_tokens" in usage else "responses"
+    return "chat" if isinstance(usage, dict) and usage.get("prompt_tokens") is not None else "responses"
 
 
 class ToolObject(_Incoming):

@@ -51,7 +51,8 @@ def pack(events: Iterable[Any]) -> Iterator[str]:
     texts: list[str] = []
     size = 2
     for event in events:
-        text = json.dumps(event, separators=(",", ":"))  # ASCII: SQS refuses some characters of Unicode
+        # ASCII, since SQS refuses some characters of Unicode
+        text = json.dumps(event, separators=(",", ":"), allow_nan=False)
         length = len(text) + 1
         if texts and (len(texts) == MOST_EVENTS or size + length > MOST_BYTES):
             yield f"[{','.join(texts)}]"

@@ -12,6 +12,8 @@ from gratis.errors import Rejected
 from gratis.http import Refused
 
 PARTS = ("traffic", "evals", "feedback")
+MOST_PROJECTS = 500
+"""In one setting: a version of all settings and the one before it fit one event of the bus."""
 EXCLUDED = {
     "not_eligible": "the organization does not qualify for the offer, so it cannot opt in to sharing",
     "zero_data_retention": "organizations with Zero Data Retention cannot opt in to sharing",
@@ -36,6 +38,10 @@ def changed(account: Account, change: SharingChange, actor: str, now: datetime) 
     """The account with the settings changed, in force now. Raises Refused: 400. Opting out is always possible."""
     current = account.sharing[-1] if account.sharing else Settings(effective_at=now)
     asked = {part: setting for part in PARTS if (setting := getattr(change, part)) is not None}
+    for part, setting in asked.items():
+        if len(setting.projects or ()) > MOST_PROJECTS:
+            said = f"{part}: names {len(setting.projects or ())} projects; at most {MOST_PROJECTS} can be selected"
+            raise Refused(400, "too_many_projects", said, part)
     opting_in = [part for part, setting in asked.items() if setting.shares_more_than(getattr(current, part))]
     if opting_in:
         _may_opt_in(account, now, opting_in[0])
