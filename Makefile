@@ -6,7 +6,7 @@ SAM := .venv-sam/bin/sam
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e check lock prices build deploy up clean clients
+.PHONY: help setup replay test e2e check lock prices build deploy up clean clients browser
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -30,7 +30,7 @@ replay: setup  ## run the seed's day through the real functions and print the ta
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -n 2
 
-e2e: setup  ## deploy the template on the local engine and drive it
+e2e: setup browser  ## deploy the template on the local engine and drive it
 	@$(BIN)/python -m pytest tests/e2e
 
 check: setup $(SAM)  ## lint, types, template
@@ -45,6 +45,11 @@ $(SAM): requirements/sam.txt
 	@$(PYTHON) -m venv --clear .venv-sam
 	@.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
 	@touch $@
+
+browser: $(VENV)/.clients  ## find or install the Chromium that the page's tests drive
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium; } \
+		|| $(BIN)/playwright install --with-deps chromium
 
 clients: $(VENV)/.clients  ## add the real clients that the tests of the deployed system use
 

@@ -1,6 +1,5 @@
 """Posts events to a deployed webhook, signed as Standard Webhooks says."""
 
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -11,9 +10,11 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from gratis import moment
 from gratis.events import moment_of
+from gratis.messages import pack
 from gratis.receive import Received
 
-BATCH = 100
+MOST_BYTES = 3_000_000
+"""Of one request: the webhook takes 4 MB."""
 SECONDS = 30
 
 
@@ -22,18 +23,23 @@ class NotTaken(Exception):
 
 
 def send(events: Sequence[Any], url: str, secret: str, progress: Callable[[int], None] = lambda _: None) -> Received:
-    """Post `events` in order, 100 a request; what was refused keeps its index. Raises NotTaken."""
+    """Post `events` in order, up to 100 a request; what was refused keeps its index. Raises NotTaken."""
+    if not url.startswith(("http://", "https://")):
+        raise NotTaken(f"{url!r} is no URL like https://api.example/v1")
     try:
         webhook = Webhook(secret)
     except (ValueError, EmptyWebhookSecretError):
         raise NotTaken("the webhook's secret is not base64 (whsec_...)") from None
     sent = Received()
     with urllib3.PoolManager(timeout=SECONDS) as pool:
-        for start in range(0, len(events), BATCH):
-            answer = _post(pool, webhook, url, events[start : start + BATCH])
+        start = 0
+        for body in pack(events, MOST_BYTES):
+            answer = _post(pool, webhook, url, body)
             sent.accepted += answer["accepted"]
             sent.quarantined += [each | {"index": start + each["index"]} for each in answer["quarantined"]]
-            progress(len(events[start : start + BATCH]))
+            taken = answer["accepted"] + len(answer["quarantined"])
+            start += taken
+            progress(taken)
     return sent
 
 
@@ -46,8 +52,7 @@ def moved(events: Sequence[Any], to_day: date) -> list[Any]:
     return [{**event, "time": moment.text(when + by)} if (when := moment_of(event)) else event for event in events]
 
 
-def _post(pool: urllib3.PoolManager, webhook: Webhook, url: str, events: Sequence[Any]) -> dict[str, Any]:
-    body = json.dumps(events)
+def _post(pool: urllib3.PoolManager, webhook: Webhook, url: str, body: str) -> dict[str, Any]:
     message_id, now = f"msg_{uuid.uuid4().hex}", datetime.now(UTC)
     headers = {
         "content-type": "application/cloudevents-batch+json",

@@ -225,7 +225,7 @@ def latest_requests(limit: Annotated[int, Query(ge=1, le=20)] = 20, organization
         for identity, document in documents.items()
         for request_id in document.recent
     }
-    found = sorted(ledger().decisions(keys_of).values(), key=lambda each: (each.decided_at, each.occurred_at))
+    found = sorted(ledger().decisions(keys_of).values(), key=lambda each: each.occurred_at)
     data = [each.record() | {"explanation": explain(each)} for each in reversed(found[-limit:])]
     return _json({"object": "list", "data": data})
 

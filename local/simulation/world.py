@@ -145,7 +145,9 @@ def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
         if dice.random() < changing:
             steps.append(_change(dice, at, number, traffic.organizations))
         if dice.random() < closing:
-            steps.append(Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1)))))
+            steps.append(
+                Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1))))
+            )
         if dice.random() < 0.02:
             steps.append(_stray(dice, at, traffic))
         events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))

@@ -46,15 +46,15 @@ class Message:
         return decoded if isinstance(decoded, list) else [decoded]
 
 
-def pack(events: Iterable[Any]) -> Iterator[str]:
-    """Bodies for the events of one organization, in order, each within what a message should hold."""
+def pack(events: Iterable[Any], most_bytes: int = MOST_BYTES) -> Iterator[str]:
+    """JSON arrays of the events in order, each within what a message of the queue should hold."""
     texts: list[str] = []
     size = 2
     for event in events:
         # ASCII, since SQS refuses some characters of Unicode
         text = json.dumps(event, separators=(",", ":"), allow_nan=False)
         length = len(text) + 1
-        if texts and (len(texts) == MOST_EVENTS or size + length > MOST_BYTES):
+        if texts and (len(texts) == MOST_EVENTS or size + length > most_bytes):
             yield f"[{','.join(texts)}]"
             texts, size = [], 2
         texts.append(text)

@@ -1,0 +1,72 @@
+"""What reached the queue: every event in the order of its arrival."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gratis import moment
+from local.simulation.payload import Event, Payload
+from local.simulation.queue import Sent
+from local.simulation.run import Run
+from local.simulation.world import Post, Stray
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One event in the queue. `place`: of its message, and within it."""
+
+    place: tuple[int, int]
+    event: Event
+    received_at: datetime
+
+
+class Arrivals:
+    """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where."""
+
+    def __init__(self, run: Run) -> None:
+        self.events = {text_of(event.raw): event for step in run.world.plan for event in _events(step)}
+        self.all = list(self._arrivals(run.queue.sent))
+        self.payloads: dict[tuple[str, str, str], list[Payload]] = defaultdict(list)
+        self.received: dict[Payload, set[str]] = defaultdict(set)
+        self.places: dict[Payload, list[tuple[int, int]]] = defaultdict(list)
+        for arrival in self.all:
+            payload = arrival.event.payload
+            if payload is not None:
+                if payload not in self.places:
+                    self.payloads[payload.key].append(payload)
+                self.places[payload].append(arrival.place)
+                self.received[payload].add(moment.text(arrival.received_at))
+        self.texts = {text_of(arrival.event.raw) for arrival in self.all}
+
+    def _arrivals(self, messages: list[Sent]) -> Iterator[Arrival]:
+        for message in messages:
+            stated = message.attributes.get("received_at")
+            received_at = moment.parse(stated["StringValue"]) if stated else message.sent_at
+            for index, raw in enumerate(_decoded(message.body)):
+                yield Arrival((message.place, index), self.events[text_of(raw)], received_at)
+
+
+def text_of(raw: Any) -> str:
+    """An event as text, whatever the order of its fields."""
+    return json.dumps(raw, sort_keys=True)
+
+
+def _events(step: Any) -> tuple[Event, ...]:
+    if isinstance(step, Post):
+        return step.events
+    return (step.event,) if isinstance(step, Stray) else ()
+
+
+def _decoded(body: str) -> list[Any]:
+    try:
+        decoded = json.loads(body, parse_constant=_refuse)
+    except ValueError:
+        return [body]
+    return decoded if isinstance(decoded, list) else [decoded]
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")

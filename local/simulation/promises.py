@@ -1,0 +1,288 @@
+"""Every promise of SPEC section 3, checked when a run has come to its end."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from gratis import moment
+from gratis.decision import CounterId, Decision
+from gratis.ledger import Document, Ledger
+from gratis.quarantine import Entry, Quarantine
+from local.simulation.arrivals import Arrivals, text_of
+from local.simulation.history import History
+from local.simulation.outgoing import everything_is_on_the_bus
+from local.simulation.payload import Event
+from local.simulation.run import TABLE, Broken, Classified, Run
+from local.simulation.traffic import AHEAD, HORIZON
+
+KEPT = HORIZON + timedelta(days=4)
+"""From `occurred_at`: the dedupe horizon and the queue's retention."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run at its end. `entries`: what is in quarantine."""
+
+    run: Run
+    arrivals: Arrivals
+    history: History
+    entries: list[Entry]
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """In the order in which they were committed."""
+        return [taken.decision for taken in self.history.taken.values()]
+
+
+def check(run: Run) -> None:
+    """Raises Broken if one of the promises does not hold."""
+    arrivals = Arrivals(run)
+    history = History(run, arrivals)
+    history.tell()
+    ended = Ended(run, arrivals, history, list(_entries(run)))
+    for promise in PROMISES:
+        promise(ended)
+
+
+def _entries(run: Run) -> Iterable[Entry]:
+    days = sorted({key[0].removeprefix("QUARANTINE#") for key in run.table.items if key[0].startswith("QUARANTINE#")})
+    quarantine = Quarantine(run.table, TABLE)  # type: ignore[arg-type]  # a client by its looks
+    for day in days:
+        yield from quarantine.of_day(date.fromisoformat(day))
+
+
+# 1. Never over-granted ----------------------------------------------------------------------------------------------
+
+
+def free_decisions_tile(ended: Ended) -> None:
+    """The free decisions of a counter, sorted by `used_before`, tile [0, used]; none goes over its quota."""
+    counters: dict[Any, list[Decision]] = defaultdict(list)
+    for decision in ended.decisions:
+        if decision.verdict == "free" and decision.used_before != decision.used_after:
+            counters[decision.organization, decision.group, decision.window].append(decision)
+    for counter, decisions in counters.items():
+        reached = 0
+        for decision in sorted(decisions, key=lambda each: each.used_before or 0):
+            after = decision.used_after or 0
+            if decision.used_before != reached or after > (decision.quota or 0):
+                raise Broken("never over-granted", f"{counter}: up to {reached} is given away, then comes {decision}")
+            reached = after
+
+
+# 3. Exactly once ----------------------------------------------------------------------------------------------------
+
+
+def commits_follow_arrival(ended: Ended) -> None:
+    """A worker commits the events of a counter in their order. Where the queue keeps order, so do all of them."""
+    last: dict[Any, Any] = {}
+    for taken in ended.history.taken.values():
+        decision, place = taken.decision, ended.arrivals.places[taken.payload][0]
+        counter = (decision.organization, decision.group or "-", decision.window or decision.day)
+        if ended.run.knobs.fifo:
+            _in_order(last, counter, place, decision)
+            first = ended.arrivals.payloads[taken.payload.key][0]
+            if first != taken.payload:
+                raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
+        else:
+            batch = ended.run.seen.handed_out[taken.actor.work.name]
+            place = min(each for each in ended.arrivals.places[taken.payload] if each[0] in batch)
+            _in_order(last, (taken.actor.work.name, *counter), place, decision)
+
+
+def _in_order(last: dict[Any, Any], counter: Any, place: Any, decision: Decision) -> None:
+    if counter in last and place < last[counter][0]:
+        raise Broken("decided in arrival order", f"{decision} was decided after {last[counter][1]}")
+    last[counter] = (place, decision)
+
+
+def batches_are_accounted_for(ended: Ended) -> None:
+    """What a batch says of itself: every event counted once, every decision stored, nothing finished out of turn."""
+    for classified in ended.run.seen.classified:
+        _counts(classified)
+        _in_turn(classified)
+        for decision in classified.outcome.decisions:
+            taken = ended.history.taken.get((decision.organization, decision.day, decision.request_id))
+            if taken is None or taken.decision != decision._replace(thresholds=list(decision.thresholds)):
+                raise Broken("exactly once", f"{classified.work.name} says that it took {decision}")
+
+
+def _counts(classified: Classified) -> None:
+    outcome = classified.outcome
+    finished = len(outcome.decisions) + outcome.repeats + len(outcome.quarantined)
+    if finished > outcome.events or (finished < outcome.events and not outcome.unfinished):
+        raise Broken("nothing lost", f"{classified.work.name} was given {outcome.events} events and says {outcome}")
+
+
+def _in_turn(classified: Classified) -> None:
+    """After a group's first unfinished message all its later ones come again too."""
+    waiting: set[str] = set()
+    for message in classified.messages:
+        if message.id in classified.outcome.unfinished:
+            waiting.add(message.group)
+        elif message.group in waiting:
+            raise Broken("decided in arrival order", f"{classified.work.name} finished {message.id} out of turn")
+
+
+def repeats_are_recognized(ended: Ended) -> None:
+    """Decisions live as long as a repeat of their event may come; counters as long as their decisions."""
+    for key, item in ended.run.table.items.items():
+        if key[1].startswith("REQ#"):
+            decision = ended.history.taken[_key(key)].decision
+            _outlives(item, moment.parse(decision.occurred_at) + KEPT, key)
+        elif key[0].startswith("COUNTER#") and "expires" in item:
+            day = date.fromisoformat(key[1]) if key[1][0].isdigit() else date.max
+            _outlives(item, moment.midnight(day) + KEPT, key)
+
+
+def _outlives(item: dict[str, Any], until: Any, key: Any) -> None:
+    if int(item["expires"]["N"]) < until.timestamp():
+        raise Broken("exactly once", f"{key} expires before {until}")
+
+
+def _key(key: tuple[str, str]) -> tuple[str, str, str]:
+    _, organization, day, _ = key[0].split("#")
+    return organization, day, key[1].removeprefix("REQ#")
+
+
+# 4. Nothing lost ----------------------------------------------------------------------------------------------------
+
+
+def every_event_ends_once(ended: Ended) -> None:
+    """Each event of the queue has its decision, or is in quarantine: as a conflict, or because it says nothing."""
+    kept = {(entry.code, text_of(json.loads(entry.raw))) for entry in ended.entries}
+    for arrival in ended.arrivals.all:
+        event = arrival.event
+        code = event.wrong
+        if event.payload is not None:
+            taken = ended.history.taken.get(event.payload.key)
+            if taken is None:
+                raise Broken("nothing lost", f"there is no decision on {event.raw}")
+            code = None if taken.payload == event.payload else "conflict"
+        if code and (code, text_of(event.raw)) not in kept:
+            raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
+
+
+def every_answer_holds(ended: Ended) -> None:
+    """What the webhook answered is true: accepted events reached the queue, refused ones the quarantine."""
+    kept = {(entry.code, entry.received_at[:10], text_of(json.loads(entry.raw))) for entry in ended.entries}
+    for answered in ended.run.seen.answered:
+        refused = {each["index"]: each["error"]["code"] for each in answered.received.quarantined}
+        for index, event in enumerate(answered.step.events):
+            code, text = _code(event, answered.received_at), text_of(event.raw)
+            if refused.get(index) != code:
+                raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
+            if code and (code, moment.text(answered.received_at)[:10], text) not in kept:
+                raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
+            if not code and text not in ended.arrivals.texts:
+                raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
+        if answered.received.accepted + len(refused) != len(answered.step.events):
+            raise Broken("nothing lost", f"{answered.received} for {len(answered.step.events)} events")
+
+
+def _code(event: Event, received_at: Any) -> str | None:
+    """Why an event that arrives now is not accepted."""
+    if event.payload is None:
+        return event.wrong
+    if event.payload.occurred_at - received_at > AHEAD:
+        return "in_the_future"
+    return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
+
+
+def quarantine_can_be_read(ended: Ended) -> None:
+    """As many entries are read as there are."""
+    heads = [key for key, item in ended.run.table.items.items() if key[0].startswith("QUARANTINE#") and "code" in item]
+    if len(heads) != len(ended.entries):
+        raise Broken("nothing lost", f"{len(heads)} entries are in quarantine, {len(ended.entries)} can be read")
+
+
+def quarantine_is_just(ended: Ended) -> None:
+    """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
+    arrived = {(text_of(each.step.events[number].raw), moment.text(each.received_at)): _code(event, each.received_at)
+               for each in ended.run.seen.tried for number, event in enumerate(each.step.events)}
+    for entry in ended.entries:
+        text = text_of(json.loads(entry.raw))
+        event = ended.arrivals.events.get(text)
+        if event is None:
+            raise Broken("nothing lost", f"nobody sent what is in quarantine: {entry}")
+        if entry.code == "conflict":
+            _conflicts(ended, event, entry)
+        elif entry.code not in (event.wrong, arrived.get((text, entry.received_at))):
+            raise Broken("nothing lost", f"{entry.code} ({entry.message}) is not why {event.raw} is in quarantine")
+
+
+def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
+    taken = ended.history.taken.get(event.payload.key) if event.payload else None
+    if taken is None or taken.payload == event.payload:
+        raise Broken("exactly once", f"a conflict with nothing: {entry}")
+    if entry.decided is None or json.loads(entry.decided) != taken.decision.record():
+        raise Broken("exactly once", f"the conflict does not show the decision that stands: {entry}")
+    if (entry.organization, entry.id) != (taken.payload.organization, taken.payload.id):
+        raise Broken("explained", f"the entry names somebody else: {entry}")
+
+
+def changes_are_kept(ended: Ended) -> None:
+    """A change of an account that was answered with success is part of its history."""
+    for changed in ended.run.seen.changed:
+        final = ended.run.account(changed.step.organization)
+        for name in ("profile", "sharing"):
+            said, stands = getattr(changed.account, name), getattr(final, name, ())
+            if stands[: len(said)] != said:
+                raise Broken("settings are append-only", f"{changed.step.actor} was told {said}, there is {stands}")
+        _took_effect(changed.step, changed.account)
+
+
+def _took_effect(step: Any, account: Any) -> None:
+    asked = step.profile if step.profile is not None else step.sharing
+    version = (account.profile if step.profile is not None else account.sharing)[-1].model_dump(mode="json")
+    for name, wanted in asked.items():
+        got = version[name]
+        got = {part: value for part, value in got.items() if value is not None} if isinstance(got, dict) else got
+        if name != "confirmed" and got != wanted:
+            raise Broken("settings take effect at once", f"{step.actor} set {name} to {wanted}, it is {got}")
+
+
+# 6. Proved ----------------------------------------------------------------------------------------------------------
+
+
+def readers_see_it_all(ended: Ended) -> None:
+    """What the account API and the proof read is what there is."""
+    ledger = Ledger(ended.run.table, TABLE)  # type: ignore[arg-type]  # a client by its looks
+    decisions = {decision.key: decision for decision in ended.decisions}
+    if ledger.decisions(decisions) != decisions:
+        raise Broken("explained", "decisions are not found by their keys")
+    of_days: dict[tuple[str, str], list[Decision]] = defaultdict(list)
+    for decision in ended.decisions:
+        of_days[decision.organization, decision.day].append(decision)
+    for (organization, day), wanted in of_days.items():
+        _day_is_complete(ledger, organization, date.fromisoformat(day), wanted)
+
+
+def _day_is_complete(ledger: Ledger, organization: str, day: date, wanted: list[Decision]) -> None:
+    found = sorted(ledger.decisions_of_day(organization, day), key=lambda each: each.request_id)
+    if found != sorted(wanted, key=lambda each: each.request_id):
+        raise Broken("proved", f"the day {day} of {organization} is read as {found}")
+    groups = {decision.group or "-" for decision in wanted}
+    if {group for _, group in ledger.marked(day, organization)} != groups:
+        raise Broken("proved", f"{organization} has decisions on {day} in {groups}, not all of them are marked")
+    documents = ledger.days(organization, sorted(groups), day, day)
+    requests = sum(row.requests for each in documents.values() for row in each.totals.rows.values())
+    if requests != len(wanted):
+        raise Broken("totals are sums of decisions", f"{day} of {organization} counts {requests}, not {len(wanted)}")
+
+
+PROMISES: tuple[Callable[[Ended], None], ...] = (
+    free_decisions_tile,
+    commits_follow_arrival,
+    batches_are_accounted_for,
+    repeats_are_recognized,
+    every_event_ends_once,
+    every_answer_holds,
+    quarantine_can_be_read,
+    quarantine_is_just,
+    changes_are_kept,
+    readers_see_it_all,
+    lambda ended: everything_is_on_the_bus(ended.run, ended.decisions),
+)

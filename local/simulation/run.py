@@ -1,0 +1,489 @@
+"""Runs a world: workers that stop at any call while others go on, and everything that can happen to a call.
+
+One thread runs at a time, and who is next is up to the seed. Left to itself a run takes the ordinary course: every
+piece of work to its end, in order, and nothing fails.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis import moment
+from gratis.account import Account, Profile
+from gratis.accounts import Accounts, with_profile
+from gratis.classify import Classifier, Outcome
+from gratis.closing import Statements, prove
+from gratis.errors import Busy, Rejected
+from gratis.http import Refused
+from gratis.ledger import Ledger
+from gratis.messages import Message
+from gratis.outbox import Emitted, emit
+from gratis.quarantine import Quarantine
+from gratis.queue import UsageQueue
+from gratis.receive import Received, receive
+from gratis.sharing import SharingChange, changed
+from local.simulation.bus import Bus
+from local.simulation.clock import Clock
+from local.simulation.crew import Crash, Crew, Stuck, Task
+from local.simulation.dice import Dice
+from local.simulation.faults import Call, Hot, possible
+from local.simulation.queue import Queue, Sent
+from local.simulation.stream import Shard, Stream
+from local.simulation.table import Table, Unknown
+from local.simulation.world import Change, Close, Post, Step, Stray, World
+
+TABLE = "ledger"
+MOST_CALLS = 20_000
+"""Of a whole run: far more than any needs that comes to an end."""
+MOVE_ON = 0.8
+"""The chance that after a pause something else is next than the oldest work."""
+
+
+class Broken(Exception):
+    """A promise does not hold. `promise`: which one, in a few words."""
+
+    def __init__(self, promise: str, message: str) -> None:
+        super().__init__(f"{promise}: {message}")
+        self.promise = promise
+        self.message = message
+
+
+@dataclass(eq=False)
+class Work:
+    """One invocation. `log_start`: how many writes there were when it began; `skew`: of its machine's clock."""
+
+    name: str
+    kind: str
+    body: Callable[["Work"], None]
+    started_at: datetime
+    log_start: int
+    skew: timedelta
+    on_crash: Callable[[], None]
+    task: Task | None = None
+    calls: int = 0
+
+
+class Actor(NamedTuple):
+    """Who wrote something, and when."""
+
+    work: Work
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The webhook said 2xx to these events."""
+
+    step: Post
+    received_at: datetime
+    received: Received
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The webhook was called, whatever came of it."""
+
+    step: Post
+    received_at: datetime
+
+
+@dataclass(frozen=True)
+class Classified:
+    """A batch that the classifier came back from. `log_end`: how many writes there were then."""
+
+    work: Work
+    messages: Sequence[Sent]
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A change of an account that was answered with success."""
+
+    step: Change
+    account: Account
+
+
+@dataclass
+class Seen:
+    """What happened in a run, beside what the table, the queue and the bus say."""
+
+    tried: list[Tried] = field(default_factory=list)
+    answered: list[Answered] = field(default_factory=list)
+    classified: list[Classified] = field(default_factory=list)
+    changed: list[Changed] = field(default_factory=list)
+    emitted: list[tuple[Sequence[Any], Emitted]] = field(default_factory=list)
+    handed_out: dict[str, list[int]] = field(default_factory=dict)
+    """The places of the messages that each classifier was given."""
+    story: list[str] = field(default_factory=list)
+
+
+class Line:
+    """A worker's connection to a service: every call is a turn of the run."""
+
+    def __init__(self, run: "Run", work: Work, service: Any) -> None:
+        self.exceptions = getattr(service, "exceptions", None)
+        self._run = run
+        self._work = work
+        self._service = service
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        if operation == "get_paginator":
+            return self._paginator
+        return partial(self._run.call, self._work, getattr(self._service, operation), operation)
+
+    def _paginator(self, operation: str) -> "_LinePaginator":
+        paginate = self._service.get_paginator(operation).paginate
+        return _LinePaginator(partial(self._run.call, self._work, lambda **asked: list(paginate(**asked)), operation))
+
+
+class _LinePaginator:
+    """Asks for all pages in one call, when the first is wanted: what fails, fails there."""
+
+    def __init__(self, ask: Callable[..., Any]) -> None:
+        self._ask = ask
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        yield from self._ask(**request)
+
+
+class Run:
+    """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it."""
+
+    def __init__(self, world: World, dice: Dice, *, telling: bool = False) -> None:
+        self.world = world
+        self.knobs = world.knobs
+        self.dice = dice
+        self.clock = Clock(world.start)
+        self.table = Table(self.knobs.limits.transaction or 100, page_size=2)
+        self.table.lag = self._lag
+        self.queue = Queue(lambda: self.clock.now, self.knobs.fifo)
+        self.bus = Bus()
+        self.stream = Stream(self.table, self.knobs.shards)
+        self.seen = Seen()
+        self.late: list[Callable[[], None]] = []
+        self.hot: Hot | None = None
+        self._telling = telling
+        self._steps = deque(world.plan)
+        self._working: list[Work] = []
+        self._current: Work | None = None
+        self._emitting: set[int] = set()
+        self._paused = False
+        self._calls = 0
+        self._faults = 0
+        self._names: dict[str, int] = {}
+        self._crew = Crew()
+
+    def finish(self) -> None:
+        """Run until nothing is left to do. Raises Broken if that never comes about, or something fails unforeseen."""
+        for account in self.world.accounts:
+            Accounts(self.table, TABLE).put(account)  # type: ignore[arg-type]  # a client by its looks
+        with self._crew:
+            while self._go_on():
+                pass
+            self._close_all()
+
+    # What is next ---------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> bool:
+        moves = self._moves()
+        if not moves:
+            return self._wait()
+        chance = MOVE_ON if self._paused else self.knobs.switching
+        self._paused = False
+        chosen = self.dice.turn(f"after {self._place()}", chance, len(moves) - 1)
+        moves[chosen]()
+        return True
+
+    def _place(self) -> str:
+        """Where the run is, for the names of its turns."""
+        return f"{self._current.name}.{self._current.calls}" if self._current else "the start"
+
+    def _moves(self) -> list[Callable[[], None]]:
+        """What could be done now, the ordinary course first."""
+        moves: list[Callable[[], None]] = [partial(self._resume, work) for work in self._working]
+        if self._count("classify") < self.knobs.workers and self.queue.has_visible():
+            moves.append(self._classify)
+        self.stream.advance()
+        for number, shard in enumerate(self.stream.shards):
+            if shard.position < len(shard.records) and number not in self._emitting:
+                moves.append(partial(self._emit, number, shard))
+        if self._steps and self._count("receive") < self.knobs.senders:
+            moves.append(self._next_step)
+        if self.late:
+            moves.append(self._take_effect)
+        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at():
+            moves.append(self._wait_for_visibility)
+        return moves
+
+    def _wait(self) -> bool:
+        """Nothing can be done now: wait for what was in flight when its worker died. False: there is nothing."""
+        if self.queue.next_visible_at() is None:
+            return False
+        self._wait_for_visibility()
+        return True
+
+    def _wait_for_visibility(self) -> None:
+        self.clock.at_least(self.queue.next_visible_at() or self.clock.now)
+        self.tell("messages in flight become visible again")
+
+    def _take_effect(self) -> None:
+        self.late.pop(0)()
+
+    def _count(self, kind: str) -> int:
+        return sum(work.kind == kind for work in self._working)
+
+    # Work -----------------------------------------------------------------------------------------------------------
+
+    def _start(self, kind: str, body: Callable[[Work], None], on_crash: Callable[[], None]) -> None:
+        self._names[kind] = number = self._names.get(kind, 0) + 1
+        skew = timedelta(seconds=self.knobs.skews[number % len(self.knobs.skews)])
+        work = Work(f"{kind} {number}", kind, body, self.clock.now, len(self.table.log), skew, on_crash)
+        work.task = self._crew.start(partial(body, work))
+        self._working.append(work)
+        self._resume(work)
+
+    def _resume(self, work: Work) -> None:
+        self._current = work
+        task = work.task
+        if task is None:
+            raise AssertionError(f"{work.name} was never started")
+        try:
+            task.resume()
+        except Stuck as stuck:
+            raise Broken("nothing lost", f"{work.name} does not come back: {stuck}") from None
+        if task.done:
+            self._working.remove(work)
+            self._crew.release(task)
+            self._ended(work, task.error)
+
+    def _ended(self, work: Work, error: BaseException | None) -> None:
+        if error is None:
+            return
+        if isinstance(error, Crash | Busy):
+            self.tell(f"{work.name} ends: {type(error).__name__} {error}")
+            work.on_crash()
+        elif isinstance(error, Broken):
+            raise error
+        elif isinstance(error, Unknown):
+            raise Broken("known to the table", f"{work.name} asked for {error}")
+        else:
+            raise Broken("nothing unforeseen", f"{work.name} failed: {error!r}") from error
+
+    def now_of(self, work: Work) -> datetime:
+        """What time it is on the machine of this work."""
+        return self.clock.now + work.skew
+
+    def line(self, work: Work, service: Any) -> Any:
+        """The work's connection to a service."""
+        return Line(self, work, service)
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def call(self, work: Work, effect: Callable[..., Any], operation: str, /, **arguments: Any) -> Any:
+        """A call of a worker: others may go on before it, and something may happen to it."""
+        work.calls += 1
+        name = f"{work.name}.{work.calls}"
+        self._count_call()
+        if self.dice.turn(f"{name} waits", self.knobs.switching):
+            self._pause(work)
+        effect = partial(self._carry_out, work, effect)
+        self._refuse_hot(operation, arguments)
+        fault = self._fault(name, operation)
+        if fault is None:
+            return effect(**arguments)
+        self.tell(f"{name} {operation}: {fault[0]}")
+        return fault[1](Call(name, operation, arguments, effect, self))
+
+    def _carry_out(self, work: Work, effect: Callable[..., Any], /, **arguments: Any) -> Any:
+        self.table.actor = Actor(work, self.clock.now)
+        return effect(**arguments)
+
+    def _count_call(self) -> None:
+        self.clock.tick()
+        self._calls += 1
+        if self._calls > MOST_CALLS:
+            raise Broken("nothing lost", f"there is no end to it, even after {MOST_CALLS} calls")
+
+    def _fault(self, name: str, operation: str) -> tuple[str, Callable[[Call], Any]] | None:
+        if self._faults >= self.knobs.most_faults:
+            return None
+        faults = possible(self.knobs.kinds, operation)
+        fallen = self.dice.turn(f"{name} fails", self.knobs.faults, len(faults))
+        if not fallen:
+            return None
+        self._faults += 1
+        return faults[fallen - 1]
+
+    def _refuse_hot(self, operation: str, arguments: dict[str, Any]) -> None:
+        if self.hot is None or operation != "transact_write_items" or not self.hot.calls:
+            return
+        if any(put["Put"]["Item"]["pk"]["S"] == self.hot.pk for put in arguments["TransactItems"]):
+            self.hot.calls -= 1
+            code: Any = {"Error": {"Code": "ThrottlingException", "Message": "hot"}}
+            raise ClientError(code, operation)
+
+    def elsewhere(self) -> None:
+        """Others go on; the current work waits in the middle of its call."""
+        if self._current is not None:
+            self._pause(self._current)
+
+    def _pause(self, work: Work) -> None:
+        if work.task is not None:
+            self._paused = True
+            work.task.pause()
+
+    def sleep(self, seconds: float) -> None:
+        """A worker waits; others may go on meanwhile."""
+        self._count_call()
+        self.clock.now += timedelta(seconds=seconds)
+        if self._current and self.dice.turn(f"{self._place()} sleeps", self.knobs.switching):
+            self._pause(self._current)
+
+    def _lag(self) -> int:
+        return self.dice.turn(f"{self._place()} lags", 0.5, 40)
+
+    def _again(self, name: str) -> bool:
+        """Whether something is delivered once more although it succeeded."""
+        if self._faults >= self.knobs.most_faults or not self.dice.turn(f"{name} again", self.knobs.again):
+            return False
+        self._faults += 1
+        return True
+
+    def tell(self, line: str) -> None:
+        """One line of the run's story, if it is told."""
+        if self._telling:
+            self.seen.story.append(f"{self.clock.now:%d %H:%M:%S} {line}")
+
+    # The webhook ----------------------------------------------------------------------------------------------------
+
+    def _next_step(self) -> None:
+        step = self._steps.popleft()
+        self.clock.at_least(step.at)
+        match step:
+            case Post():
+                self._post(step)
+            case Change():
+                self._start("change", partial(self._change_account, step), _nothing)
+            case Stray():
+                self.tell(f"a stray message: {step.body[:60]}")
+                self.queue.put(step.group, step.body, {})
+            case Close():
+                self._close(step.organization, step.day)
+
+    def _post(self, step: Post) -> None:
+        self._start("receive", partial(self._receive, step), partial(self._steps.append, step))
+
+    def _receive(self, step: Post, work: Work) -> None:
+        received_at = self.now_of(work)
+        self.seen.tried.append(Tried(step, received_at))
+        queue = UsageQueue(self.line(work, self.queue), "queue")
+        quarantine = Quarantine(self.line(work, self.table), TABLE)
+        events = [(index, event.raw) for index, event in enumerate(step.events)]
+        received = receive(events, received_at, queue, quarantine)
+        self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
+        self.seen.answered.append(Answered(step, received_at, received))
+        if self._again(work.name):
+            self._steps.append(step)
+
+    # The classifier -------------------------------------------------------------------------------------------------
+
+    def _classify(self) -> None:
+        messages = self.queue.receive(self.knobs.messages)
+        self._start("classify", partial(self._decide, messages), partial(self._not_decided, messages))
+
+    def _decide(self, messages: Sequence[Sent], work: Work) -> None:
+        deliveries = {message: message.deliveries for message in messages}
+        client = self.line(work, self.table)
+        self.seen.handed_out[work.name] = [message.place for message in messages]
+        self.tell(f"{work.name} gets {', '.join(message.id for message in messages)}")
+        classifier = Classifier(
+            Ledger(client, TABLE), Quarantine(client, TABLE), self.world.offer, lambda _: self.now_of(work)
+        )
+        outcome = classifier.classify([Message.from_record(message.record()) for message in messages])
+        self.tell(f"{work.name} decided {len(outcome.decisions)}, unfinished: {outcome.unfinished}")
+        self.seen.classified.append(Classified(work, messages, outcome))
+        for message in messages:
+            if message.deliveries != deliveries[message]:
+                continue  # it was visible again meanwhile, and somebody else has it now
+            if message.id in outcome.unfinished:
+                self.queue.give_back(message)
+            elif self._again(f"{work.name} {message.id}"):
+                self.queue.let_go(message)
+            else:
+                self.queue.delete(message)
+
+    def _not_decided(self, messages: Sequence[Sent]) -> None:
+        for message in messages:
+            self.queue.let_go(message)
+
+    # The stream -----------------------------------------------------------------------------------------------------
+
+    def _emit(self, number: int, shard: Shard) -> None:
+        batch = shard.batch(self.knobs.records)
+        self._emitting.add(number)
+        self._start(
+            "emit", partial(self._carry, number, shard, batch), partial(self._not_carried, number, shard, batch)
+        )
+
+    def _carry(self, number: int, shard: Shard, batch: Sequence[dict[str, Any]], work: Work) -> None:
+        emitted = emit(batch, self.line(work, self.bus), "bus")
+        self.seen.emitted.append((batch, emitted))
+        self._emitting.discard(number)
+        if not self._again(work.name):
+            shard.delivered(batch, emitted.retry_from)
+
+    def _not_carried(self, number: int, shard: Shard, batch: Sequence[dict[str, Any]]) -> None:
+        self._emitting.discard(number)
+        shard.failed(batch)
+
+    def account(self, organization: str) -> Account | None:
+        """The account of an organization as it is now."""
+        return Accounts(self.table, TABLE).get(organization)  # type: ignore[arg-type]  # a client by its looks
+
+    # Accounts and days ----------------------------------------------------------------------------------------------
+
+    def _change_account(self, step: Change, work: Work) -> None:
+        accounts = Accounts(self.line(work, self.table), TABLE)
+        now = self.now_of(work)
+        try:
+            account = accounts.append(step.organization, lambda read: change(read, step, now))
+        except (Refused, Rejected) as refused:
+            self.tell(f"{work.name} is refused: {refused}")
+        else:
+            self.tell(f"{work.name} by {step.actor}")
+            self.seen.changed.append(Changed(step, account))
+
+    def _close(self, organization: str, day: date) -> None:
+        again: Step = Close(self.clock.now, organization, day)
+        self._start("close", partial(self._prove, organization, day), partial(self._steps.append, again))
+
+    def _prove(self, organization: str, day: date, work: Work) -> None:
+        client = self.line(work, self.table)
+        proof = prove(Ledger(client, TABLE), organization, day, lambda _: self.world.offer)
+        Statements(client, TABLE).write(proof, self.now_of(work))
+
+    def _close_all(self) -> None:
+        """Close every day of every organization that has decisions, and let the stream run empty."""
+        days = {tuple(key[0].split("#")[1:3]) for key in self.table.items if key[1].startswith("REQ#")}
+        for organization, day in sorted(days):
+            self._steps.append(Close(self.clock.now, organization, date.fromisoformat(day)))
+        while self._go_on():
+            pass
+
+
+def change(read: Account, step: Change, now: datetime) -> Account:
+    """What the API makes of a change."""
+    if step.profile is not None:
+        profile = Profile.model_validate({"effective_at": now, "actor": step.actor, **step.profile})
+        return with_profile(read, profile, now)
+    return changed(read, SharingChange.model_validate(step.sharing), step.actor, now)
+
+
+def _nothing() -> None:
+    return None

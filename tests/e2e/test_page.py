@@ -1,0 +1,131 @@
+"""The account page in real Chromium, against the deployed API. With GRATIS_SCREENSHOTS=1 it renews docs/images."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from gratis.keys import Holder, Keys
+from tests.e2e.system import System
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 800}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The Chromium of this machine, else Playwright's own (`make browser` puts one there)."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, "--disable-gpu", *sandbox])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A fresh page that fails the test if it complains in its console."""
+    page = chromium.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.close()
+    # a refused call is logged by the browser itself, whatever the page makes of it
+    assert [each for each in complaints if "Failed to load resource" not in each] == []
+
+
+def key_for(system: System, organization: str, role: str = "owner") -> str:
+    return Keys(system.client("dynamodb"), system.table).create(Holder(role, organization, "page test"))  # type: ignore[arg-type]
+
+
+def sign_in(page: Page, system: System, key: str) -> None:
+    page.goto(system.up.page_url)
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+
+
+def a_day(system: System, organization: str) -> None:
+    """Requests of today that are free, too large, and left out."""
+    tokens = {"page_free": 400_000, "page_over": 700_000, "page_tool": 1_000}
+    now = {"time": system.now().isoformat()}
+    events = [system.usage(organization, request_id, tokens[request_id]) | now for request_id in tokens]
+    events[2]["data"]["tools"] = ["web_search"]
+    system.accepted(*events)
+    system.through(organization)
+
+
+def test_the_page_says_what_is_left_and_why_a_request_was_billed(
+    page: Page, system: System, organization: str
+) -> None:
+    a_day(system, organization)
+    sign_in(page, system, key_for(system, organization))
+    expect(page.locator("#status")).to_contain_text("You're enrolled for up to 11 million complimentary tokens per day")
+    expect(page.locator("#status")).to_contain_text("600,000 tokens left")
+    expect(page.locator("#usage")).to_contain_text("Free tokens")
+    expect(page.locator("#decisions")).to_contain_text("700,000 tokens did not fit in the 600,000 left of 1,000,000")
+    page.get_by_label("Request id").fill("page_tool")
+    page.keyboard.press("Enter")
+    expect(page.locator("#why")).to_contain_text("equests that use a tool hosted by the platform are not included")
+    page.get_by_label("Request id").fill("nobody")
+    page.keyboard.press("Enter")
+    expect(page.locator("#why")).to_contain_text("There is no decision for the request “nobody”")
+    assert "gk_" not in page.url
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+
+
+def test_an_owner_stops_and_starts_sharing_from_the_page(page: Page, system: System, organization: str) -> None:
+    sign_in(page, system, key_for(system, organization))
+    page.get_by_role("button", name="Stop sharing everything").click()
+    page.get_by_role("button", name="Yes, stop sharing").click()
+    expect(page.locator("#status")).to_contain_text(
+        "You're eligible for free daily usage on traffic shared with OpenAI"
+    )
+    history = page.locator("#sharing")
+    expect(history).to_contain_text("History (2 versions)")
+
+
+def test_a_wrong_key_is_said_clearly(page: Page, system: System) -> None:
+    sign_in(page, system, "gk_nobody")
+    expect(page.locator("#key-error")).to_contain_text("no valid API key")
+
+
+def test_a_reader_sees_the_settings_but_cannot_change_them(page: Page, system: System, organization: str) -> None:
+    sign_in(page, system, key_for(system, organization, "reader"))
+    page.get_by_role("button", name="Stop sharing everything").click()
+    page.get_by_role("button", name="Yes, stop sharing").click()
+    expect(page.locator("#sharing")).to_contain_text("nly an owner of the organization may change what it shares")
+
+
+def test_everything_is_loaded_from_the_page_s_own_host(page: Page, system: System) -> None:
+    hosts: set[str] = set()
+    page.on("request", lambda request: hosts.add(request.url.split("/")[2]) if "://" in request.url else None)
+    answer = page.goto(system.up.page_url)
+    page.wait_for_load_state("networkidle")
+    assert answer is not None
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert hosts == {system.up.page_url.split("/")[2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "viewport", "scheme"),
+    [("page", DESKTOP, "light"), ("page-dark", DESKTOP, "dark"), ("page-phone", PHONE, "light")],
+)
+def test_nothing_is_cut_off_on_a_desktop_in_the_dark_or_on_a_phone(
+    chromium: Browser, system: System, organization: str, name: str, viewport: dict[str, int], scheme: str
+) -> None:
+    a_day(system, organization)
+    page = chromium.new_page(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+    sign_in(page, system, key_for(system, organization))
+    expect(page.locator("#decisions")).to_contain_text("page_free")
+    expect(page.locator("#usage canvas").first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    if os.environ.get("GRATIS_SCREENSHOTS"):
+        IMAGES.mkdir(exist_ok=True)
+        page.screenshot(path=IMAGES / f"{name}.png")
+    page.close()
