@@ -60,9 +60,7 @@ def a_day(system: System, organization: str) -> None:
     system.through(organization)
 
 
-def test_the_page_says_what_is_left_and_why_a_request_was_billed(
-    page: Page, system: System, organization: str
-) -> None:
+def test_the_page_says_what_is_left_and_why_a_request_was_billed(page: Page, system: System, organization: str) -> None:
     a_day(system, organization)
     sign_in(page, system, key_for(system, organization))
     expect(page.locator("#status")).to_contain_text("You're enrolled for up to 11 million complimentary tokens per day")
