@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote, unquote
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
 from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer, Server
@@ -19,19 +19,19 @@ from aws_lambda_powertools.event_handler.openapi.params import Path as PathParam
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from gratis import moment, sharing, usage
+from gratis import moment, openapi, sharing, usage
 from gratis.account import IDENTIFIER, Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.allowance import allowance
 from gratis.config import config, dynamodb
 from gratis.errors import Busy, Rejected
-from gratis.events import AHEAD, REQUEST_ID
+from gratis.events import AHEAD, REQUEST_ID, parse_json
 from gratis.explanation import explain
-from gratis.http import Refused, headers_of
+from gratis.http import Refused, body_of, headers_of
 from gratis.keys import Holder, Keys
 from gratis.ledger import KEEP_DECISIONS, Ledger
 from gratis.request import RequestKey
-from gratis.telemetry import NAMESPACE
+from gratis.telemetry import NAMESPACE, report_answered
 
 PAGE = Path(__file__).parent / "page"
 """The account page's files."""
@@ -47,13 +47,14 @@ SECURITY = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
-ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models")
-MOST_UNIX = 253_402_300_799
-"""The last second of the year 9999."""
+ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models", "line_items")
+SINGLE = ("start_time", "end_time", "bucket_width", "limit", "page", "batch", "organization", "day")
+MOST_ANSWER = 5_500_000
+"""Bytes of an answer: Lambda hands on 6 MB."""
 
 logger = Logger(service="account_api")
 metrics = Metrics(namespace=NAMESPACE, service="account_api")
-app = APIGatewayHttpResolver(enable_validation=True)
+app = openapi.Api(enable_validation=True)
 app.enable_swagger(
     path="/docs",
     title="Gratis",
@@ -127,14 +128,20 @@ def platform_only(organization: str) -> Holder:
 Organization = Annotated[
     str | None, Query(pattern=IDENTIFIER, description="With a platform key: whose data; else the key's own.")
 ]
-Unix = Annotated[int, Query(ge=0, le=MOST_UNIX, description="Unix seconds, inclusive.")]
-UnixEnd = Annotated[int | None, Query(ge=0, le=MOST_UNIX, description="Unix seconds, exclusive; now if left out.")]
+Unix = Annotated[int, Query(ge=0, le=usage.MOST_UNIX, description="Unix seconds, inclusive.")]
+UnixEnd = Annotated[
+    int | None, Query(ge=0, le=usage.MOST_UNIX, description="Unix seconds, exclusive; now if left out.")
+]
 PageCursor = Annotated[str | None, Query(description="`next_page` of the page before.")]
 Names = list[str] | None
-Day = Annotated[date | None, Query(description="A UTC day, YYYY-MM-DD.")]
+Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day, YYYY-MM-DD.")]
 
 
-@app.get("/v1/organization/usage/completions", summary="Usage, free tokens included, as in OpenAI's Usage API")
+@app.get(
+    "/v1/organization/usage/completions",
+    summary="Usage as in OpenAI's API, free tokens included",
+    responses=openapi.PAGE,
+)
 def completions_usage(
     start_time: Unix,
     end_time: UnixEnd = None,
@@ -162,6 +169,8 @@ def completions_usage(
     usual, most = {"1d": (7, 31), "1h": (24, 168)}[bucket_width]
     starts, next_page = span.page(page, _limit(limit, usual, most))
     daily = bucket_width == "1d"
+    kept = moment.midnight(moment.day_of(datetime.now(UTC)) - KEEP_DECISIONS)
+    _not_recorded(not daily and span.start < kept, "start_time", f"usage by the hour before {moment.text(kept)}")
     rows = (
         usage.day_rows(ledger(), config().offer, whose, starts) if daily else usage.hour_rows(ledger(), whose, starts)
     )
@@ -169,7 +178,11 @@ def completions_usage(
     return _json(usage.usage_page(rows, span.width, next_page, filters, _distinct(group_by)))
 
 
-@app.get("/v1/organization/costs", summary="What is billed, as in OpenAI's Costs API; free requests cost nothing")
+@app.get(
+    "/v1/organization/costs",
+    summary="Costs as in OpenAI's API; free requests cost nothing",
+    responses=openapi.PAGE,
+)
 def costs(
     start_time: Unix,
     end_time: UnixEnd = None,
@@ -178,6 +191,7 @@ def costs(
     page: PageCursor = None,
     project_ids: Annotated[Names, Query()] = None,
     api_key_ids: Annotated[Names, Query()] = None,
+    line_items: Annotated[Names, Query()] = None,
     group_by: Annotated[
         list[Literal["project_id", "line_item", "api_key_id"]] | None, Query(description="A line item is a model.")
     ] = None,
@@ -189,22 +203,34 @@ def costs(
     span = usage.Span.of(start_time, end_time, bucket_width, datetime.now(UTC))
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(ledger(), config().offer, whose, starts)
-    return _json(usage.costs_page(rows, next_page, usage.Filters(project_ids), _distinct(group_by)))
+    return _json(usage.costs_page(rows, next_page, usage.Filters(project_ids, line_items), _distinct(group_by)))
 
 
-@app.get("/v1/organization/allowance", summary="What is left of the allowance, per group, and when it resets")
+@app.get(
+    "/v1/organization/allowance",
+    summary="What is left, and when it resets",
+    responses=openapi.ALLOWANCE,
+)
 def allowance_route(organization: Organization = None) -> Response[Any]:
     platform = os.environ.get("PLATFORM_NAME", "OpenAI")
     return _json(allowance(ledger(), config().offer, asked(organization), datetime.now(UTC), platform))
 
 
-@app.get("/v1/organization/data_sharing", summary="The sharing settings and their history")
+@app.get(
+    "/v1/organization/data_sharing",
+    summary="The sharing settings and their history",
+    responses=openapi.SHARING,
+)
 def data_sharing(organization: Organization = None) -> Response[Any]:
     whose = asked(organization)
     return _json(sharing.shown(accounts().get(whose), whose))
 
 
-@app.post("/v1/organization/data_sharing", summary="Change the sharing settings; only an owner may")
+@app.post(
+    "/v1/organization/data_sharing",
+    summary="Change what is shared; only an owner may",
+    responses=openapi.SHARING,
+)
 def change_data_sharing(change: Annotated[sharing.SharingChange, Body()]) -> Response[Any]:
     by = holder()
     if by.role != "owner" or by.organization is None:
@@ -214,7 +240,7 @@ def change_data_sharing(change: Annotated[sharing.SharingChange, Body()]) -> Res
     return _json(sharing.shown(account, by.organization))
 
 
-@app.get("/v1/organization/requests", summary="The latest decisions, newest first")
+@app.get("/v1/organization/requests", summary="The latest decisions, newest first", responses=openapi.DECISIONS)
 def latest_requests(limit: Annotated[int, Query(ge=1, le=20)] = 20, organization: Organization = None) -> Response[Any]:
     whose, today = asked(organization), moment.day_of(datetime.now(UTC))
     offer = config().offer
@@ -230,7 +256,9 @@ def latest_requests(limit: Annotated[int, Query(ge=1, le=20)] = 20, organization
     return _json({"object": "list", "data": data})
 
 
-@app.get("/v1/organization/requests/<request_id>", summary="Why a request was free or billed")
+@app.get(
+    "/v1/organization/requests/<request_id>", responses=openapi.DECISION, summary="Why a request was free or billed"
+)
 def one_request(
     request_id: Annotated[str, PathParam()], day: Day = None, organization: Organization = None
 ) -> Response[Any]:
@@ -238,7 +266,9 @@ def one_request(
     if not re.fullmatch(REQUEST_ID, wanted):
         raise Refused(404, "not_found", f"there is no request {wanted!r}", "id")
     latest = moment.day_of(datetime.now(UTC) + AHEAD)
-    days = [day] if day else [latest - timedelta(days=back) for back in range(KEEP_DECISIONS.days + 2)]
+    days = (
+        [_day(day)] if day is not None else [latest - timedelta(days=back) for back in range(KEEP_DECISIONS.days + 2)]
+    )
     decisions = ledger().decisions([RequestKey(whose, each, wanted) for each in days])
     if not decisions:
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
@@ -262,7 +292,11 @@ class ProfileIn(BaseModel):
 OrganizationPath = Annotated[str, PathParam(pattern=IDENTIFIER)]
 
 
-@app.put("/v1/organizations/<organization>", summary="Set an organization's profile; only the platform may")
+@app.put(
+    "/v1/organizations/<organization>",
+    summary="Set a profile; only the platform may",
+    responses=openapi.ORGANIZATION,
+)
 def put_organization(organization: OrganizationPath, profile: Annotated[ProfileIn, Body()]) -> Response[Any]:
     by, now = platform_only(organization), datetime.now(UTC)
     fields = profile.model_dump(exclude={"effective_at"})
@@ -270,7 +304,11 @@ def put_organization(organization: OrganizationPath, profile: Annotated[ProfileI
     return _json(_organization(accounts().append(organization, lambda account: with_profile(account, version, now))))
 
 
-@app.get("/v1/organizations/<organization>", summary="An organization's profile and its history")
+@app.get(
+    "/v1/organizations/<organization>",
+    summary="An organization's profile and its history",
+    responses=openapi.ORGANIZATION,
+)
 def get_organization(organization: OrganizationPath) -> Response[Any]:
     platform_only(organization)
     account = accounts().get(organization)
@@ -300,6 +338,13 @@ def _organization(account: Account) -> dict[str, Any]:
     return {"object": "organization", "id": account.id, **versions[-1], "history": versions[::-1]}
 
 
+def _day(written: str) -> date:
+    try:
+        return date.fromisoformat(written)
+    except ValueError:
+        raise Refused(400, "invalid_value", f"day: {written!r} is no day", "day") from None
+
+
 def _not_recorded(wanted: bool, param: str, what: str) -> None:
     if wanted:
         raise Refused(400, "not_recorded", f"{what} is not recorded", param)
@@ -319,6 +364,8 @@ def _json(content: Any, status: int = 200) -> Response[Any]:
     """Decimals go out as the exact numbers they are."""
     text = json.dumps(content, default=lambda value: f"@decimal:{value:f}")
     body = re.sub(r'"@decimal:([0-9.]+)"', r"\1", text)
+    if len(body) > MOST_ANSWER:
+        raise Refused(400, "answer_too_large", "the answer is too large; ask for fewer buckets or groups", "limit")
     return Response(status, "application/json", body, headers={"cache-control": "no-store"})
 
 
@@ -336,6 +383,8 @@ def refused(error: Refused) -> Response[Any]:
 
 @app.exception_handler(Rejected)  # type: ignore[untyped-decorator]
 def rejected(error: Rejected) -> Response[Any]:
+    if error.code == "internal_error":  # what the table does not take is no mistake of the caller
+        return _refusal(_unreadable(error))
     return _refusal(Refused(400, error.code, error.message, error.message.partition(":")[0]))
 
 
@@ -348,7 +397,7 @@ def busy(error: Busy) -> Response[Any]:
 def invalid(error: RequestValidationError) -> Response[Any]:
     """The first thing that is wrong, by name and value: 400, never clamped."""
     problem = error.errors()[0]
-    param = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+    param = ".".join(str(part) for part in problem["loc"][1:] if isinstance(part, str)) or "body"
     found = "" if problem["type"] == "missing" else f": {json.dumps(problem.get('input'), default=str)[:120]}"
     message = problem["msg"].removeprefix("Value error, ")
     return _refusal(Refused(400, "invalid_value", f"{param}: {message}{found}", param))
@@ -359,7 +408,7 @@ def not_found(_: NotFoundError) -> Response[Any]:
     return _refusal(Refused(404, "not_found", "there is nothing here"))
 
 
-def _unreadable(error: Busy) -> Refused:
+def _unreadable(error: Busy | Rejected) -> Refused:
     logger.warning("the table does not answer", extra={"cause": str(error)})
     return Refused(503, "try_again", "the answer cannot be read right now; ask again")
 
@@ -374,6 +423,12 @@ def _refusal(error: Refused) -> Response[Any]:
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out."""
+    answer = _answered(event, context)
+    report_answered(answer["statusCode"], logger, metrics)
+    return answer
+
+
+def _answered(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     if event["rawPath"].startswith("/v1/"):
         try:
             app.append_context(holder=holder_of(event))  # type: ignore[no-untyped-call]
@@ -381,7 +436,37 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return error.answer()
         except Busy as error:
             return _unreadable(error).answer()
+        if problem := _unreadable_body(event) or _unknown_parameter(event):
+            return problem.answer()
     return app.resolve(_normalized(event), context)
+
+
+def _unreadable_body(event: dict[str, Any]) -> Refused | None:
+    """What keeps a body from being read as JSON, before anything looks into it."""
+    if event["requestContext"]["http"]["method"] not in ("POST", "PUT"):
+        return None
+    kind = headers_of(event).get("content-type", "application/json")
+    if kind.partition(";")[0].strip().lower() != "application/json":
+        return Refused(415, "unsupported_media_type", f"the body must be application/json, not {kind!r}")
+    try:
+        parse_json(body_of(event))
+    except ValueError as error:
+        return Refused(400, "invalid_json", f"the body is no JSON: {error}", "body")
+    except Refused as refused:
+        return refused
+    return None
+
+
+def _unknown_parameter(event: dict[str, Any]) -> Refused | None:
+    for name in parse_qs(event.get("rawQueryString", ""), keep_blank_values=True):
+        if _name(name) not in (*ARRAYS, *SINGLE):
+            return Refused(400, "unknown_parameter", f"there is no parameter {name!r}", name)
+    return None
+
+
+def _name(parameter: str) -> str:
+    """A parameter's name without the brackets that some clients write behind an array's."""
+    return parameter.removesuffix("[]") if parameter.removesuffix("[]") in ARRAYS else parameter
 
 
 def _normalized(event: dict[str, Any]) -> dict[str, Any]:
@@ -389,7 +474,7 @@ def _normalized(event: dict[str, Any]) -> dict[str, Any]:
     given = parse_qs(event.get("rawQueryString", ""), keep_blank_values=True)
     parameters: dict[str, list[str]] = {}
     for name, values in given.items():
-        parameters.setdefault(name.removesuffix("[]") if name.removesuffix("[]") in ARRAYS else name, []).extend(values)
+        parameters.setdefault(_name(name), []).extend(values)
     head, slash, request_id = event["rawPath"].partition("/v1/organization/requests/")
     path = f"{head}{slash}{quote(unquote(request_id), safe='')}"
     return {

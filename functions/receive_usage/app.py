@@ -63,9 +63,9 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
         report_refused(refused, str(refused))
         return refused.answer()
     except Busy as busy:
-        refused = Refused(503, "try_again", "the events could not be stored; send them again")
-        report_refused(refused, str(busy))
-        return refused.answer()
+        later = Refused(503, "try_again", "the events could not be stored; send them again")
+        report_refused(later, str(busy))
+        return later.answer()
     report_received(received, logger, metrics)
     return answer(202, received.content())
 

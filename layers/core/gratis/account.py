@@ -63,9 +63,10 @@ class Settings(_Data):
     evals: Sharing = Sharing()
     feedback: Sharing = Sharing()
 
-    def shares_anything(self) -> bool:
-        """Whether any of the settings is on."""
-        return any(setting.mode != "disabled" for setting in (self.traffic, self.evals, self.feedback))
+    def shares_more_than(self, other: "Settings") -> bool:
+        """Whether this opts in to anything that `other` does not share."""
+        pairs = ((self.traffic, other.traffic), (self.evals, other.evals), (self.feedback, other.feedback))
+        return any(ours.shares_more_than(theirs) for ours, theirs in pairs)
 
 
 class _Dated(Protocol):

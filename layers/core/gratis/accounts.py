@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 NEW = "attribute_not_exists(pk)"
 UNCHANGED = "version = :version_read"
-MOST_BYTES = 300_000
-"""Of an account's history. Past it only changes that share nothing are taken: DynamoDB's limit is 400 KB."""
+MOST_BYTES = 250_000
+"""Of an account's history. Past it nothing more can be shared, only less: DynamoDB's limit is 400 KB."""
 
 Change = Callable[[Account], Account]
 
@@ -81,9 +81,11 @@ def with_profile(account: Account, profile: Profile, now: datetime) -> Account:
     """The account with one more version of its profile, in force now. Only the first one may be back-dated."""
     if account.profile:
         last = account.profile[-1]
+        if profile.effective_at == account.profile[0].effective_at and _same(profile, account.profile[0]):
+            return account  # the first one, put again
         if profile.effective_at != now:
             raise Rejected("invalid_value", "effective_at: only an organization's first profile may be back-dated")
-        if last.model_dump(exclude=_WHEN_AND_WHO) == profile.model_dump(exclude=_WHEN_AND_WHO):
+        if _same(last, profile):
             return account
         profile = profile.model_copy(update={"effective_at": max(now, last.effective_at)})
     elif profile.effective_at > now:
@@ -93,18 +95,21 @@ def with_profile(account: Account, profile: Profile, now: datetime) -> Account:
 
 def with_settings(account: Account, settings: Settings, now: datetime) -> Account:
     """The account with one more version of its sharing settings, in force now; the same settings add none."""
-    if account.sharing:
-        last = account.sharing[-1]
-        if last.model_dump(exclude=_WHEN_AND_WHO) == settings.model_dump(exclude=_WHEN_AND_WHO):
-            return account
-        settings = settings.model_copy(update={"effective_at": max(now, last.effective_at)})
+    last = account.sharing[-1] if account.sharing else Settings(effective_at=settings.effective_at)
+    if _same(last, settings):
+        return account
+    settings = settings.model_copy(update={"effective_at": max(now, last.effective_at)})
     changed = account.model_copy(update={"sharing": (*account.sharing, settings)})
-    if settings.shares_anything() and len(_text(changed)) > MOST_BYTES:
+    if settings.shares_more_than(last) and len(_text(changed)) > MOST_BYTES:
         raise Rejected("too_many_changes", "the settings were changed too often, with too many projects, to share more")
     return changed
 
 
 _WHEN_AND_WHO = {"effective_at", "actor", "confirmed"}
+
+
+def _same(one: Profile | Settings, other: Profile | Settings) -> bool:
+    return one.model_dump(exclude=_WHEN_AND_WHO) == other.model_dump(exclude=_WHEN_AND_WHO)
 
 
 def _item(account: Account, version: int) -> Item:

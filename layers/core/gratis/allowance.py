@@ -107,7 +107,8 @@ def _resets_at(terms: Terms, window: Window) -> str:
 
 
 def _eval_runs(terms: Terms, document: Document, now: datetime) -> dict[str, Any]:
-    quota, start = terms.version.evals.quota, start_of_week(now)
+    in_force = terms.offer.started(now) and not terms.offer.ended(now) and not ruled_out(terms.profile)
+    quota, start = terms.version.evals.quota if in_force else 0, start_of_week(now)
     used = calendar_window(document.counter, start).used
     resets = moment.text(start + timedelta(days=7))
     return {"quota": quota, "used": used, "remaining": max(quota - used, 0), "resets_at": resets}

@@ -27,8 +27,8 @@ from gratis.window import name as window_name
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_IDS = 100
-"""Ids that a difference or a statement lists; a longer list is cut."""
+MOST_IDS, MOST_DIFFERENCES = 100, 100
+"""What a statement lists: it has to fit an event of the bus. The count of differences is that of all."""
 OfferOf = Callable[[str], Offer]
 """The offer of an id, as receipts name it."""
 
@@ -47,9 +47,16 @@ class Proof:
 
     def content(self) -> dict[str, Any]:
         """As the bus and the statement item carry it."""
-        cut = [asdict(each) | {"ids": list(each.ids)[:MOST_IDS]} for each in self.differences]
-        unpriced = self.statement["unpriced"][:MOST_IDS]
-        return self.statement | {"unpriced": unpriced, "holds": self.holds, "differences": cut}
+        shown, room = [], MOST_IDS
+        for each in self.differences[:MOST_DIFFERENCES]:
+            shown.append(asdict(each) | {"ids": list(each.ids)[:room]})
+            room -= len(shown[-1]["ids"])
+        return self.statement | {
+            "unpriced": self.statement["unpriced"][:MOST_IDS],
+            "holds": self.holds,
+            "difference_count": len(self.differences),
+            "differences": shown,
+        }
 
 
 def prove(ledger: Ledger, organization: str, day: date, offer_of: OfferOf) -> Proof:

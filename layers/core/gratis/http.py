@@ -32,7 +32,7 @@ def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) 
     return {
         "statusCode": status,
         "headers": {"content-type": "application/json", **(headers or {})},
-        "body": json.dumps(content),
+        "body": json.dumps(content, ensure_ascii=False),
     }
 
 

@@ -317,4 +317,4 @@ def decision_of(item: Item) -> Decision:
 
 def account_of(item: Item) -> Account:
     """The account that an item holds."""
-    return Account.model_validate_json(item["account"]["S"])
+    return Account.model_validate_json(item["account"]["S"], extra="ignore")  # a newer release may have added fields

@@ -23,8 +23,8 @@ MOST_WRITES = 25
 """Items in one batch write."""
 MOST_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
-MOST_NAMED, MOST_SAID = 256, 1000
-"""Characters of an id, of a message; the raw event is kept whole."""
+MOST_NAMED, MOST_SAID = 100, 1000
+"""Characters of an id that is none, and of a message; the raw event is kept whole."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -64,8 +64,8 @@ def entry(
     named = raw if isinstance(raw, dict) else {}
     organization, request_id = named.get("subject"), named.get("id")
     return Entry(
-        organization=organization[:MOST_NAMED] if isinstance(organization, str) else None,
-        id=request_id[:MOST_NAMED] if isinstance(request_id, str) else None,
+        organization=_named(organization),
+        id=_named(request_id),
         code=rejected.code,
         message=rejected.message[:MOST_SAID],
         raw=pydantic_core.to_json(raw).decode(),
@@ -162,6 +162,13 @@ def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
         whence=text["whence"],
         decided=text.get("decided"),
     )
+
+
+def _named(stated: Any) -> str | None:
+    """What an event calls itself, if that is text; of a name that is none, the beginning."""
+    if not isinstance(stated, str):
+        return None
+    return stated if _KEYABLE.fullmatch(stated) else stated[:MOST_NAMED]
 
 
 def _keyable(part: str | None) -> str:

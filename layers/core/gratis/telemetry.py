@@ -65,6 +65,13 @@ def report_emitted(emitted: "Emitted", logger: Logger, metrics: Metrics) -> None
     log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": emitted.causes[:10]})
 
 
+def report_answered(status: int, logger: Logger, metrics: Metrics) -> None:
+    """An answer of `account_api`."""
+    logger.debug("answered", extra={"status": status})
+    metrics.add_metric(name="ApiAnswers", unit=MetricUnit.Count, value=1)
+    metrics.add_metric(name="ApiErrors", unit=MetricUnit.Count, value=int(status >= 500))
+
+
 def report_closed(proof: "Proof", stated: dict[str, Any] | None, logger: Logger, metrics: Metrics) -> None:
     """What a closed day's proof found. A difference is an alarm, and the log names the request ids."""
     metrics.add_metric(name="DaysProved", unit=MetricUnit.Count, value=1)

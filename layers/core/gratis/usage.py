@@ -17,6 +17,8 @@ Width = Literal["1h", "1d"]
 WIDTHS: Mapping[str, timedelta] = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
 FREE_TIER = "incentivized-tier"
 """What free traffic is listed under by service tier, as in OpenAI's own API."""
+MOST_UNIX = 253_370_764_800
+"""Unix seconds of 9999-01-01: every bucket before it has an end."""
 Rows = Iterable[tuple[RowKey, Sums]]
 
 
@@ -38,7 +40,7 @@ class Span:
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[datetime], str | None]:
         """The bucket starts of one page, and the cursor of the next. Raises Refused: 400."""
-        first = self._resume(cursor) if cursor else self.start
+        first = self.start if cursor is None else self._resume(cursor)
         starts: list[datetime] = []
         while first < self.end and len(starts) < limit:
             starts.append(first)
@@ -47,7 +49,7 @@ class Span:
 
     def _resume(self, cursor: str) -> datetime:
         kind, _, seconds = cursor.partition("_")
-        if kind == "page" and seconds.isascii() and seconds.isdigit() and len(seconds) <= 12:
+        if kind == "page" and seconds.isascii() and seconds.isdigit() and int(seconds) <= MOST_UNIX:
             first = datetime.fromtimestamp(int(seconds), UTC)
             if self.start <= first < self.end and first == _floor(first, self.width):
                 return first

@@ -1,0 +1,307 @@
+"""account_api as a template would deploy it, on moto, with a clock that stands still, and what is asked of it."""
+
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import chain, count
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from gratis import accounts, config
+from gratis.account import Account
+from gratis.accounts import Accounts
+from gratis.config import QUICK
+from gratis.keys import Holder, Keys
+from gratis.ledger import Ledger
+from local.engine import create_table
+from local.functions import Context, Handler, handler_of
+from tests.ledger_builders import BIG, account, classifier, message
+from tests.unit import builders
+
+NOW = datetime(2025, 3, 12, 10, 30, tzinfo=UTC)
+"""A Wednesday, in the middle of an hour."""
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+USAGE, COSTS = "/v1/organization/usage/completions", "/v1/organization/costs"
+ALLOWANCE, SHARING = "/v1/organization/allowance", "/v1/organization/data_sharing"
+REQUESTS, ORGANIZATIONS = "/v1/organization/requests", "/v1/organizations"
+_NUMBERS = count(1)
+
+
+class Clock(datetime):
+    """`datetime` whose `now` is what a test says it is."""
+
+    moment: ClassVar[datetime] = NOW
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return cls.moment
+
+
+def unix(when: datetime | str) -> int:
+    """Seconds of a moment, or of one in UTC: `2025-03-11T09:15`."""
+    when = datetime.fromisoformat(when).replace(tzinfo=UTC) if isinstance(when, str) else when
+    return int(when.timestamp())
+
+
+def organization(*, sharing: Sequence[Mapping[str, Any]] | None = None, **profile: Any) -> Account:
+    """org_a with one profile, of tier 4 unless its fields say otherwise; it shares everything but for `sharing`."""
+    history = builders.account(profiles=[builders.profile(**profile)], sharing=sharing)
+    return history.model_copy(update={"id": "org_a"})
+
+
+# --- what was used -------------------------------------------------------------------------------------------------
+
+
+def used(
+    input_tokens: int = 1000,
+    output: int = 0,
+    *,
+    cached: int = 0,
+    at: str = "2025-03-12T09:00:00Z",
+    id: str | None = None,  # noqa: A002 - as in an event
+    organization: str = "org_a",
+    kind: str = "usage.request",
+    model: str = BIG,
+    **data: Any,
+) -> dict[str, Any]:
+    """A usage event with an id of its own."""
+    counts = {"input_tokens": input_tokens, "output_tokens": output, "total_tokens": input_tokens + output}
+    return {
+        "specversion": "1.0",
+        "type": kind,
+        "source": "https://gateway.example",
+        "id": id or f"req_{next(_NUMBERS)}",
+        "time": at,
+        "subject": organization,
+        "data": {"model": model, "usage": counts | {"input_tokens_details": {"cached_tokens": cached}}, **data},
+    }
+
+
+def billed(*figures: int, **fields: Any) -> dict[str, Any]:
+    """A usage event that is billed whatever the counter holds."""
+    return used(*figures, tools=["web_search"], **fields)
+
+
+# --- what is answered ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the function answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    @property
+    def content(self) -> Any:
+        """The answer's JSON; numbers with a point are exact."""
+        return json.loads(self.text, parse_float=Decimal)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error. Fails if it is not in OpenAI's envelope."""
+        assert self.headers["content-type"] == "application/json"
+        assert self.content.keys() == {"error"}
+        error: dict[str, Any] = self.content["error"]
+        assert error.keys() == {"message", "type", "param", "code"}
+        assert error["type"] == ("server_error" if self.status >= 500 else "invalid_request_error")
+        assert error["message"]
+        return error
+
+    def refused(self) -> tuple[int, str, str | None]:
+        """Status, code and parameter of an error."""
+        return self.status, self.error["code"], self.error["param"]
+
+    @property
+    def results(self) -> list[list[dict[str, Any]]]:
+        """The results of each bucket of a page."""
+        return [bucket["results"] for bucket in self.content["data"]]
+
+    @property
+    def starts(self) -> list[datetime]:
+        """When each bucket of a page begins."""
+        return [datetime.fromtimestamp(bucket["start_time"], UTC) for bucket in self.content["data"]]
+
+
+def http(method: str, path: str, query: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Lambda's HTTP API event, payload version 2.0."""
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {"content-type": "application/json", **headers},
+        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default", "requestId": "a-request"},
+        "isBase64Encoded": False,
+    }
+
+
+# --- the deployed function -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Api:
+    """The function and its table. `org_a` and `org_b` share everything at tier 4; its clock says NOW."""
+
+    client: Any
+    table: str
+    handler: Handler
+    keys: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    """The DynamoDB operations that the last call took."""
+    items: int = 0
+    """How many items they returned."""
+    hooks: list[tuple[str, Callable[..., None]]] = field(default_factory=list)
+
+    # --- who asks --------------------------------------------------------------------------------------------------
+
+    def key(self, role: Any = "owner", organization: str | None = "org_a") -> str:
+        """A key with this role; always the same one."""
+        name = f"{role} of {organization}"
+        if name not in self.keys:
+            self.keys[name] = Keys(self.client, self.table).create(Holder(role, organization, name))
+        return self.keys[name]
+
+    @property
+    def platform(self) -> str:
+        """A key of the platform."""
+        return self.key("platform", None)
+
+    # --- what is asked ---------------------------------------------------------------------------------------------
+
+    def call(self, method: str, path: str, query: str = "", key: str | None = None, **event: Any) -> Answer:
+        """Call the function as Lambda would, with the key of org_a's owner unless another is given."""
+        sent = http(method, path, query, {"authorization": f"Bearer {self.key() if key is None else key}"})
+        self.asked, self.items = [], 0
+        answer = self.handler(sent | event, Context("account_api"))
+        headers = {name.lower(): value for name, value in answer["headers"].items()}
+        return Answer(answer["statusCode"], headers, answer["body"])
+
+    def get(self, path: str, key: str | None = None, **parameters: Any) -> Answer:
+        return self.call("GET", path, urlencode(parameters, doseq=True), key)
+
+    def usage(self, **parameters: Any) -> Answer:
+        """Usage of today and the two days before, unless the parameters say otherwise."""
+        return self.get(USAGE, **{"start_time": unix(NOW - 2 * DAY), **parameters})
+
+    def costs(self, **parameters: Any) -> Answer:
+        """Costs of today and the two days before, unless the parameters say otherwise."""
+        return self.get(COSTS, **{"start_time": unix(NOW - 2 * DAY), **parameters})
+
+    def post(self, body: Any, key: str | None = None, **event: Any) -> Answer:
+        """Change the sharing settings."""
+        return self.call("POST", SHARING, key=key, body=body if isinstance(body, str) else json.dumps(body), **event)
+
+    def put(self, organization: str, **profile: Any) -> Answer:
+        """Set a profile, as the platform."""
+        return self.call("PUT", f"{ORGANIZATIONS}/{organization}", key=self.platform, body=json.dumps(profile))
+
+    # --- what the table holds --------------------------------------------------------------------------------------
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.client, self.table)
+
+    @property
+    def accounts(self) -> Accounts:
+        return Accounts(self.client, self.table)
+
+    def store(self, history: Account) -> None:
+        """Put this history in place of what is stored of the organization."""
+        self.accounts.put(history)
+
+    def stored(self) -> Account:
+        """org_a as it is stored."""
+        found = self.accounts.get("org_a")
+        assert found is not None
+        return found
+
+    def decide(self, *events: Any, received_at: datetime | None = None) -> None:
+        """Let the classifier decide these events of one organization, as received now."""
+        for start in range(0, len(events), 100):
+            batch = events[start : start + 100]
+            sent = message("m1", *batch, group=batch[0]["subject"], received_at=received_at or Clock.moment)
+            outcome = classifier(self.client, config.config().offer, table=self.table).classify([sent])
+            assert len(outcome.decisions) == len(batch), outcome.quarantined
+
+    def verdicts(self, *events: Any) -> list[str]:
+        """Verdict and reason of each event of org_a, as the API shows them."""
+        found = [self.get(f"{REQUESTS}/{event['id']}").content for event in events]
+        return [f"{each['verdict']} {each['reason']}" for each in found]
+
+    # --- what happens meanwhile ------------------------------------------------------------------------------------
+
+    def on(self, event: str, hook: Callable[..., None]) -> None:
+        """Let `hook` run whenever botocore emits this event for DynamoDB: `before-call`, `before-call.PutItem`."""
+        kind, _, operation = event.partition(".")
+        name = f"{kind}.dynamodb.{operation}" if operation else f"{kind}.dynamodb"
+        self.client.meta.events.register(name, hook)
+        self.hooks.append((name, hook))
+
+    def count_call(self, model: Any, **_: Any) -> None:
+        self.asked.append(model.name)
+
+    def count_items(self, parsed: Mapping[str, Any], **_: Any) -> None:
+        found = chain(parsed.get("Items", ()), *parsed.get("Responses", {}).values())
+        self.items += sum(1 for _ in found) + ("Item" in parsed)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What all tests of a module share: the function, loaded once, and an AWS account that moto plays."""
+
+    handler: Handler
+    client: Any
+
+    @property
+    def module(self) -> dict[str, Any]:
+        """The names in the function's own module."""
+        return inspect.unwrap(self.handler).__globals__
+
+
+@contextmanager
+def loaded() -> Iterator[Loaded]:
+    """Loads the function; nobody waits between two attempts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_PROFILE", raising=False)
+        patch.setattr(accounts, "pause", lambda _: None)
+        with mock_aws():
+            yield Loaded(handler_of("account_api"), boto3.client("dynamodb", config=QUICK))
+
+
+@contextmanager
+def deployed(shared: Loaded) -> Iterator[Api]:
+    """A new table, and the function as if it had just started."""
+    api = Api(shared.client, f"gratis-{next(_NUMBERS)}", shared.handler)
+    create_table(shared.client, api.table)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("KEEP", "OFFER_ENDS", "PLATFORM_NAME", "CLOCK"):
+            patch.delenv(name, raising=False)
+        patch.setenv("OFFER", "data-sharing")
+        patch.setenv("LEDGER_TABLE", api.table)
+        patch.setitem(shared.module, "dynamodb", lambda: shared.client)
+        patch.setitem(shared.module, "datetime", Clock)
+        patch.setattr(Clock, "moment", NOW)
+        for cached in (config.config, *(shared.module[name] for name in ("ledger", "accounts", "keys"))):
+            cached.cache_clear()
+        for organization in ("org_a", "org_b"):
+            api.accounts.put(account(organization))
+        api.on("before-call", api.count_call)
+        api.on("after-call", api.count_items)
+        yield api
+    for name, hook in api.hooks:
+        shared.client.meta.events.unregister(name, hook)
+    shared.client.delete_table(TableName=api.table)
+    config.config.cache_clear()

@@ -1,0 +1,566 @@
+"""account_api from the HTTP request to the answer: who may ask what, what is refused, and what a call costs."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from gratis import moment
+from gratis.ledger import KEEP_DECISIONS
+from gratis.request import RequestKey
+from local.functions import Context
+from tests.ledger_builders import BIG, MINI, aws_error
+from tests.unit.account_api import (
+    ALLOWANCE,
+    COSTS,
+    DAY,
+    HOUR,
+    NOW,
+    ORGANIZATIONS,
+    REQUESTS,
+    SHARING,
+    USAGE,
+    Api,
+    Clock,
+    Loaded,
+    deployed,
+    http,
+    loaded,
+    unix,
+    used,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:No application metrics to publish"),
+    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
+]
+"""Powertools warns after a call that records no metric, and leaves the files of /docs to the garbage collector."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Loaded]:
+    with loaded() as shared:
+        yield shared
+
+
+@pytest.fixture
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared) as api:
+        yield api
+
+
+ASKING = [USAGE, COSTS, ALLOWANCE, SHARING, REQUESTS, f"{REQUESTS}/req_1"]
+"""Routes that answer about the organization of a key."""
+OFF = {"mode": "disabled"}
+
+
+# --- who may ask -----------------------------------------------------------------------------------------------------
+
+NOBODY = {
+    "no header": {},
+    "an empty header": {"authorization": ""},
+    "no key": {"authorization": "Bearer "},
+    "a key of nobody": {"authorization": "Bearer gk_nobody"},
+    "another scheme": {"authorization": "Basic {key}"},
+    "a key without a scheme": {"authorization": "{key}"},
+    "a longer key": {"authorization": "Bearer {key}x"},
+    "a shorter key": {"authorization": "Bearer {shorter}"},
+    "a key in another case": {"authorization": "Bearer {upper}"},
+    "what is stored of a key": {"authorization": "Bearer {stored}"},
+    "a key that is no ASCII": {"authorization": "Bearer gk_ключ"},
+    "another header": {"x-api-key": "{key}"},
+}
+EVERYTHING = [
+    *[("GET", path, "", None) for path in ASKING],
+    ("GET", USAGE, "start_time=never&organization=org_b", None),
+    ("POST", SHARING, "", "no json"),
+    ("GET", f"{ORGANIZATIONS}/org_a", "", None),
+    ("PUT", f"{ORGANIZATIONS}/org_a", "", '{"tier": "none"}'),
+    ("GET", "/v1/nothing", "", None),
+    ("DELETE", ALLOWANCE, "", None),
+]
+
+
+@pytest.mark.parametrize("headers", NOBODY.values(), ids=NOBODY)
+def test_without_a_valid_key_every_route_answers_401_before_it_looks_at_anything_else(
+    api: Api, headers: dict[str, str]
+) -> None:
+    key = api.key()
+    hashed = next(item["pk"]["S"] for item in api.client.scan(TableName=api.table)["Items"] if item["sk"]["S"] == "KEY")
+    words = {"key": key, "shorter": key[:-1], "upper": key.upper(), "stored": hashed.removeprefix("KEY#")}
+    sent = {name: value.format(**words) for name, value in headers.items()}
+    for method, path, query, body in EVERYTHING:
+        answer = api.call(method, path, query, headers={"content-type": "application/json", **sent}, body=body)
+        assert answer.refused() == (401, "invalid_api_key", None), path
+        assert api.asked in ([], ["GetItem"])
+
+
+@pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_the_case_of_header_and_scheme_does_not_matter(api: Api, name: str, scheme: str) -> None:
+    assert api.call("GET", ALLOWANCE, headers={name: f"{scheme}{api.key()}"}).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/nothing.js"])
+def test_the_pages_ask_for_no_key_and_read_nothing(api: Api, path: str) -> None:
+    answer = api.call("GET", path, headers={})
+    assert answer.status == (404 if "nothing" in path else 200)
+    assert api.asked == []
+
+
+@pytest.mark.parametrize("path", ASKING)
+@pytest.mark.parametrize("other", ["org_b", "org_unknown"])
+def test_another_organization_is_404_whether_it_exists_or_not(api: Api, path: str, other: str) -> None:
+    for role in ("owner", "reader"):
+        answer = api.get(path, api.key(role), organization=other, start_time=0)
+        assert answer.refused() == (404, "not_found", "organization")
+        assert answer.error["message"] == f"there is no organization '{other}' for this key"
+        assert api.asked == ["GetItem"]
+
+
+@pytest.mark.parametrize("path", ASKING)
+def test_an_organizations_key_may_name_its_own(api: Api, path: str) -> None:
+    api.decide(used(id="req_1"))
+    named = api.get(path, organization="org_a", start_time=0)
+    assert (named.status, named.text) == (200, api.get(path, start_time=0).text)
+
+
+@pytest.mark.parametrize("path", ASKING)
+def test_a_platform_key_names_the_organization_it_asks_about(api: Api, path: str) -> None:
+    api.decide(used(id="req_1", organization="org_b"))
+    assert api.get(path, api.platform, start_time=0).refused() == (400, "missing_parameter", "organization")
+    asked = api.get(path, api.platform, organization="org_b", start_time=unix(NOW))
+    own = api.get(path, api.key("reader", "org_b"), start_time=unix(NOW))
+    assert (asked.status, asked.text) == (200, own.text)
+
+
+@pytest.mark.parametrize("path", ASKING)
+def test_an_organization_that_cannot_be_named_is_400(api: Api, path: str) -> None:
+    for name in ("", "org b", "org#b", "org_a,org_b", "x" * 65, "org_a\n"):
+        answer = api.get(path, organization=name, start_time=0)
+        assert answer.refused() == (400, "invalid_value", "organization"), name
+
+
+def test_only_an_owner_changes_what_is_shared(api: Api) -> None:
+    before = api.stored()
+    for key in (api.key("reader"), api.platform):
+        answer = api.post({"confirmed": True, "traffic": {"mode": "disabled"}}, key)
+        assert answer.refused() == (403, "insufficient_permissions", None)
+    assert api.stored() == before
+
+
+def test_only_the_platform_sees_and_changes_profiles(api: Api) -> None:
+    before = api.stored()
+    for role in ("owner", "reader"):
+        for method, body in (("GET", None), ("PUT", '{"tier": 5}')):
+            own = api.call(method, f"{ORGANIZATIONS}/org_a", key=api.key(role), body=body)
+            assert own.refused() == (403, "insufficient_permissions", None)
+            for other in ("org_b", "org_unknown"):
+                answer = api.call(method, f"{ORGANIZATIONS}/{other}", key=api.key(role), body=body)
+                assert answer.refused() == (404, "not_found", "organization")
+    assert api.stored() == before
+
+
+def test_a_key_of_one_organization_finds_no_request_of_another(api: Api) -> None:
+    api.decide(used(id="secret", organization="org_b"))
+    assert api.get(f"{REQUESTS}/secret").refused() == (404, "not_found", "id")
+    assert api.get(REQUESTS).content["data"] == []
+    assert api.usage().results == [[], [], []]
+
+
+def test_names_that_share_a_beginning_are_different_organizations(api: Api) -> None:
+    api.decide(used(organization="org_ab"))
+    assert api.usage().results == [[], [], []]
+    assert api.get(ALLOWANCE).content["groups"][0]["used"] == 0
+
+
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_table_that_does_not_answer_is_a_503_that_says_when_to_ask_again(api: Api, reads: int) -> None:
+    key = api.key()
+
+    def fail(**_: Any) -> None:
+        if len(api.asked) > reads:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+    api.on("before-call", fail)
+    answer = api.get(ALLOWANCE, key)
+    assert answer.refused() == (503, "try_again", None)
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_a_throttled_table_is_a_503(api: Api) -> None:
+    key = api.key()
+
+    def fail(**_: Any) -> None:
+        raise aws_error("ProvisionedThroughputExceededException", "GetItem")
+
+    api.on("before-call", fail)
+    assert api.get(ALLOWANCE, key).status == 503
+
+
+def test_what_dynamodb_does_not_take_is_no_mistake_of_the_caller(api: Api) -> None:
+    key = api.key()
+
+    def fail(**_: Any) -> None:
+        raise aws_error("ValidationException", "PutItem")
+
+    api.on("before-call.PutItem", fail)
+    answer = api.post({"traffic": OFF}, key)
+    assert (answer.status, answer.error["param"]) == (500, None)
+
+
+def test_only_the_hash_of_a_key_is_stored(api: Api) -> None:
+    keys = [api.key("owner"), api.key("reader"), api.platform]
+    stored = json.dumps(api.client.scan(TableName=api.table)["Items"])
+    assert [key for key in keys if key in stored or key.removeprefix("gk_") in stored] == []
+    assert len({*keys}) == 3
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/organization", "/v1/organization/nothing", f"{REQUESTS}/"])
+def test_a_route_that_is_not_there_is_404_in_the_envelope(api: Api, path: str) -> None:
+    assert api.get(path).refused() == (404, "not_found", None)
+
+
+@pytest.mark.parametrize("path", [*ASKING, f"{ORGANIZATIONS}/org_a"])
+def test_no_answer_about_an_organization_is_kept_by_a_cache(api: Api, path: str) -> None:
+    api.decide(used(id="req_1"))
+    key = api.platform if path.startswith(ORGANIZATIONS) else None
+    answer = api.get(path, key, start_time=0)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.headers["cache-control"] == "no-store"
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+INVALID = [
+    (USAGE, "", "start_time"),
+    (COSTS, "", "start_time"),
+    *[(path, f"start_time={bad}", "start_time") for path in (USAGE, COSTS) for bad in ("", "x", "-1", "1.5", "1e9")],
+    *[(USAGE, f"start_time={bad}", "start_time") for bad in ("253402300800", "1,2", "1&start_time=2", "NaN", "0x10")],
+    *[
+        (path, f"start_time=100&end_time={bad}", "end_time")
+        for path in (USAGE, COSTS)
+        for bad in ("x", "-1", "100", "99")
+    ],
+    *[(USAGE, f"start_time=0&bucket_width={bad}", "bucket_width") for bad in ("2d", "1D", "", "1d,1h", "day")],
+    *[(COSTS, f"start_time=0&bucket_width={bad}", "bucket_width") for bad in ("1h", "1m", "")],
+    *[(USAGE, f"start_time=0&limit={bad}", "limit") for bad in ("0", "-1", "32", "x", "", "7.5")],
+    *[(USAGE, f"start_time=0&bucket_width=1h&limit={bad}", "limit") for bad in ("0", "169")],
+    *[(COSTS, f"start_time=0&limit={bad}", "limit") for bad in ("0", "181", "x")],
+    *[(USAGE, f"start_time=0&batch={bad}", "batch") for bad in ("maybe", "", "2", "true,false")],
+    *[(REQUESTS, f"limit={bad}", "limit") for bad in ("0", "21", "x", "")],
+    *[
+        (f"{REQUESTS}/a", f"day={bad}", "day")
+        for bad in ("yesterday", "2025-02-30", "2025-3-1", "", "2025-03-11T09:00Z")
+    ],
+]
+
+
+@pytest.mark.parametrize(("path", "query", "param"), INVALID)
+def test_an_invalid_parameter_is_400_and_named(api: Api, path: str, query: str, param: str) -> None:
+    answer = api.call("GET", path, query)
+    assert answer.refused() == (400, "invalid_value", param)
+    assert param in answer.error["message"]
+    assert api.asked == ["GetItem"]
+
+
+@pytest.mark.parametrize("spelled", ["group_by", "group_by[]"])
+@pytest.mark.parametrize(("path", "bad"), [(USAGE, "line_item"), (USAGE, ""), (USAGE, "Model"), (COSTS, "model")])
+def test_an_unknown_group_is_400_in_both_spellings(api: Api, path: str, bad: str, spelled: str) -> None:
+    answer = api.get(path, **{"start_time": 0, spelled: ["project_id", bad]})
+    assert answer.refused() == (400, "invalid_value", "group_by")
+
+
+def test_the_value_that_was_found_is_part_of_the_message(api: Api) -> None:
+    assert '"soon"' in api.get(USAGE, start_time="soon").error["message"]
+    assert api.usage(limit=32).error["message"] == "limit 32 is over 31, the most for this bucket_width"
+
+
+NOT_RECORDED = [
+    (USAGE, "bucket_width=1m", "bucket_width"),
+    (USAGE, "user_ids=user_1", "user_ids"),
+    (USAGE, "user_ids[]=user_1", "user_ids"),
+    (USAGE, "api_key_ids=key_1", "api_key_ids"),
+    (USAGE, "group_by=user_id", "group_by"),
+    (USAGE, "group_by[]=model&group_by[]=api_key_id", "group_by"),
+    (COSTS, "api_key_ids[]=key_1", "api_key_ids"),
+    (COSTS, "group_by=project_id&group_by=api_key_id", "group_by"),
+]
+
+
+@pytest.mark.parametrize(("path", "query", "param"), NOT_RECORDED)
+def test_what_is_not_recorded_is_a_400_that_says_so(api: Api, path: str, query: str, param: str) -> None:
+    answer = api.call("GET", path, f"start_time=0&{query}")
+    assert answer.refused() == (400, "not_recorded", param)
+    assert answer.error["message"].endswith("is not recorded")
+
+
+@pytest.mark.parametrize("width", ["1d", "1h"])
+@pytest.mark.parametrize("query", ["end_time=253370764800", "end_time=253370764800&limit=1"])
+def test_the_last_moment_that_can_be_asked_for_is_answered(api: Api, width: str, query: str) -> None:
+    start = unix("9998-12-31T23:00")
+    assert api.call("GET", USAGE, f"start_time={start}&bucket_width={width}&{query}").status == 200
+
+
+def test_hours_whose_decisions_are_gone_are_refused_and_not_answered_as_no_usage(api: Api) -> None:
+    longer_ago = NOW - KEEP_DECISIONS - 2 * DAY
+    answer = api.usage(bucket_width="1h", start_time=unix(longer_ago), end_time=unix(longer_ago + HOUR))
+    assert answer.refused() == (400, "not_recorded", "start_time")
+
+
+@pytest.mark.parametrize("query", ["group_by[0]=model", "groupby=model", "project_id=proj_web"])
+def test_a_parameter_that_no_route_knows_is_400(api: Api, query: str) -> None:
+    assert api.call("GET", USAGE, f"start_time=0&{query}").status == 400
+
+
+# --- one request -----------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_is_shown_in_full_and_explained(api: Api) -> None:
+    events = [used(975_000), used(22_500, 7_500, id="req_008", project="proj_web", at="2025-03-11T23:10:00Z")]
+    events[0]["time"] = "2025-03-11T09:15:00Z"
+    api.decide(*events, received_at=datetime(2025, 3, 11, 23, 10, 1, tzinfo=UTC))
+    key = RequestKey("org_a", date(2025, 3, 11), "req_008")
+    expected = {
+        "id": "org_a:2025-03-11:req_008",
+        "organization": "org_a",
+        "project": "proj_web",
+        "request_id": "req_008",
+        "model": BIG,
+        "group": "1m",
+        "window": "2025-03-11",
+        "verdict": "billed",
+        "reason": "over_quota",
+        "tokens": {"input": 22_500, "cached_input": 0, "output": 7_500, "total": 30_000},
+        "quota": 1_000_000,
+        "used_before": 975_000,
+        "used_after": 975_000,
+        "running_total": 1_005_000,
+        "list_amount_usd": "0.13125",
+        "amount_usd": "0.13125",
+        "tier": 4,
+        "offer": "data-sharing@2025-03-06",
+        "profile_version": 1,
+        "settings_version": 1,
+        "price_version": "2024-08-06",
+        "payload_hash": api.ledger.decisions([key])[key].payload_hash,
+        "occurred_at": "2025-03-11T23:10:00Z",
+        "received_at": "2025-03-11T23:10:01Z",
+        "decided_at": "2025-03-11T23:10:01Z",
+        "explanation": "Billed: 30,000 tokens did not fit in the 25,000 left of 1,000,000 for group 1m "
+        "on 2025-03-11 (UTC).",
+    }
+    assert api.get(f"{REQUESTS}/req_008").content == expected
+
+
+def test_figures_that_do_not_apply_are_null(api: Api) -> None:
+    api.decide(used(id="a", model="in-house"))
+    found = api.get(f"{REQUESTS}/a").content
+    names = ("group", "window", "quota", "used_before", "used_after", "running_total", "list_amount_usd", "amount_usd")
+    assert {name: found[name] for name in (*names, "price_version")} == dict.fromkeys((*names, "price_version"))
+
+
+def test_the_newest_day_that_has_the_id_is_shown_unless_a_day_is_named(api: Api) -> None:
+    for day in ("2025-02-10", "2025-03-09", "2025-03-11"):
+        api.decide(used(id="daily", at=f"{day}T12:00:00Z"))
+    assert api.get(f"{REQUESTS}/daily").content["id"] == "org_a:2025-03-11:daily"
+    for day in ("2025-02-10", "2025-03-09"):
+        assert api.get(f"{REQUESTS}/daily", day=day).content["id"] == f"org_a:{day}:daily"
+    answer = api.get(f"{REQUESTS}/daily", day="2025-03-10")
+    assert answer.refused() == (404, "not_found", "id")
+    assert "on 2025-03-10" in answer.error["message"]
+
+
+@pytest.mark.parametrize("days", [0, 35, 39, 41])
+def test_a_decision_is_found_for_as_long_as_it_is_kept(api: Api, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+    api.decide(used(id="old", at="2025-03-12T00:00:00Z"))
+    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, 23, 59, 59, tzinfo=UTC) + timedelta(days=days))
+    assert api.get(f"{REQUESTS}/old").status == 200
+
+
+def test_a_request_of_a_sender_whose_clock_is_ahead_past_midnight_is_found(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, 23, 56, tzinfo=UTC))
+    api.decide(used(id="ahead", at="2025-03-13T00:00:59Z"))
+    assert api.get(f"{REQUESTS}/ahead").content["window"] == "2025-03-13"
+
+
+ODD_IDS = [
+    "a/b",
+    "a:b",
+    "https://x.example/1",
+    "a//b",
+    "/a",
+    "a/",
+    "a.b-c_d",
+    "x" * 256,
+    "data_sharing",
+    "completions/1",
+]
+
+
+@pytest.mark.parametrize("request_id", ODD_IDS)
+@pytest.mark.parametrize("encoded", [True, False], ids=["percent-encoded", "as it is"])
+def test_ids_with_slashes_and_colons_are_found(api: Api, request_id: str, encoded: bool) -> None:
+    api.decide(used(id=request_id), used(id="other"))
+    path = f"{REQUESTS}/{quote(request_id, safe='') if encoded else request_id}"
+    answer = api.get(path)
+    assert (answer.status, answer.content.get("request_id")) == (200, request_id)
+
+
+@pytest.mark.parametrize(
+    "request_id", ["unknown", "REQ_1", "req_1/", "x" * 257, "a b", "a%20b", "é", "%ff", "a#b", "*"]
+)
+def test_an_unknown_or_impossible_id_is_404(api: Api, request_id: str) -> None:
+    api.decide(used(id="req_1"))
+    assert api.get(f"{REQUESTS}/{request_id}").refused() == (404, "not_found", "id")
+
+
+@pytest.mark.parametrize("day", ["1741651200", "2025-03-11T00:00:00"])
+def test_a_day_is_written_in_one_way(api: Api, day: str) -> None:
+    api.decide(used(id="a", at="2025-03-11T09:00:00Z"))
+    assert api.get(f"{REQUESTS}/a", day=day).refused() == (400, "invalid_value", "day")
+
+
+def test_the_latest_decisions_come_newest_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api.get(REQUESTS).content == {"object": "list", "data": []}
+    for number, minute in enumerate(range(0, 30, 3)):
+        monkeypatch.setattr(Clock, "moment", NOW.replace(minute=minute))
+        event = used(
+            id=f"r{number}", model=[BIG, MINI, "in-house"][number % 3], at=moment.text(NOW.replace(minute=minute))
+        )
+        api.decide(event)
+    found = api.get(REQUESTS).content["data"]
+    assert [each["request_id"] for each in found] == [f"r{number}" for number in reversed(range(10))]
+    assert api.get(REQUESTS, limit=2).content["data"] == found[:2]
+    assert found[0] == api.get(f"{REQUESTS}/r9").content
+
+
+# --- what a call costs -----------------------------------------------------------------------------------------------
+
+GROUPS = 4
+"""The offer's two, evaluation runs, and what belongs to no group."""
+READS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
+    "allowance": (ALLOWANCE, {}, {"GetItem": 1, "BatchGetItem": 1}),
+    "usage by day": (USAGE, {"start_time": unix(NOW - 30 * DAY), "limit": 31}, {"GetItem": 1, "Query": GROUPS}),
+    "costs": (COSTS, {"start_time": unix(NOW - 179 * DAY), "limit": 180}, {"GetItem": 1, "Query": GROUPS}),
+    "one request": (f"{REQUESTS}/r0", {}, {"GetItem": 1, "BatchGetItem": 1}),
+    "one request of a day": (f"{REQUESTS}/r0", {"day": "2025-03-12"}, {"GetItem": 1, "BatchGetItem": 1}),
+    "latest requests": (REQUESTS, {}, {"GetItem": 1, "Query": GROUPS, "BatchGetItem": 1}),
+    "settings": (SHARING, {}, {"GetItem": 2}),
+}
+
+
+@pytest.mark.parametrize(("path", "parameters", "expected"), READS.values(), ids=READS)
+def test_the_calls_and_items_that_an_answer_takes_do_not_grow_with_the_number_of_requests(
+    api: Api, path: str, parameters: dict[str, Any], expected: dict[str, int]
+) -> None:
+    api.decide(*(used(1, id=f"r{number}") for number in range(5)))
+    assert api.get(path, **parameters).status == 200
+    few = api.items
+    api.decide(*(used(1, id=f"more{number}") for number in range(60)))
+    assert api.get(path, **parameters).status == 200
+    assert Counter(api.asked) == expected
+    assert api.items == few
+
+
+def test_only_hours_read_every_decision_of_their_days(api: Api) -> None:
+    asked = {"start_time": unix("2025-03-11T00:00"), "bucket_width": "1h", "limit": 48}
+    for number in (10, 40):
+        api.decide(*(used(1) for _ in range(number)))
+        api.usage(**asked)
+        assert Counter(api.asked) == {"GetItem": 1, "Query": 2 * 8}
+    assert api.items == 1 + 50
+
+
+def test_an_hour_reads_one_day_and_no_other(api: Api) -> None:
+    api.usage(start_time=unix("2025-03-11T23:00"), end_time=unix("2025-03-12T00:00"), bucket_width="1h")
+    assert Counter(api.asked) == {"GetItem": 1, "Query": 8}
+
+
+WRITES = {"GetItem": 2, "PutItem": 1}
+
+
+def test_a_change_reads_twice_and_writes_once(api: Api) -> None:
+    api.post({"traffic": OFF})
+    assert Counter(api.asked) == WRITES
+    api.put("org_a", tier=5)
+    assert Counter(api.asked) == WRITES
+    api.get(f"{ORGANIZATIONS}/org_a", api.platform)
+    assert Counter(api.asked) == {"GetItem": 2}
+
+
+def test_a_bad_key_costs_one_read_and_none_without_a_key(api: Api) -> None:
+    api.get(USAGE, "gk_nobody")
+    assert api.asked == ["GetItem"]
+    api.call("GET", USAGE, headers={})
+    assert api.asked == []
+
+
+# --- the document ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def document(shared: Loaded) -> Any:
+    answer = shared.handler(http("GET", "/docs", "format=json", {}), Context("account_api"))
+    return json.loads(answer["body"])
+
+
+def operations(document: Any) -> list[tuple[str, str, Any]]:
+    return [(method, path, each) for path, methods in document["paths"].items() for method, each in methods.items()]
+
+
+def test_the_document_lists_every_route_of_the_account(document: Any) -> None:
+    assert {(method, path) for method, path, _ in operations(document)} == {
+        ("get", USAGE),
+        ("get", COSTS),
+        ("get", ALLOWANCE),
+        ("get", SHARING),
+        ("post", SHARING),
+        ("get", REQUESTS),
+        ("get", f"{REQUESTS}/{{request_id}}"),
+        ("get", f"{ORGANIZATIONS}/{{organization}}"),
+        ("put", f"{ORGANIZATIONS}/{{organization}}"),
+    }
+
+
+def test_the_document_says_how_to_authenticate(document: Any) -> None:
+    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    assert document["security"] == [{"key": []}]
+
+
+def test_the_document_promises_no_answer_that_is_never_given(document: Any) -> None:
+    assert [path for _, path, each in operations(document) if "422" in each["responses"]] == []
+
+
+def test_the_document_describes_the_errors(document: Any) -> None:
+    missing = [(path, {"400", "401", "503"} - each["responses"].keys()) for _, path, each in operations(document)]
+    assert [path for path, codes in missing if codes] == []
+
+
+def test_the_document_describes_what_is_answered(document: Any) -> None:
+    schemas = [each["responses"]["200"]["content"]["application/json"]["schema"] for _, _, each in operations(document)]
+    assert [schema for schema in schemas if not schema.keys() & {"$ref", "type", "anyOf", "oneOf"}] == []
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_runs_no_script_but_its_own(api: Api) -> None:
+    answer = api.call("GET", "/", headers={})
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'; script-src 'self'" in answer.headers["content-security-policy"]
+    for name in re.findall(r'(?:src|href)="\.?/?page/([^"]+)"', answer.text):
+        assert api.call("GET", f"/page/{name}", headers={}).status == 200, name
+
+
+@pytest.mark.parametrize("name", ["..%2Fapp.py", "%2E%2E/app.py", "app.py", "..", "index", ".", "uPlot.LICENSE.txt"])
+def test_no_file_but_the_pages_is_served(api: Api, name: str) -> None:
+    assert api.call("GET", f"/page/{name}", headers={}).refused() == (404, "not_found", None)

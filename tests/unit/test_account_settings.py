@@ -1,0 +1,518 @@
+"""Sharing settings and profiles through the API: append-only versions, and what late events are judged by."""
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from gratis import moment, sharing
+from gratis.sharing import MOST_PROJECTS, SharingChange
+from tests.unit.account_api import (
+    ALLOWANCE,
+    HOUR,
+    NOW,
+    ORGANIZATIONS,
+    REQUESTS,
+    SHARING,
+    Api,
+    Clock,
+    Loaded,
+    deployed,
+    loaded,
+    organization,
+    used,
+)
+from tests.unit.builders import settings
+
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+"""Powertools warns after a call that records no metric."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Loaded]:
+    with loaded() as shared:
+        yield shared
+
+
+@pytest.fixture
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared) as api:
+        yield api
+
+
+# --- sharing settings ------------------------------------------------------------------------------------------------
+
+ON, OFF = {"mode": "enabled"}, {"mode": "disabled"}
+NOTHING = {"mode": "disabled", "projects": None}
+
+
+@pytest.fixture
+def unset(api: Api) -> Api:
+    """org_a has never made any settings."""
+    api.store(organization(sharing=[]))
+    return api
+
+
+def test_settings_that_were_never_made_are_all_off(api: Api) -> None:
+    shown_to_new = api.get(SHARING, api.key("reader", "org_new")).content
+    assert shown_to_new == {
+        "object": "data_sharing",
+        "organization": "org_new",
+        "version": None,
+        "traffic": NOTHING,
+        "evals": NOTHING,
+        "feedback": NOTHING,
+        "history": [],
+    }
+
+
+def test_a_change_is_a_new_version_with_its_moment_and_actor_and_the_old_ones_are_kept(
+    unset: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selected = {"mode": "selected", "projects": ["proj_web"]}
+    unset.post({"confirmed": True, "traffic": selected, "evals": ON})
+    monkeypatch.setattr(Clock, "moment", NOW + HOUR)
+    answer = unset.post({"traffic": OFF})
+    enabled = {"mode": "enabled", "projects": None}
+    first = {"version": 1, "effective_at": "2025-03-12T10:30:00Z", "actor": "owner of org_a", "confirmed": True}
+    first |= {"traffic": selected, "evals": enabled, "feedback": NOTHING}
+    second = {"version": 2, "effective_at": "2025-03-12T11:30:00Z", "actor": "owner of org_a", "confirmed": False}
+    second |= {"traffic": NOTHING, "evals": enabled, "feedback": NOTHING}
+    current = {"version": 2, "traffic": NOTHING, "evals": enabled, "feedback": NOTHING}
+    assert answer.status == 200
+    assert answer.content == {
+        "object": "data_sharing",
+        "organization": "org_a",
+        **current,
+        "history": [second, first],
+    }
+    assert unset.get(SHARING, unset.key("reader")).content == answer.content
+
+
+def test_what_is_left_out_stays_as_it_is(unset: Api) -> None:
+    selected = {"mode": "selected", "projects": ["proj_web", "proj_app"]}
+    unset.post({"confirmed": True, "traffic": selected})
+    unset.post({"confirmed": True, "feedback": ON})
+    found = unset.post({"evals": OFF}).content
+    assert (found["traffic"], found["feedback"]["mode"], found["version"]) == (selected, "enabled", 2)
+
+
+@pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
+@pytest.mark.parametrize("setting", [ON, {"mode": "selected", "projects": ["proj_web"]}])
+@pytest.mark.parametrize("confirmed", [{}, {"confirmed": False}])
+def test_opting_in_needs_the_confirmation(unset: Api, part: str, setting: Any, confirmed: Any) -> None:
+    answer = unset.post({part: setting} | confirmed)
+    assert answer.refused() == (400, "confirmation_required", "confirmed")
+    assert unset.stored().sharing == ()
+    assert unset.post({part: setting, "confirmed": True}).status == 200
+    assert unset.stored().sharing[0].confirmed
+
+
+def test_a_wider_selection_needs_the_confirmation_too(unset: Api) -> None:
+    unset.post({"confirmed": True, "traffic": {"mode": "selected", "projects": ["proj_web"]}})
+    wider = {"traffic": {"mode": "selected", "projects": ["proj_web", "proj_app"]}}
+    assert unset.post(wider).refused() == (400, "confirmation_required", "confirmed")
+
+
+EXCLUDED = {
+    "not_eligible": {"eligible": False},
+    "zero_data_retention": {"zero_data_retention": True},
+    "enterprise_excluded": {"plan": "enterprise_excluded"},
+}
+
+
+@pytest.mark.parametrize(("code", "profile"), EXCLUDED.items(), ids=EXCLUDED)
+@pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
+def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str, profile: Any) -> None:
+    api.store(organization(sharing=[], **profile))
+    answer = api.post({"confirmed": True, part: ON})
+    assert answer.refused() == (400, code, part)
+    assert answer.error["message"].endswith(("cannot opt in to sharing", "it cannot opt in to sharing"))
+    assert api.stored().sharing == ()
+
+
+@pytest.mark.parametrize("profile", EXCLUDED.values(), ids=EXCLUDED)
+def test_an_excluded_organization_can_opt_out_without_confirming(api: Api, profile: Any) -> None:
+    api.store(organization(**profile))
+    answer = api.post({"traffic": OFF})
+    assert (answer.status, answer.content["traffic"], answer.content["evals"]["mode"]) == (200, NOTHING, "enabled")
+    assert api.post({"traffic": OFF, "evals": OFF, "feedback": OFF}).content["evals"] == NOTHING
+
+
+def test_an_excluded_organization_may_state_the_settings_it_has(api: Api) -> None:
+    api.store(organization(zero_data_retention=True))
+    assert api.post({"traffic": ON, "evals": OFF}).status == 200
+
+
+@pytest.mark.parametrize("projects", [[], ["proj_web"]])
+def test_opting_out_is_possible_whatever_projects_are_listed(api: Api, projects: list[str]) -> None:
+    assert api.post({"traffic": {"mode": "disabled", "projects": projects}}).status == 200
+
+
+@pytest.mark.parametrize(
+    "narrower", [{"mode": "selected", "projects": ["proj_web"]}, {"mode": "selected", "projects": []}]
+)
+def test_sharing_less_needs_no_confirmation(api: Api, narrower: Any) -> None:
+    assert api.post({"traffic": narrower}).status == 200
+
+
+def test_an_excluded_organization_may_share_less(api: Api) -> None:
+    shared = organization(sharing=[settings(traffic={"mode": "selected", "projects": ["proj_web", "proj_app"]})])
+    api.store(shared.model_copy(update={"profile": organization(zero_data_retention=True).profile}))
+    answer = api.post({"confirmed": True, "traffic": {"mode": "selected", "projects": ["proj_web"]}})
+    assert answer.status == 200
+
+
+def test_the_same_settings_add_no_version(unset: Api) -> None:
+    unset.post({"confirmed": True, "traffic": ON, "evals": ON})
+    before = unset.stored()
+    for body in ({"confirmed": True, "traffic": ON, "evals": ON}, {"traffic": ON}, {"confirmed": True}, {}):
+        assert unset.post(body).content["version"] == 1
+        assert unset.asked.count("PutItem") == 0
+    assert unset.stored() == before
+
+
+def test_an_empty_change_adds_no_version(unset: Api) -> None:
+    assert unset.post({}).content["version"] is None
+
+
+def test_switching_off_on_and_off_again_is_three_versions(api: Api) -> None:
+    for body in ({"traffic": OFF}, {"confirmed": True, "traffic": ON}, {"traffic": OFF}):
+        assert api.post(body).status == 200
+    modes = [each["traffic"]["mode"] for each in api.get(SHARING).content["history"]]
+    assert modes == ["disabled", "enabled", "disabled", "enabled"]
+
+
+def meanwhile(api: Api, **change: Any) -> None:
+    """Just before the next change is written, another owner makes one."""
+    api.key()
+    done: list[bool] = []
+
+    def bob(**_: Any) -> None:
+        if not done:
+            done.append(True)
+            asked = SharingChange.model_validate(change)
+            api.accounts.append("org_a", lambda account: sharing.changed(account, asked, "bob", NOW))
+
+    api.on("before-call.PutItem", bob)
+
+
+def test_of_two_owners_at_once_the_second_changes_what_the_first_left(api: Api) -> None:
+    meanwhile(api, evals=OFF)
+    found = api.post({"traffic": OFF}).content
+    assert [each["actor"] for each in found["history"]] == ["owner of org_a", "bob", None]
+    assert (found["version"], found["traffic"], found["evals"]) == (3, NOTHING, NOTHING)
+    assert [each["evals"]["mode"] for each in found["history"]] == ["disabled", "disabled", "enabled"]
+
+
+def test_two_owners_who_make_the_same_change_at_once_add_one_version(api: Api) -> None:
+    meanwhile(api, traffic=OFF)
+    assert [each["actor"] for each in api.post({"traffic": OFF}).content["history"]] == ["bob", None]
+
+
+def test_two_first_owners_at_once_add_two_versions(unset: Api) -> None:
+    meanwhile(unset, confirmed=True, feedback=ON)
+    found = unset.post({"confirmed": True, "traffic": ON}).content
+    assert [each["actor"] for each in found["history"]] == ["owner of org_a", "bob"]
+    assert (found["traffic"]["mode"], found["feedback"]["mode"]) == ("enabled", "enabled")
+
+
+def meanwhile_ruled_out(api: Api) -> None:
+    """Just before the next change is written, the platform sets another profile."""
+    api.key()
+    done: list[bool] = []
+
+    def platform(**_: Any) -> None:
+        if not done:
+            done.append(True)
+            profile = organization(zero_data_retention=True).profile
+            api.accounts.append("org_a", lambda account: account.model_copy(update={"profile": profile}))
+
+    api.on("before-call.PutItem", platform)
+
+
+def test_a_change_does_not_undo_a_profile_that_is_set_at_once(api: Api) -> None:
+    meanwhile_ruled_out(api)
+    assert api.post({"traffic": OFF}).status == 200
+    assert (api.stored().profile[0].zero_data_retention, len(api.stored().sharing)) == (True, 2)
+
+
+def test_opting_in_is_judged_by_the_profile_it_is_stored_with(unset: Api) -> None:
+    meanwhile_ruled_out(unset)
+    answer = unset.post({"confirmed": True, "traffic": ON})
+    assert answer.refused() == (400, "zero_data_retention", "traffic")
+    assert unset.stored().sharing == ()
+
+
+def test_who_is_never_fast_enough_gets_a_503_and_changes_nothing(api: Api) -> None:
+    writing: list[bool] = []
+
+    def somebody(**_: Any) -> None:
+        if not writing:
+            writing.append(True)
+            account, version = api.accounts._read("org_a")
+            assert account is not None
+            api.accounts._replace(account, version)
+            writing.clear()
+
+    before = api.stored()
+    api.key()
+    api.on("before-call.PutItem", somebody)
+    assert api.post({"traffic": OFF}).refused() == (503, "try_again", None)
+    assert api.stored() == before
+
+
+def test_a_new_version_never_lies_before_the_last_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two servers' clocks differ: versions stay in order, so that the later one is in force."""
+    api.post({"traffic": OFF})
+    monkeypatch.setattr(Clock, "moment", NOW - HOUR)
+    found = api.post({"confirmed": True, "traffic": ON}).content["history"][0]
+    assert (found["version"], found["effective_at"]) == (3, "2025-03-12T10:30:00Z")
+
+
+BAD_BODIES = {
+    "nothing": "",
+    "no json": "{",
+    "an array": "[]",
+    "null": "null",
+    "a number": "1",
+    "an unknown field": {"trafic": OFF},
+    "an unknown mode": {"traffic": {"mode": "on"}},
+    "selected without projects": {"confirmed": True, "traffic": {"mode": "selected"}},
+    "a project that cannot be": {"confirmed": True, "traffic": {"mode": "selected", "projects": ["a b"]}},
+    "projects that are no list": {"confirmed": True, "traffic": {"mode": "selected", "projects": "proj_web"}},
+    "a mode alone": {"traffic": "disabled"},
+    "a confirmation in words": {"confirmed": "true", "traffic": ON},
+    "a confirmation by number": {"confirmed": 1, "traffic": ON},
+    "no number": '{"confirmed": NaN}',
+    "half a character": '{"traffic": {"mode": "\\ud800"}}',
+}
+
+
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
+def test_a_body_that_makes_no_sense_is_400_and_changes_nothing(api: Api, body: Any) -> None:
+    before = api.stored()
+    answer = api.post(body)
+    assert answer.status == 400
+    assert answer.error["code"] in ("invalid_value", "invalid_json")
+    assert api.stored() == before
+
+
+def test_the_field_that_is_wrong_is_named(api: Api) -> None:
+    assert api.post({"traffic": {"mode": "on"}}).error["param"] == "traffic.mode"
+    assert api.post({"trafic": OFF}).error["param"] == "trafic"
+
+
+def test_a_body_in_base64_is_read(api: Api) -> None:
+    encoded = base64.b64encode(json.dumps({"traffic": OFF}).encode()).decode()
+    assert api.post(encoded, isBase64Encoded=True).content["traffic"] == NOTHING
+
+
+def test_broken_json_is_named_as_the_body(api: Api) -> None:
+    assert api.post("{").error["param"] == "body"
+
+
+UNREADABLE = {
+    "endless nesting": "[" * 100_000,
+    "a number of 5,000 digits": f'{{"confirmed": {"1" * 5000}}}',
+    "no UTF-8": base64.b64encode(b'{"confirmed": "\xff"}').decode(),
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_body_that_cannot_be_read_is_400(api: Api, body: str) -> None:
+    assert api.post(body, isBase64Encoded=not body.startswith(("[", "{"))).status == 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/plain", '{"traffic": {"mode": "disabled"}}'), ("multipart/form-data; boundary=x", "eA==")]
+)
+def test_another_content_type_is_an_error_in_the_envelope(api: Api, kind: str, body: str) -> None:
+    headers = {"authorization": f"Bearer {api.key()}", "content-type": kind}
+    answer = api.post(body, headers=headers, isBase64Encoded=body == "eA==")
+    assert answer.status in (400, 415)
+    assert answer.error["code"]
+
+
+def projects(number: int) -> dict[str, Any]:
+    """A selection of so many projects, with names as long as they may be."""
+    return {"mode": "selected", "projects": [f"proj_{place:059}" for place in range(number)]}
+
+
+@pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
+def test_a_selection_holds_so_many_projects_and_no_more(unset: Api, part: str) -> None:
+    assert unset.post({"confirmed": True, part: projects(MOST_PROJECTS)}).status == 200
+    answer = unset.post({"confirmed": True, part: projects(MOST_PROJECTS + 1)})
+    assert answer.refused() == (400, "too_many_projects", part)
+
+
+@pytest.fixture
+def full(unset: Api) -> Api:
+    """org_a has changed so much that its history takes no more."""
+    for number in range(MOST_PROJECTS - 10, MOST_PROJECTS):
+        answer = unset.post({"confirmed": True} | dict.fromkeys(("traffic", "evals", "feedback"), projects(number)))
+        if answer.status != 200:
+            assert answer.refused()[:2] == (400, "too_many_changes")
+            return unset
+    raise AssertionError("the history takes all of it")
+
+
+def test_a_history_that_is_full_takes_opting_out_at_any_time(full: Api) -> None:
+    answer = full.post({"traffic": OFF, "evals": OFF, "feedback": OFF})
+    assert (answer.status, answer.content["traffic"]) == (200, NOTHING)
+
+
+def test_a_history_that_is_full_takes_opting_out_of_one_part(full: Api) -> None:
+    assert full.post({"traffic": OFF}).status == 200
+
+
+# --- profiles --------------------------------------------------------------------------------------------------------
+
+
+def test_a_profile_is_set_and_shown_with_its_history(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.put("org_new", tier=2)
+    monkeypatch.setattr(Clock, "moment", NOW + HOUR)
+    answer = api.put("org_new", tier=4, plan="enterprise_excluded", zero_data_retention=True, eligible=False)
+    first = {"version": 1, "effective_at": "2025-03-12T10:30:00Z", "tier": 2, "plan": "standard"}
+    first |= {"zero_data_retention": False, "eligible": True, "actor": "platform of None"}
+    second = {"version": 2, "effective_at": "2025-03-12T11:30:00Z", "tier": 4, "plan": "enterprise_excluded"}
+    second |= {"zero_data_retention": True, "eligible": False, "actor": "platform of None"}
+    expected = {"object": "organization", "id": "org_new", **second, "history": [second, first]}
+    assert (answer.status, answer.content) == (200, expected)
+    assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).content == expected
+
+
+def test_the_same_profile_again_changes_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = api.put("org_new", tier=3)
+    monkeypatch.setattr(Clock, "moment", NOW + HOUR)
+    assert (again := api.put("org_new", tier=3)).content == first.content
+    assert "PutItem" not in api.asked
+    assert again.status == 200
+
+
+def test_an_organizations_first_profile_may_be_back_dated(api: Api) -> None:
+    found = api.put("org_new", tier=3, effective_at="2025-01-01T00:00:00+01:00").content
+    assert moment.parse(found["effective_at"]) == datetime(2024, 12, 31, 23, tzinfo=UTC)
+
+
+def test_a_later_profile_is_not_back_dated(api: Api) -> None:
+    api.put("org_new", tier=3, effective_at="2025-01-01T00:00:00Z")
+    answer = api.put("org_new", tier=5, effective_at="2025-02-01T00:00:00Z")
+    assert answer.refused() == (400, "invalid_value", "effective_at")
+    assert [each["tier"] for each in api.get(f"{ORGANIZATIONS}/org_new", api.platform).content["history"]] == [3]
+
+
+@pytest.mark.parametrize("when", ["2025-03-12T10:30:00.000001Z", "2099-01-01T00:00:00Z"])
+def test_no_profile_lies_in_the_future(api: Api, when: str) -> None:
+    assert api.put("org_new", tier=3, effective_at=when).refused() == (400, "invalid_value", "effective_at")
+
+
+def test_a_back_dated_first_profile_may_be_put_again(api: Api) -> None:
+    first = api.put("org_new", tier=3, effective_at="2025-01-01T00:00:00Z")
+    again = api.put("org_new", tier=3, effective_at="2025-01-01T00:00:00Z")
+    assert (again.status, again.content) == (200, first.content)
+
+
+BAD_PROFILES: list[tuple[dict[str, Any], str]] = [
+    ({}, "tier"),
+    ({"tier": "4"}, "tier"),
+    ({"tier": True}, "tier"),
+    ({"tier": None}, "tier"),
+    ({"tier": 4.5}, "tier"),
+    ({"tier": -1}, "tier"),
+    ({"tier": 101}, "tier"),
+    ({"tier": 4, "plan": "enterprise"}, "plan"),
+    ({"tier": 4, "eligible": "yes"}, "eligible"),
+    ({"tier": 4, "zero_data_retention": 1}, "zero_data_retention"),
+    ({"tier": 4, "effective_at": "2025-01-01T00:00:00"}, "effective_at"),
+    ({"tier": 4, "effective_at": "yesterday"}, "effective_at"),
+    ({"tier": 4, "zdr": True}, "zdr"),
+]
+
+
+@pytest.mark.parametrize(("profile", "param"), BAD_PROFILES)
+def test_a_profile_that_makes_no_sense_is_400_and_not_stored(api: Api, profile: Any, param: str) -> None:
+    assert api.put("org_new", **profile).refused() == (400, "invalid_value", param)
+    assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).refused() == (404, "not_found", "organization")
+
+
+@pytest.mark.parametrize("name", ["x" * 65, "a b", "a#b", "a:b"])
+def test_an_organization_that_cannot_be_is_400(api: Api, name: str) -> None:
+    assert api.put(quote(name), tier=4).refused() == (400, "invalid_value", "organization")
+
+
+def test_profile_and_settings_of_an_organization_do_not_disturb_each_other(api: Api) -> None:
+    api.put("org_a", tier=5)
+    api.post({"traffic": OFF})
+    api.put("org_a", tier=1)
+    found = api.stored()
+    assert ([each.tier for each in found.profile], len(found.sharing)) == ([4, 5, 1], 2)
+
+
+def test_an_organization_may_choose_its_settings_before_it_has_a_profile(api: Api) -> None:
+    assert api.post({"confirmed": True, "traffic": ON}, api.key("owner", "org_new")).status == 200
+    assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).status == 404
+    assert api.put("org_new", tier=4).content["version"] == 1
+    assert api.get(ALLOWANCE, api.key("owner", "org_new")).content["status"] == "enrolled"
+
+
+# --- late events -----------------------------------------------------------------------------------------------------
+
+
+def at(clock: str) -> dict[str, Any]:
+    """A request of that time of today, which arrives late."""
+    return used(id=f"late-{clock}", at=f"2025-03-12T{clock}Z")
+
+
+def test_a_late_event_is_judged_by_the_settings_in_force_when_it_happened(
+    unset: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = [("11:00:00", {"confirmed": True, "traffic": ON}), ("12:00:00", {"traffic": OFF})]
+    for clock, body in changes:
+        monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(f"2025-03-12T{clock}+00:00"))
+        assert unset.post(body).status == 200
+    monkeypatch.setattr(Clock, "moment", NOW + 3 * HOUR)
+    events = [at(clock) for clock in ("10:59:59.999999", "11:00:00", "11:59:59.999999", "12:00:00")]
+    unset.decide(*reversed(events))
+    assert unset.verdicts(*events) == [
+        "billed sharing_disabled",
+        "free within_quota",
+        "free within_quota",
+        "billed sharing_disabled",
+    ]
+    versions = [unset.get(f"{REQUESTS}/{event['id']}").content["settings_version"] for event in events]
+    assert versions == [None, 1, 1, 2]
+
+
+def test_a_late_event_is_judged_by_the_profile_in_force_when_it_happened(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, 11, tzinfo=UTC))
+    api.put("org_a", tier=4, zero_data_retention=True)
+    monkeypatch.setattr(Clock, "moment", NOW + 3 * HOUR)
+    events = [at("10:59:59.999999"), at("11:00:00")]
+    api.decide(*reversed(events))
+    assert api.verdicts(*events) == ["free within_quota", "billed zero_data_retention"]
+
+
+def test_a_back_dated_first_profile_holds_for_requests_that_happened_organization(api: Api) -> None:
+    key = api.key("owner", "org_new")
+    api.put("org_new", tier=4, effective_at="2025-03-01T00:00:00Z")
+    api.post({"confirmed": True, "traffic": ON}, key)
+    early = used(id="early", organization="org_new", at="2025-03-12T10:29:59Z")
+    late = used(id="late", organization="org_new", at="2025-03-12T10:30:00Z")
+    api.decide(early, late)
+    found = [api.get(f"{REQUESTS}/{name}", key).content for name in ("early", "late")]
+    assert [(each["tier"], each["reason"]) for each in found] == [(4, "sharing_disabled"), (4, "within_quota")]
+
+
+def test_a_decision_stays_as_it_was_when_settings_and_profile_change(api: Api) -> None:
+    api.decide(used(id="a"))
+    before = api.get(f"{REQUESTS}/a").text
+    api.post({"traffic": OFF})
+    api.put("org_a", tier=1)
+    assert api.get(f"{REQUESTS}/a").text == before

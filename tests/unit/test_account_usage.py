@@ -1,0 +1,447 @@
+"""Usage and costs in the shapes of OpenAI's API: they add up to what was sent, bucket by bucket and page by page."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import chain, combinations
+from typing import Any
+
+import pytest
+
+from gratis import moment
+from gratis.decision import Books, CounterId
+from gratis.totals import RowKey, Sums, Totals
+from gratis.window import Counter
+from tests.ledger_builders import BIG, MINI
+from tests.unit.account_api import (
+    COSTS,
+    DAY,
+    HOUR,
+    NOW,
+    USAGE,
+    Answer,
+    Api,
+    Clock,
+    Loaded,
+    billed,
+    deployed,
+    loaded,
+    unix,
+    used,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+"""Powertools warns after a call that records no metric."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Loaded]:
+    with loaded() as shared:
+        yield shared
+
+
+@pytest.fixture
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared) as api:
+        yield api
+
+
+NANO = "gpt-4.1-nano-2025-04-14"
+"""0.1 / 0.025 / 0.4 USD per million tokens."""
+LAMBDA_ANSWER_BYTES = 6 * 1024 * 1024
+
+
+# --- usage -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A request as a test sends it, and all that usage and costs have to say of it."""
+
+    at: str
+    project_id: str | None
+    model: str
+    tier: str
+    batch: bool
+    input: int
+    cached: int
+    output: int
+    free: bool
+    amount: str = "0"
+
+    @property
+    def service_tier(self) -> str:
+        return "incentivized-tier" if self.free else self.tier
+
+    @property
+    def line_item(self) -> str:
+        return self.model
+
+    def event(self) -> dict[str, Any]:
+        data = {"project": self.project_id, "service_tier": self.tier, "batch": self.batch}
+        tools = [] if self.free else ["file_search"]
+        return used(self.input, self.output, cached=self.cached, at=self.at, model=self.model, tools=tools, **data)
+
+
+SPENT = [
+    Spent("2025-03-10T00:00:00Z", "proj_web", BIG, "default", False, 1000, 200, 50, free=True),
+    Spent("2025-03-10T00:59:59.999Z", "proj_web", BIG, "default", False, 2000, 0, 70, free=True),
+    Spent("2025-03-10T01:00:00Z", "proj_app", BIG, "default", False, 4000, 400, 90, free=True),
+    Spent("2025-03-10T23:59:59.999999Z", None, MINI, "flex", False, 8000, 0, 11, free=True),
+    Spent("2025-03-12T00:00:00Z", "proj_web", MINI, "default", True, 16000, 0, 13, free=True),
+    Spent("2025-03-12T09:15:00Z", "proj_web", BIG, "default", False, 40_000, 0, 0, free=False, amount="0.1"),
+    Spent("2025-03-12T09:45:00+00:00", "proj_app", BIG, "default", False, 80_000, 0, 0, free=False, amount="0.2"),
+    Spent("2025-03-12T12:00:00+02:00", "proj_app", MINI, "priority", False, 1, 0, 0, free=False, amount="0.00000015"),
+    Spent("2025-03-12T10:29:59Z", None, MINI, "default", True, 3, 0, 5, free=False, amount="0.000001725"),
+]
+"""10 March: free; 11 March: nothing; 12 March: free and billed."""
+DIMENSIONS = ("project_id", "model", "batch", "service_tier")
+GROUPINGS = [by for size in range(5) for by in combinations(DIMENSIONS, size)]
+FILTERS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "a project": {"project_ids": ["proj_web"]},
+    "two projects": {"project_ids": ["proj_web", "proj_app"]},
+    "a model": {"models": [MINI]},
+    "two models": {"models": [BIG, MINI]},
+    "batch": {"batch": "true"},
+    "not batch": {"batch": "false"},
+    "project, model and batch": {"project_ids": ["proj_web"], "models": [MINI], "batch": "true"},
+    "nobody": {"project_ids": ["proj_nobody"]},
+    "no name": {"project_ids": [""]},
+}
+
+
+def kept(spent: Iterable[Spent], filters: Mapping[str, Any]) -> list[Spent]:
+    return [
+        each
+        for each in spent
+        if each.project_id in filters.get("project_ids", [each.project_id])
+        and each.model in filters.get("models", [each.model])
+        and str(each.batch).lower() == filters.get("batch", str(each.batch).lower())
+    ]
+
+
+def by_bucket(spent: Iterable[Spent], width: timedelta, by: Sequence[str]) -> dict[Any, list[int]]:
+    """What each bucket and group has to hold: requests, input, cached and output tokens."""
+    sums: dict[Any, list[int]] = {}
+    for each in spent:
+        start = unix(moment.parse(each.at)) // int(width.total_seconds()) * int(width.total_seconds())
+        row = sums.setdefault((start, *(getattr(each, name) for name in by)), [0, 0, 0, 0])
+        for place, figure in enumerate((1, each.input, each.cached, each.output)):
+            row[place] += figure
+    return sums
+
+
+def shown(pages: Iterable[Answer], by: Sequence[str]) -> dict[Any, list[int]]:
+    """The same of what the pages say; what is not grouped by has to be null."""
+    rows: dict[Any, list[int]] = {}
+    for bucket in chain.from_iterable(page.content["data"] for page in pages):
+        for result in bucket["results"]:
+            assert result["object"] == "organization.usage.completions.result"
+            assert [
+                name for name in (*DIMENSIONS, "user_id", "api_key_id") if result[name] is not None and name not in by
+            ] == []
+            key = (bucket["start_time"], *(result[name] for name in by))
+            assert key not in rows
+            names = ("num_model_requests", "input_tokens", "input_cached_tokens", "output_tokens")
+            rows[key] = [result[name] for name in names]
+    return rows
+
+
+@pytest.mark.parametrize("by", GROUPINGS, ids="+".join)
+def test_usage_adds_up_to_what_was_sent_however_it_is_grouped_and_filtered(api: Api, by: Sequence[str]) -> None:
+    api.decide(*(each.event() for each in SPENT))
+    for name, filters in FILTERS.items():
+        asked = {"start_time": unix("2025-03-10"), "group_by": by} | filters
+        days, hours = api.usage(**asked), api.usage(**asked, bucket_width="1h", limit=168)
+        assert shown([days], by) == by_bucket(kept(SPENT, filters), DAY, by), name
+        assert shown([hours], by) == by_bucket(kept(SPENT, filters), HOUR, by), name
+
+
+def test_a_page_of_usage_has_the_shape_of_openais(api: Api) -> None:
+    api.decide(used(1000, 500, cached=800, at="2025-03-11T09:00:00Z"), used(10, at="2025-03-11T10:00:00Z"))
+    page = api.usage(start_time=unix("2025-03-11"), limit=1).content
+    result = {
+        "object": "organization.usage.completions.result",
+        "input_tokens": 1010,
+        "output_tokens": 500,
+        "input_cached_tokens": 800,
+        "input_audio_tokens": 0,
+        "output_audio_tokens": 0,
+        "num_model_requests": 2,
+        "project_id": None,
+        "user_id": None,
+        "api_key_id": None,
+        "model": None,
+        "batch": None,
+        "service_tier": None,
+    }
+    start = unix("2025-03-11")
+    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400, "results": [result]}
+    assert page == {"object": "page", "data": [bucket], "has_more": True, "next_page": page["next_page"]}
+
+
+@pytest.mark.parametrize("width", ["1d", "1h"])
+def test_free_traffic_is_of_the_incentivized_tier_and_billed_traffic_of_its_own(api: Api, width: str) -> None:
+    api.decide(
+        used(1, service_tier="flex"), billed(2, service_tier="flex"), billed(4, service_tier="priority"), used(8)
+    )
+    answer = api.usage(start_time=unix("2025-03-12T09:00"), group_by="service_tier", bucket_width=width)
+    found = {each["service_tier"]: each["input_tokens"] for each in answer.results[0]}
+    assert found == {"incentivized-tier": 9, "flex": 2, "priority": 4}
+
+
+@pytest.mark.parametrize("width", ["1d", "1h"])
+def test_evaluation_runs_count_as_usage(api: Api, width: str) -> None:
+    api.decide(used(100, 20, kind="usage.eval_run"))
+    answer = api.usage(start_time=unix("2025-03-12T09:00"), bucket_width=width)
+    assert [
+        (each["num_model_requests"], each["input_tokens"], each["output_tokens"]) for each in answer.results[0]
+    ] == [(1, 100, 20)]
+
+
+def test_both_spellings_of_arrays_and_their_mixture_ask_the_same(api: Api) -> None:
+    api.decide(*(each.event() for each in SPENT))
+    head = f"start_time={unix('2025-03-10')}&"
+    spellings = [
+        "group_by=model&group_by=batch&models=M1&models=M2",
+        "group_by[]=model&group_by[]=batch&models[]=M1&models[]=M2",
+        "group_by%5B%5D=model&group_by%5B%5D=batch&models%5B%5D=M1&models%5B%5D=M2",
+        "group_by=model&group_by[]=batch&models[]=M1&models=M2",
+        "group_by=model,batch&models=M1,M2",
+    ]
+    texts = {api.call("GET", USAGE, head + each.replace("M1", BIG).replace("M2", MINI)).text for each in spellings}
+    assert len(texts) == 1
+    assert "proj_web" not in texts.pop()
+
+
+def test_a_group_that_is_asked_for_twice_counts_once(api: Api) -> None:
+    api.decide(used())
+    assert api.usage(group_by=["model", "model"]).text == api.usage(group_by="model").text
+
+
+def test_days_before_and_after_the_move_from_rolling_windows_are_counted_alike(api: Api) -> None:
+    """On 2025-03-06 the offer moved to UTC days: counters change, days of usage do not."""
+    api.decide(used(1, at="2025-03-05T23:59:59Z"), used(2, at="2025-03-06T00:00:00Z"))
+    results = api.usage(start_time=unix("2025-03-05"), end_time=unix("2025-03-07")).results
+    assert [[each["input_tokens"] for each in bucket] for bucket in results] == [[1], [2]]
+
+
+# --- buckets and pages -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [USAGE, COSTS])
+def test_buckets_lie_on_utc_days_and_empty_ones_are_there(api: Api, path: str) -> None:
+    api.decide(billed(at="2025-03-11T12:00:00Z"))
+    answer = api.get(path, start_time=unix("2025-03-10T15:45"), end_time=unix("2025-03-12T00:00"))
+    assert answer.starts == [datetime(2025, 3, 10, tzinfo=UTC), datetime(2025, 3, 11, tzinfo=UTC)]
+    assert [len(results) for results in answer.results] == [0, 1]
+    assert [each["end_time"] - each["start_time"] for each in answer.content["data"]] == [86_400, 86_400]
+
+
+def test_hours_lie_on_utc_hours_and_empty_ones_are_there(api: Api) -> None:
+    api.decide(used(at="2025-03-11T23:59:59.999Z"), used(at="2025-03-12T00:00:00Z"))
+    answer = api.usage(start_time=unix("2025-03-11T22:30"), end_time=unix("2025-03-12T00:01"), bucket_width="1h")
+    assert answer.starts == [datetime(2025, 3, 11, 22, tzinfo=UTC) + after * HOUR for after in range(3)]
+    assert [len(results) for results in answer.results] == [0, 1, 1]
+    assert [each["end_time"] - each["start_time"] for each in answer.content["data"]] == [3600] * 3
+
+
+@pytest.mark.parametrize(("end", "buckets"), [("2025-03-12T00:00:00", 1), ("2025-03-12T00:00:01", 2)])
+def test_the_end_is_exclusive(api: Api, end: str, buckets: int) -> None:
+    assert len(api.usage(start_time=unix("2025-03-11"), end_time=unix(end)).starts) == buckets
+
+
+@pytest.mark.parametrize("width", [HOUR, DAY])
+def test_without_an_end_the_current_bucket_is_the_last(api: Api, width: timedelta) -> None:
+    api.decide(used(at="2025-03-12T10:29:00Z"))
+    answer = api.usage(start_time=unix(NOW - width), bucket_width="1h" if width == HOUR else "1d")
+    assert answer.starts[-1] <= NOW < answer.starts[-1] + width
+    assert len(answer.starts) == 2
+    assert answer.results[-1][0]["num_model_requests"] == 1
+    assert (answer.content["has_more"], answer.content["next_page"]) == (False, None)
+
+
+def test_at_midnight_a_bucket_that_has_not_begun_is_not_shown(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, tzinfo=UTC))
+    assert api.usage(start_time=unix("2025-03-11")).starts == [datetime(2025, 3, 11, tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("path", [USAGE, COSTS])
+def test_a_start_in_the_future_without_an_end_is_an_empty_page(api: Api, path: str) -> None:
+    page = api.get(path, start_time=unix(NOW + DAY)).content
+    assert page == {"object": "page", "data": [], "has_more": False, "next_page": None}
+
+
+@pytest.mark.parametrize("path", [USAGE, COSTS])
+def test_a_span_before_anything_was_recorded_is_answered(api: Api, path: str) -> None:
+    assert api.get(path, start_time=0, end_time=86_400).results == [[]]
+
+
+LIMITS = [(USAGE, "1d", 7, 31), (USAGE, "1h", 24, 168), (COSTS, "1d", 7, 180)]
+
+
+@pytest.mark.parametrize(("path", "width", "usual", "most"), LIMITS)
+def test_a_page_has_as_many_buckets_as_asked_for(api: Api, path: str, width: str, usual: int, most: int) -> None:
+    for limit in (None, 1, most):
+        start = unix(NOW - 40 * DAY) if width == "1h" else unix("2024-01-01")
+        parameters = {"start_time": start, "bucket_width": width} | ({"limit": limit} if limit else {})
+        answer = api.get(path, **parameters)
+        assert len(answer.starts) == (limit or usual)
+        assert answer.content["has_more"] is True
+
+
+def pages_of(api: Api, path: str, **parameters: Any) -> list[Answer]:
+    """Every page, as a client reads them."""
+    pages = [api.get(path, **parameters)]
+    while pages[-1].content["has_more"]:
+        pages.append(api.get(path, **parameters, page=pages[-1].content["next_page"]))
+    return pages
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 7, 31])
+def test_the_pages_of_days_together_are_the_whole_span_once(api: Api, limit: int) -> None:
+    api.decide(*(each.event() for each in SPENT))
+    asked = {"start_time": unix("2025-03-01"), "group_by": ["project_id", "model"]}
+    pages = pages_of(api, USAGE, **asked, limit=limit)
+    starts = [start for page in pages for start in page.starts]
+    assert starts == [datetime(2025, 3, 1, tzinfo=UTC) + after * DAY for after in range(12)]
+    assert shown(pages, asked["group_by"]) == by_bucket(SPENT, DAY, asked["group_by"])
+    assert [page.content["next_page"] is None for page in pages] == [False] * (len(pages) - 1) + [True]
+
+
+@pytest.mark.parametrize("limit", [1, 5, 24, 168])
+def test_the_pages_of_hours_together_are_the_whole_span_once(api: Api, limit: int) -> None:
+    api.decide(*(each.event() for each in SPENT))
+    pages = pages_of(api, USAGE, start_time=unix("2025-03-10T00:30"), bucket_width="1h", limit=limit)
+    starts = [start for page in pages for start in page.starts]
+    assert starts == [datetime(2025, 3, 10, tzinfo=UTC) + after * HOUR for after in range(59)]
+    assert shown(pages, ()) == by_bucket(SPENT, HOUR, ())
+
+
+def test_the_pages_of_costs_together_are_the_whole_span_once(api: Api) -> None:
+    api.decide(*(each.event() for each in SPENT))
+    pages = pages_of(api, COSTS, start_time=unix("2025-03-01"), limit=5)
+    assert [len(page.starts) for page in pages] == [5, 5, 2]
+    amounts = [each["amount"]["value"] for page in pages for results in page.results for each in results]
+    assert amounts == [Decimal("0.300001875")]
+
+
+@pytest.mark.parametrize("path", [USAGE, COSTS])
+@pytest.mark.parametrize(
+    "bad", ["p2", "page_", "page_x", "page_-1", "page_1.5", "page_٣", "_1741651200", "next", "page_0"]
+)
+def test_what_is_no_cursor_is_400(api: Api, path: str, bad: str) -> None:
+    assert api.get(path, start_time=unix("2025-03-01"), page=bad).refused() == (400, "invalid_value", "page")
+
+
+def test_a_cursor_of_another_query_is_400(api: Api) -> None:
+    start, end = unix("2025-03-01"), unix("2025-03-10")
+    of_hours = api.usage(start_time=start, bucket_width="1h", limit=1).content["next_page"]
+    too_late = api.usage(start_time=unix("2025-03-10"), limit=1).content["next_page"]
+    too_early = api.usage(start_time=unix("2025-02-01"), limit=1).content["next_page"]
+    for page in (of_hours, too_late, too_early):
+        answer = api.usage(start_time=start, end_time=end, page=page)
+        assert answer.refused() == (400, "invalid_value", "page"), page
+
+
+@pytest.mark.parametrize("seconds", ["253402300800", "999999999999"])
+def test_a_cursor_past_all_time_is_400(api: Api, seconds: str) -> None:
+    assert api.usage(page=f"page_{seconds}").refused() == (400, "invalid_value", "page")
+
+
+def test_an_empty_cursor_is_400(api: Api) -> None:
+    assert api.usage(page="").refused() == (400, "invalid_value", "page")
+
+
+# --- costs -----------------------------------------------------------------------------------------------------------
+
+
+def amounts(answer: Answer, *by: str) -> list[dict[Any, Decimal]]:
+    """The amount of each group, bucket by bucket."""
+    return [
+        {tuple(each[name] for name in by): Decimal(each["amount"]["value"]) for each in results}
+        for results in answer.results
+    ]
+
+
+def test_costs_leave_free_requests_out(api: Api) -> None:
+    api.decide(used(1_000, at="2025-03-11T09:00:00Z"), used(40_000), billed(80_000))
+    assert amounts(api.costs()) == [{}, {}, {(): Decimal("0.2")}]
+
+
+def test_a_page_of_costs_has_the_shape_of_openais(api: Api) -> None:
+    api.decide(billed(400_000))
+    result = {"object": "organization.costs.result", "amount": {"value": 1, "currency": "usd"}}
+    page = api.costs(start_time=unix("2025-03-12")).content
+    start = unix("2025-03-12")
+    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400}
+    assert page == {
+        "object": "page",
+        "data": [bucket | {"results": [result | {"line_item": None, "project_id": None}]}],
+        "has_more": False,
+        "next_page": None,
+    }
+
+
+COST_GROUPINGS = [(), ("project_id",), ("line_item",), ("project_id", "line_item"), ("line_item", "project_id")]
+
+
+@pytest.mark.parametrize("filters", [{}, {"project_ids": ["proj_app"]}, {"project_ids[]": ["proj_app", "proj_web"]}])
+@pytest.mark.parametrize("by", COST_GROUPINGS, ids="+".join)
+def test_costs_add_up_to_the_last_decimal_however_they_are_grouped(
+    api: Api, by: Sequence[str], filters: dict[str, Any]
+) -> None:
+    api.decide(*(each.event() for each in SPENT))
+    expected: dict[Any, Decimal] = {}
+    for each in SPENT:
+        if not each.free and each.project_id in next(iter(filters.values()), [each.project_id]):
+            key = tuple(getattr(each, name) for name in by)
+            expected[key] = expected.get(key, Decimal(0)) + Decimal(each.amount)
+    answer = api.costs(start_time=unix("2025-03-10"), **{"group_by[]": by}, **filters)
+    assert amounts(answer, *by) == [{}, {}, expected]
+
+
+def test_a_sum_that_floats_would_spoil_is_exact_in_the_very_text_of_the_answer(api: Api) -> None:
+    assert 0.1 + 0.2 != 0.3
+    api.decide(billed(40_000), billed(80_000))
+    assert '"value": 0.3,' in api.costs().text
+
+
+def test_large_and_tiny_amounts_are_plain_numbers_that_lose_nothing(api: Api) -> None:
+    large = [billed(10**12 - 1, model="gpt-4.5-preview-2025-02-27") for _ in range(20)]
+    api.decide(billed(1, model=NANO), *large)
+    exact = "1499999999.9985001"
+    assert str(float(exact)) != exact
+    assert f'"value": {exact},' in api.costs().text
+    assert '"value": 0.0000001,' in api.costs(group_by="line_item").text
+
+
+def test_a_thousand_small_amounts_add_up_exactly(api: Api) -> None:
+    api.decide(*(billed(1, model=NANO) for _ in range(90)))
+    assert '"value": 0.000009,' in api.costs().text
+
+
+def test_a_model_without_a_price_costs_nothing_that_is_known(api: Api) -> None:
+    api.decide(used(1_000, model="in-house-model"), billed(40_000))
+    assert amounts(api.costs(group_by="line_item"), "line_item")[-1] == {
+        (BIG,): Decimal("0.1"),
+        ("in-house-model",): Decimal(0),
+    }
+
+
+def rows(number: int) -> Totals:
+    """A day's totals as an organization with many projects has them."""
+    counts = Sums(10**6, 10**9, 10**8, 10**8, Decimal("123.456789"), Decimal("123.456789"))
+    projects = [f"proj_{place:020}" for place in range(number)]
+    return Totals({RowKey(project, BIG, "default", False, "billed"): counts for project in projects})
+
+
+@pytest.mark.parametrize(("path", "days"), [(USAGE, 31), (COSTS, 60)])
+def test_the_largest_page_fits_an_answer_of_lambda(api: Api, path: str, days: int) -> None:
+    for back in range(days):
+        day = NOW.date() - timedelta(days=back)
+        api.ledger.commit({}, CounterId("org_a", "1m", day.isoformat()), Books(Counter(), {day: rows(1000)}), [])
+    answer = api.get(path, start_time=unix(NOW - (days - 1) * DAY), limit=days, group_by="project_id")
+    assert len(answer.text) < LAMBDA_ANSWER_BYTES

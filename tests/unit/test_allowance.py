@@ -1,0 +1,199 @@
+"""What is left of the allowance, as the API shows it: status, the seeds' words, and figures per group."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from gratis import config
+from gratis.account import Account
+from tests.ledger_builders import MINI, account
+from tests.unit.account_api import ALLOWANCE, Api, Clock, Loaded, billed, deployed, loaded, organization, used
+from tests.unit.builders import settings
+
+pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
+"""Powertools warns after a call that records no metric."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Loaded]:
+    with loaded() as shared:
+        yield shared
+
+
+@pytest.fixture
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared) as api:
+        yield api
+
+
+# --- allowance -------------------------------------------------------------------------------------------------------
+
+
+def with_offer(monkeypatch: pytest.MonkeyPatch, offer: str, ends: str = "", platform: str = "") -> None:
+    """What the deployment's parameters name."""
+    monkeypatch.setenv("OFFER", offer)
+    monkeypatch.setenv("OFFER_ENDS", ends)
+    if platform:
+        monkeypatch.setenv("PLATFORM_NAME", platform)
+    config.config.cache_clear()
+
+
+NOT_ELIGIBLE = ("ineligible", "You are not eligible for the complimentary tokens at this time")
+ELIGIBLE = ("eligible", "You're eligible for free daily usage on traffic shared with OpenAI")
+ENROLLED = ("enrolled", "You're enrolled for up to 11 million complimentary tokens per day")
+ENROLLED_LOW = ("enrolled", "You're enrolled for up to 2.75 million complimentary tokens per day")
+STATUSES: dict[str, tuple[Account, tuple[str, str]]] = {
+    "tier 1": (organization(tier=1), ENROLLED_LOW),
+    "tier 2": (organization(tier=2), ENROLLED_LOW),
+    "tier 3": (organization(tier=3), ENROLLED),
+    "tier 4": (organization(tier=4), ENROLLED),
+    "tier 5": (organization(tier=5), ENROLLED),
+    "not sharing": (organization(sharing=[]), ELIGIBLE),
+    "not sharing, tier 1": (organization(sharing=[], tier=1), ELIGIBLE),
+    "sharing one project": (
+        organization(sharing=[settings(traffic={"mode": "selected", "projects": ["proj_web"]})]),
+        ENROLLED,
+    ),
+    "sharing of no project": (organization(sharing=[settings(traffic={"mode": "selected", "projects": []})]), ELIGIBLE),
+    "sharing switched off": (organization(sharing=[settings(traffic={"mode": "disabled"})]), ELIGIBLE),
+    "tier 0": (organization(tier=0), NOT_ELIGIBLE),
+    "tier 6": (organization(tier=6), NOT_ELIGIBLE),
+    "not eligible": (organization(eligible=False), NOT_ELIGIBLE),
+    "zero data retention": (organization(zero_data_retention=True), NOT_ELIGIBLE),
+    "enterprise": (organization(plan="enterprise_excluded"), NOT_ELIGIBLE),
+    "no profile": (account().model_copy(update={"profile": ()}), NOT_ELIGIBLE),
+}
+
+
+@pytest.mark.parametrize(("history", "expected"), STATUSES.values(), ids=STATUSES)
+def test_the_status_and_its_words_are_the_seeds(api: Api, history: Account, expected: tuple[str, str]) -> None:
+    api.store(history)
+    found = api.get(ALLOWANCE).content
+    assert (found["status"], found["message"]) == expected
+    assert [each["group"] for each in found["groups"]] == ([] if expected == NOT_ELIGIBLE else ["1m", "10m"])
+
+
+def test_an_organization_that_nobody_knows_is_not_eligible(api: Api) -> None:
+    found = api.get(ALLOWANCE, api.key("reader", "org_new")).content
+    assert (found["organization"], found["status"], found["groups"]) == ("org_new", "ineligible", [])
+
+
+def test_the_allowance_has_the_documented_shape(api: Api) -> None:
+    api.decide(used(300_000, 110_000), used(5_000, model=MINI), *(used(kind="usage.eval_run") for _ in range(2)))
+    assert api.get(ALLOWANCE).content == {
+        "object": "allowance",
+        "organization": "org_a",
+        "status": "enrolled",
+        "message": ENROLLED[1],
+        "groups": [
+            group("1m", 1_000_000, 410_000, "2025-03-12", "2025-03-13T00:00:00Z"),
+            group("10m", 10_000_000, 5_000, "2025-03-12", "2025-03-13T00:00:00Z"),
+        ],
+        "eval_runs": {"quota": 7, "used": 2, "remaining": 5, "resets_at": "2025-03-17T00:00:00Z"},
+    }
+
+
+def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at: str | None) -> dict[str, Any]:
+    figures = {"group": name, "quota": quota, "used": used_tokens, "remaining": quota - used_tokens}
+    return figures | {"window": window, "resets_at": resets_at}
+
+
+def test_what_is_billed_takes_nothing_from_the_allowance(api: Api) -> None:
+    api.decide(used(1_000_000), used(1), billed(5), used(7, model="gpt-4o"))
+    assert api.get(ALLOWANCE).content["groups"][0] == group(
+        "1m", 1_000_000, 1_000_000, "2025-03-12", "2025-03-13T00:00:00Z"
+    )
+
+
+def test_what_is_left_is_never_below_zero_after_a_lower_tier(api: Api) -> None:
+    api.decide(used(600_000))
+    api.put("org_a", tier=1)
+    found = api.get(ALLOWANCE).content["groups"][0]
+    assert (found["quota"], found["used"], found["remaining"]) == (250_000, 600_000, 0)
+
+
+def test_yesterdays_tokens_are_not_todays(api: Api) -> None:
+    api.decide(used(900_000, at="2025-03-11T23:59:59.999Z"))
+    assert api.get(ALLOWANCE).content["groups"][0]["used"] == 0
+
+
+def test_evaluation_runs_are_fresh_on_monday(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [used(kind="usage.eval_run", at=f"2025-03-{day:02}T10:00:00Z") for day in (10, 11, 12)]
+    api.decide(*runs)
+    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 4
+    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 17, tzinfo=UTC))
+    assert api.get(ALLOWANCE).content["eval_runs"] == {
+        "quota": 7,
+        "used": 0,
+        "remaining": 7,
+        "resets_at": "2025-03-24T00:00:00Z",
+    }
+
+
+def test_the_platforms_own_name_is_in_the_message(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_offer(monkeypatch, "data-sharing", platform="Acme AI")
+    api.store(organization(sharing=[]))
+    message_shown = api.get(ALLOWANCE).content["message"]
+    assert message_shown == "You're eligible for free daily usage on traffic shared with Acme AI"
+
+
+@pytest.mark.parametrize(
+    ("offer", "when", "expected"),
+    [
+        (("data-sharing-2025", ""), "2025-04-30T23:59:59", ENROLLED),
+        (("data-sharing-2025", ""), "2025-05-01T00:00:00", ("ended", "The offer was valid until April 30, 2025")),
+        (("data-sharing", "2025-03-12"), "2025-03-12T23:59:59", ENROLLED),
+        (("data-sharing", "2025-03-11"), "2025-03-12T00:00:00", ("ended", "The offer was valid until March 11, 2025")),
+        (("data-sharing", ""), "2024-12-31T23:59:59", NOT_ELIGIBLE),
+        (("data-sharing", ""), "2025-01-01T00:00:00", ENROLLED),
+    ],
+)
+def test_the_offer_holds_from_its_first_day_to_its_last(
+    api: Api, monkeypatch: pytest.MonkeyPatch, offer: tuple[str, str], when: str, expected: tuple[str, str]
+) -> None:
+    with_offer(monkeypatch, *offer)
+    monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(when).replace(tzinfo=UTC))
+    api.store(organization())
+    found = api.get(ALLOWANCE).content
+    assert (found["status"], found["message"]) == expected
+
+
+ROLLING = {
+    "none was opened": ("2025-03-01T12:00", None, (0, None, None)),
+    "open": ("2025-03-02T07:59", "2025-03-01T08:00", (100, "2025-03-01T08:00:00Z", "2025-03-02T08:00:00Z")),
+    "over": ("2025-03-02T08:00", "2025-03-01T08:00", (0, None, None)),
+    "ended by the move": (
+        "2025-03-05T23:00",
+        "2025-03-05T20:00",
+        (100, "2025-03-05T20:00:00Z", "2025-03-06T00:00:00Z"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("now", "opened", "shown"), ROLLING.values(), ids=ROLLING)
+def test_a_rolling_window_resets_24_hours_after_its_first_free_request(
+    api: Api, monkeypatch: pytest.MonkeyPatch, now: str, opened: str | None, shown: tuple[int, str | None, str | None]
+) -> None:
+    monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(now).replace(tzinfo=UTC))
+    if opened:
+        api.decide(used(100, at=f"{opened}:00Z"))
+    assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, *shown)
+
+
+def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 6, tzinfo=UTC))
+    api.decide(used(100, at="2025-03-05T23:59:59Z"))
+    assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
+
+
+@pytest.mark.parametrize("status", ["not eligible", "zero data retention", "enterprise"])
+def test_who_is_ruled_out_has_no_evaluation_runs_left(api: Api, status: str) -> None:
+    api.store(STATUSES[status][0])
+    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 0
+
+
+def test_after_the_offers_end_no_evaluation_runs_are_left(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_offer(monkeypatch, "data-sharing", "2025-03-11")
+    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 0

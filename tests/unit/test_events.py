@@ -1,0 +1,657 @@
+"""Events as they come in: what is accepted, what is refused and how it is named, and what makes two the same."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gratis.errors import Rejected
+from gratis.events import moment_of, parse_event, parse_json
+from gratis.request import Request, Tokens
+from tests.unit.builders import at, chat_usage, responses_usage, usage_data, usage_event
+
+RECEIVED = at("2025-03-11T09:15:01")
+MOST_TOKENS = 10**12
+
+
+def parsed(raw: Any, received_at: datetime = RECEIVED) -> Request:
+    return parse_event(raw, received_at)
+
+
+def refused(raw: Any, received_at: datetime = RECEIVED) -> tuple[str, str]:
+    """Code and message with which an event is refused."""
+    with pytest.raises(Rejected) as caught:
+        parse_event(raw, received_at)
+    assert str(caught.value) == caught.value.message
+    return caught.value.code, caught.value.message
+
+
+def with_value(path: str, value: Any) -> dict[str, Any]:
+    """An event that has `value` at `path`, as in `data.usage.input_tokens`."""
+    event = usage_event()
+    *parents, last = path.split(".")
+    place = event
+    for parent in parents:
+        place = place[parent]
+    place[last] = value
+    return event
+
+
+def without(path: str) -> dict[str, Any]:
+    """An event that leaves out what is at `path`."""
+    event = usage_event()
+    *parents, last = path.split(".")
+    place = event
+    for parent in parents:
+        place = place[parent]
+    del place[last]
+    return event
+
+
+def using(usage: Any) -> dict[str, Any]:
+    return with_value("data.usage", usage)
+
+
+# What is accepted
+
+
+def test_an_event_becomes_a_request_with_every_field_in_its_place() -> None:
+    event = usage_event(
+        type="usage.eval_run",
+        time="2025-03-11T10:15:00.5+01:00",
+        data={
+            "project": "proj_web",
+            "model": "gpt-4o-2024-08-06",
+            "endpoint": "chat.completions",
+            "service_tier": "flex",
+            "batch": True,
+            "tools": ["get_weather", {"type": "web_search", "filters": {}}],
+            "shared": False,
+            "user_id": "user_1",
+            "api_key_id": "key_1",
+            "usage": responses_usage(90_000, 30_000, cached=40_000),
+        },
+    )
+    request = parsed(event)
+    assert request == Request(
+        kind="usage.eval_run",
+        organization="org_demo",
+        id="req_001",
+        project="proj_web",
+        model="gpt-4o-2024-08-06",
+        endpoint="chat.completions",
+        service_tier="flex",
+        batch=True,
+        tools=("get_weather", "web_search"),
+        shared=False,
+        tokens=Tokens(90_000, 40_000, 30_000),
+        occurred_at=datetime(2025, 3, 11, 9, 15, 0, 500_000, tzinfo=UTC),
+        received_at=RECEIVED,
+        payload_hash=request.payload_hash,
+    )
+
+
+def test_model_and_usage_are_enough() -> None:
+    request = parsed(
+        usage_event(data={"model": "gpt-4o", "usage": {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3}})
+    )
+    assert (request.project, request.endpoint, request.service_tier) == (None, "responses", "default")
+    assert (request.batch, request.tools, request.shared) == (False, (), True)
+    assert request.tokens == Tokens(2, 0, 1)
+
+
+def test_null_stands_for_an_optional_value_that_a_sender_does_not_have() -> None:
+    names = ("project", "endpoint", "service_tier", "batch", "tools", "shared", "user_id", "api_key_id")
+    nulls = usage_event(data=usage_data(**dict.fromkeys(names)))
+    left_out = usage_event(data={name: value for name, value in usage_data().items() if name != "project"})
+    assert parsed(nulls) == parsed(left_out)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": 9, "input_tokens_details": None, "output_tokens": 1, "total_tokens": 10},
+        {"input_tokens": 9, "input_tokens_details": {"cached_tokens": None}, "output_tokens": 1, "total_tokens": 10},
+        {"prompt_tokens": 9, "prompt_tokens_details": None, "completion_tokens": 1, "total_tokens": 10},
+        {"prompt_tokens": 9, "completion_tokens": 1, "completion_tokens_details": {}, "total_tokens": 10},
+    ],
+    ids=str,
+)
+def test_details_that_are_left_out_or_null_are_zero(usage: dict[str, Any]) -> None:
+    assert parsed(using(usage)).tokens == Tokens(9, 0, 1)
+
+
+def test_usage_in_the_shape_of_chat_completions_is_accepted() -> None:
+    assert parsed(using(chat_usage(90_000, 30_000, cached=40_000))).tokens == Tokens(90_000, 40_000, 30_000)
+
+
+@pytest.mark.parametrize("completion", [{}, {"completion_tokens": None}, {"completion_tokens": 0}], ids=str)
+def test_an_embedding_has_no_completion_tokens(completion: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 8, "total_tokens": 8} | completion
+    assert parsed(using(usage)).tokens == Tokens(8, 0, 0)
+
+
+def test_reasoning_is_part_of_the_output_and_is_not_added_to_it() -> None:
+    usage = responses_usage(100, 50) | {"output_tokens_details": {"reasoning_tokens": 40}}
+    assert parsed(using(usage)).tokens.total == 150
+
+
+def test_a_request_of_no_tokens_is_accepted() -> None:
+    assert parsed(using(responses_usage(0, 0))).tokens == Tokens(0, 0, 0)
+
+
+def test_all_input_may_be_cached() -> None:
+    assert parsed(using(responses_usage(10, 0, cached=10))).tokens == Tokens(10, 10, 0)
+
+
+@pytest.mark.parametrize("path", ["traceparent", "data.trace_id", "data.usage.audio_tokens"])
+@pytest.mark.parametrize("value", ["x", None, 1.5, {"deep": [1, {"er": None}]}], ids=str)
+def test_unknown_fields_are_accepted_at_every_level(path: str, value: Any) -> None:
+    assert parsed(with_value(path, value)).id == "req_001"
+
+
+@pytest.mark.parametrize("endpoint", ["responses", "chat.completions", "assistants", "embeddings", "some/thing new"])
+def test_an_endpoint_may_be_one_that_nobody_knows_yet(endpoint: str) -> None:
+    assert parsed(with_value("data.endpoint", endpoint)).endpoint == endpoint
+
+
+@pytest.mark.parametrize("kind", ["usage.request", "usage.eval_run"])
+def test_both_types_of_event_are_accepted(kind: str) -> None:
+    assert parsed(with_value("type", kind)).kind == kind
+
+
+# Sizes and alphabets
+
+SIZES = [("id", 256), ("data.model", 128), ("subject", 64), ("data.project", 64), ("source", 1024)]
+
+
+@pytest.mark.parametrize(("path", "most"), SIZES)
+def test_an_identifier_may_be_as_long_as_its_limit(path: str, most: int) -> None:
+    parsed(with_value(path, "x" * most))
+
+
+@pytest.mark.parametrize(("path", "most"), SIZES)
+def test_an_identifier_that_is_one_character_longer_is_refused(path: str, most: int) -> None:
+    code, message = refused(with_value(path, "x" * (most + 1)))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
+    assert '"xxxxx' in message
+
+
+ALPHABETS = {
+    "id": "AZaz09._-:/",
+    "data.model": "ft:gpt-4o-2024-08-06:acme/x_1",
+    "subject": "AZaz09._-",
+    "data.project": "AZaz09._-",
+}
+NOT_AN_IDENTIFIER = ["", "a#b", "a b", "a\n", "\na", "ä", "a\u0000", "a|b", "a,b", "a(b)", 5, True, ["a"], {}]
+
+
+@pytest.mark.parametrize(("path", "value"), ALPHABETS.items())
+def test_an_identifier_may_use_the_whole_alphabet_of_its_kind(path: str, value: str) -> None:
+    parsed(with_value(path, value))
+
+
+@pytest.mark.parametrize("value", NOT_AN_IDENTIFIER, ids=repr)
+@pytest.mark.parametrize("path", ["id", "data.model", "data.project"])
+def test_no_separator_and_nothing_but_text_gets_into_an_identifier(path: str, value: Any) -> None:
+    code, message = refused(with_value(path, value))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
+    assert message.endswith(f": {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}")
+
+
+@pytest.mark.parametrize("value", [value for value in NOT_AN_IDENTIFIER if value] + ["a:b", "a/b"], ids=repr)
+def test_no_separator_and_nothing_but_text_gets_into_an_organization(value: Any) -> None:
+    code, message = refused(with_value("subject", value))
+    assert code == "invalid_event"
+    assert message.startswith("subject: ")
+
+
+@pytest.mark.parametrize("value", ["a:b", "a/b"])
+def test_a_project_has_neither_colon_nor_slash(value: str) -> None:
+    assert refused(with_value("data.project", value))[1].startswith("data.project: ")
+
+
+@pytest.mark.parametrize("path", ["data.endpoint", "data.service_tier"])
+@pytest.mark.parametrize("value", ["", "x" * 65, "a#b", 5, []], ids=repr)
+def test_a_label_is_a_short_plain_text(path: str, value: Any) -> None:
+    code, message = refused(with_value(path, value))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
+
+
+def test_an_event_may_be_80_000_bytes_of_json_and_not_one_more() -> None:
+    compact = len(json.dumps(with_value("data.note", ""), separators=(",", ":")))
+    parsed(with_value("data.note", "x" * (80_000 - compact)))
+    assert refused(with_value("data.note", "x" * (80_001 - compact))) == (
+        "invalid_event",
+        "event: is 80001 bytes of JSON; at most 80000 are accepted",
+    )
+
+
+# What is required
+
+
+@pytest.mark.parametrize("path", ["specversion", "type", "source", "id", "time", "data", "data.model", "data.usage"])
+def test_a_required_field_is_never_invented(path: str) -> None:
+    assert refused(without(path)) == ("invalid_event", f"{path}: Field required")
+    code, message = refused(with_value(path, None))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
+    assert message.endswith(": null")
+
+
+@pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "total_tokens"])
+def test_a_count_of_the_responses_shape_is_required(field: str) -> None:
+    assert refused(without(f"data.usage.{field}")) == ("invalid_event", f"data.usage.{field}: Field required")
+
+
+def test_the_total_of_the_chat_shape_is_required() -> None:
+    assert refused(using({"prompt_tokens": 8})) == ("invalid_event", "data.usage.total_tokens: Field required")
+
+
+@pytest.mark.parametrize("event", [without("subject"), with_value("subject", None), with_value("subject", "")])
+def test_an_event_that_names_no_organization_has_a_code_of_its_own(event: dict[str, Any]) -> None:
+    code, message = refused(event)
+    assert code == "no_organization"
+    assert message.startswith("subject: names no organization: ")
+
+
+@pytest.mark.parametrize("raw", [None, True, 5, 1.5, "event", [], [{}], {}], ids=repr)
+def test_what_is_no_event_at_all_is_an_invalid_one(raw: Any) -> None:
+    assert refused(raw)[0] == "invalid_event"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("specversion", "0.3"),
+        ("specversion", "1.0.2"),
+        ("specversion", 1.0),
+        ("type", "usage.other"),
+        ("type", "USAGE.REQUEST"),
+        ("source", ""),
+        ("source", 5),
+        ("data", []),
+        ("data", "x"),
+        ("data.batch", 1),
+        ("data.batch", "true"),
+        ("data.shared", 0),
+        ("data.tools", "web_search"),
+        ("data.tools", {"type": "web_search"}),
+        ("data.user_id", 5),
+        ("data.usage", []),
+        ("data.usage", 12),
+        ("data.usage.input_tokens_details", 5),
+        ("data.usage.input_tokens_details.cached_tokens", "0"),
+        ("data.usage.output_tokens_details.reasoning_tokens", -1),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field(path: str, value: Any) -> None:
+    code, message = refused(with_value(path, value))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
+    assert message.endswith(f": {json.dumps(value, separators=(',', ':'))}")
+
+
+WRONG_TOOLS = [5, None, "x" * 257, {}, {"name": "web_search"}, {"type": None}, {"type": 5}]
+
+
+@pytest.mark.parametrize("tool", WRONG_TOOLS, ids=lambda tool: repr(tool)[:20])
+def test_a_tool_is_a_name_or_an_object_with_a_type(tool: Any) -> None:
+    code, message = refused(with_value("data.tools", ["function", tool]))
+    assert code == "invalid_event"
+    assert message.startswith("data.tools.1")
+
+
+def test_a_long_value_is_shown_from_its_beginning() -> None:
+    _, message = refused(with_value("type", "y" * 5000))
+    assert len(message) < 300
+    assert message.endswith("yyy...")
+
+
+def test_further_problems_are_counted() -> None:
+    event = with_value("type", "other") | {"specversion": "2.0", "id": 5}
+    assert refused(event)[1] == "specversion: Input should be '1.0': \"2.0\" (and 2 more)"
+
+
+# Token counts
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, "1", True, None, [1], MOST_TOKENS + 1, 10**30], ids=repr)
+@pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "total_tokens"])
+def test_a_token_count_is_a_json_integer_of_a_sensible_size(field: str, wrong: Any) -> None:
+    path = f"data.usage.{field}"
+    code, message = refused(with_value(path, wrong))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
+    assert message.endswith(f": {json.dumps(wrong)}")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, MOST_TOKENS + 1], ids=repr)
+@pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens", "total_tokens"])
+def test_a_token_count_of_the_chat_shape_is_one_too(field: str, wrong: Any) -> None:
+    code, message = refused(using(chat_usage(1, 1) | {field: wrong}))
+    assert code == "invalid_event"
+    assert message.startswith(f"data.usage.{field}: ")
+
+
+def test_the_largest_count_is_accepted() -> None:
+    assert parsed(using(responses_usage(MOST_TOKENS, 0))).tokens.total == MOST_TOKENS
+
+
+@pytest.mark.parametrize("total", [2, 4])
+@pytest.mark.parametrize("usage", [responses_usage(2, 1), chat_usage(2, 1)], ids=["responses", "chat"])
+def test_a_total_that_is_not_input_plus_output_is_refused_with_all_the_numbers(usage: dict, total: int) -> None:
+    code, message = refused(using(usage | {"total_tokens": total}))
+    assert code == "invalid_event"
+    assert message == f"data.usage: total_tokens is {total}, but input 2 + output 1 is 3"
+
+
+def test_usage_may_be_given_in_both_shapes_if_they_agree() -> None:
+    assert parsed(using(responses_usage(9, 1, cached=3) | chat_usage(9, 1, cached=3))).tokens == Tokens(9, 3, 1)
+    code, message = refused(using(chat_usage(9, 1) | {"input_tokens": 8}))
+    assert (code, message) == ("invalid_event", "data.usage: input_tokens is 8, but in the other shape it is 9")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        chat_usage(9, 1) | {"input_tokens": None, "output_tokens": None},
+        responses_usage(9, 1) | {"completion_tokens": None},
+        responses_usage(9, 1) | {"prompt_tokens": None, "completion_tokens": None},
+    ],
+    ids=["chat", "responses", "responses with null for both"],
+)
+def test_null_for_the_counts_of_the_other_shape_says_nothing(usage: dict) -> None:
+    assert parsed(using(usage)).tokens == Tokens(9, 0, 1)
+
+
+def test_a_long_value_for_a_count_of_the_other_shape_is_shown_from_its_beginning() -> None:
+    assert len(refused(using(chat_usage(9, 1) | {"input_tokens": "x" * 50_000}))[1]) < 300
+
+
+@pytest.mark.parametrize("shape", [responses_usage, chat_usage])
+def test_more_cached_than_input_is_refused_with_both_numbers(shape: Any) -> None:
+    code, message = refused(using(shape(10, 5, cached=11)))
+    assert code == "invalid_event"
+    assert message == "data.usage: cached_tokens is 11, more than the 10 input tokens it is part of"
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2025-03-11T09:15:00Z",
+        "2025-03-11t09:15:00z",
+        "2025-03-11 09:15:00Z",
+        "2025-03-11T09:15:00.000Z",
+        "2025-03-11T09:15:00.000000999Z",
+        "2025-03-11T09:15:00+00:00",
+        "2025-03-11T09:15:00-00:00",
+        "2025-03-11T14:45:00+05:30",
+        "2025-03-10T23:15:00-10:00",
+    ],
+)
+def test_one_moment_may_be_written_in_many_ways(written: str) -> None:
+    assert parsed(with_value("time", written)).occurred_at == datetime(2025, 3, 11, 9, 15, tzinfo=UTC)
+
+
+def test_decimals_of_a_second_are_kept_to_the_microsecond() -> None:
+    assert parsed(with_value("time", "2025-03-11T09:15:00.123456789Z")).occurred_at.microsecond == 123_456
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2025-03-11T09:15:00",
+        "2025-03-11",
+        "2025-03-11T09:15Z",
+        "20250311T091500Z",
+        "2025-03-11T09:15:00 Z",
+        "2025-03-11T09:15:00Z\n",
+        "2025-03-11T09:15:00.Z",
+        "2025-03-11T09:15:00+0100",
+        "2025-02-30T09:15:00Z",
+        "2025-03-11T24:00:00Z",
+        "2025-03-11T09:15:60Z",
+        "2025-03-11T09:15:00+24:00",
+        "٢٠٢٥-03-11T09:15:00Z",
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+        "now",
+        "",
+        1_741_684_500,
+        1_741_684_500.5,
+        True,
+        {},
+    ],
+    ids=repr,
+)
+def test_a_time_that_is_no_moment_with_an_offset_is_refused(written: Any) -> None:
+    code, message = refused(with_value("time", written))
+    assert code == "invalid_event"
+    assert message.startswith("time: ")
+
+
+def test_an_event_may_be_five_minutes_ahead_and_not_a_microsecond_more() -> None:
+    received = at("2025-03-11T09:10:00")
+    assert parsed(usage_event(), received).occurred_at == at("2025-03-11T09:15:00")
+    code, message = refused(usage_event(), received - timedelta(microseconds=1))
+    assert code == "in_the_future"
+    assert "2025-03-11T09:15:00Z" in message
+    assert "2025-03-11T09:09:59.999999Z" in message
+
+
+def test_an_event_may_be_35_days_old_and_not_a_microsecond_more() -> None:
+    received = at("2025-04-15T09:15:00")
+    assert parsed(usage_event(), received).occurred_at == at("2025-03-11T09:15:00")
+    code, message = refused(usage_event(), received + timedelta(microseconds=1))
+    assert code == "too_old"
+    assert "2025-03-11T09:15:00Z" in message
+    assert "over 35 days" in message
+
+
+@pytest.mark.parametrize(
+    ("written", "code"), [("1970-01-01T00:00:00+14:00", "too_old"), ("9000-12-31T23:59:59-12:00", "in_the_future")]
+)
+def test_the_ends_of_the_calendar_are_only_too_old_or_in_the_future(written: str, code: str) -> None:
+    assert refused(with_value("time", written))[0] == code
+
+
+@pytest.mark.parametrize("written", ["1969-12-31T23:59:59Z", "9001-01-01T00:00:00Z"])
+def test_a_year_that_no_clock_shows_is_named(written: str) -> None:
+    assert refused(with_value("time", written)) == (
+        "invalid_event",
+        f'time: must lie in the years 1970 to 9000: "{written}"',
+    )
+
+
+def test_the_moment_of_an_invalid_event_is_read_where_it_states_one() -> None:
+    assert moment_of(with_value("id", None)) == at("2025-03-11T09:15")
+    assert [moment_of(raw) for raw in ({}, {"time": "soon"}, {"time": None}, [], None, "x")] == [None] * 6
+
+
+# What makes two events the same
+
+
+def hash_of(event: dict[str, Any]) -> str:
+    return parsed(event).payload_hash
+
+
+def reversed_keys(value: Any) -> Any:
+    return {key: reversed_keys(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+
+SAME = {
+    "another source": usage_event(source="urn:another-gateway"),
+    "another order of its keys": reversed_keys(usage_event()),
+    "its moment in another time zone": usage_event(time="2025-03-11T10:15:00+01:00"),
+    "its moment in lower case, with decimals": usage_event(time="2025-03-11t09:15:00.000z"),
+    "the usage in the shape of chat completions": using(chat_usage(90_000, 30_000)),
+    "no details": using({"input_tokens": 90_000, "output_tokens": 30_000, "total_tokens": 120_000}),
+    "null details": using(responses_usage(90_000, 30_000) | {"input_tokens_details": None}),
+    "its defaults spelled out": usage_event(
+        data=usage_data(endpoint="responses", service_tier="default", batch=False, tools=[], shared=True)
+    ),
+    "nulls for what it has not": usage_event(data=usage_data(endpoint=None, tools=None, user_id=None, api_key_id=None)),
+}
+OTHER = {
+    "one input token more": using(responses_usage(90_001, 30_000)),
+    "one output token more": using(responses_usage(90_000, 30_001)),
+    "the same total split differently": using(responses_usage(90_001, 29_999)),
+    "one cached token": using(responses_usage(90_000, 30_000, cached=1)),
+    "another model": with_value("data.model", "gpt-4o-2024-11-20"),
+    "another project": with_value("data.project", "proj_app"),
+    "no project": with_value("data.project", None),
+    "another endpoint": with_value("data.endpoint", "assistants"),
+    "another service tier": with_value("data.service_tier", "flex"),
+    "batch": with_value("data.batch", True),
+    "a tool": with_value("data.tools", ["web_search"]),
+    "not shared": with_value("data.shared", False),
+    "a user": with_value("data.user_id", "user_1"),
+    "an unknown data field": with_value("data.trace", "t1"),
+    "another value of it": with_value("data.trace", "t2"),
+    "a microsecond later": with_value("time", "2025-03-11T09:15:00.000001Z"),
+    "another id": with_value("id", "req_002"),
+    "another organization": with_value("subject", "org_other"),
+    "another type": with_value("type", "usage.eval_run"),
+}
+
+
+@pytest.mark.parametrize("event", SAME.values(), ids=SAME.keys())
+def test_an_event_is_the_same_with(event: dict[str, Any]) -> None:
+    assert hash_of(event) == hash_of(usage_event())
+
+
+@pytest.mark.parametrize("event", OTHER.values(), ids=OTHER.keys())
+def test_an_event_is_another_one_with(event: dict[str, Any]) -> None:
+    assert hash_of(event) != hash_of(usage_event())
+
+
+def test_no_two_of_those_are_the_same() -> None:
+    assert len({hash_of(event) for event in OTHER.values()}) == len(OTHER)
+
+
+def test_cached_tokens_are_the_same_in_both_shapes() -> None:
+    shapes = (responses_usage, chat_usage)
+    assert len({hash_of(using(shape(90_000, 30_000, cached=7))) for shape in shapes}) == 1
+
+
+def test_the_hash_does_not_depend_on_when_the_event_arrived() -> None:
+    assert parsed(usage_event(), RECEIVED + timedelta(days=3)).payload_hash == hash_of(usage_event())
+
+
+def test_the_hash_of_a_known_event_never_changes_or_every_retry_would_be_a_conflict() -> None:
+    assert hash_of(usage_event()) == "4ee484499548dfbc08d99900a14402bfec42471cc0496562ecd51cb6207828cd"
+
+
+# JSON
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a": [1, -0.5, true, null, "\\u00e9"]}', {"a": [1, -0.5, True, None, "é"]}),
+        ('"é"'.encode(), "é"),
+        ('"é"', "é"),
+        (b" 5 ", 5),
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+    ],
+)
+def test_json_is_read_as_it_is(body: bytes | str, value: Any) -> None:
+    assert parse_json(body) == value
+
+
+NOT_JSON = {
+    "nothing": b"",
+    "blanks": b" \n",
+    "a half": b'{"a": 1',
+    "too much": b"{} {}",
+    "single quotes": b"{'a': 1}",
+    "not a number": b"NaN",
+    "infinity": b"[Infinity]",
+    "minus infinity": b"-Infinity",
+    "a lone surrogate": b'"\\ud800"',
+    "bytes that are no UTF-8": b'"\xff"',
+    "endless nesting": b"[" * 100_000,
+    "nesting far too deep": b"[" * 1000 + b"]" * 1000,
+    "a number of 10,000 digits": b"1" * 10_000,
+}
+
+
+@pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON.keys())
+def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are the parser's
+        parse_json(body)
+
+
+# Whatever comes in
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
+)
+
+
+def paths(event: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in event.items():
+        yield prefix + key
+        if isinstance(value, dict):
+            yield from paths(value, f"{prefix}{key}.")
+
+
+OPTIONAL = ("endpoint", "tools", "batch", "shared", "user_id", "unknown", "usage.prompt_tokens")
+PLACES = [*paths(usage_event()), *(f"data.{name}" for name in OPTIONAL)]
+
+
+def outcome(raw: Any) -> Request | Rejected:
+    """What parse_event returns, or what it refuses with; any other error ends the test."""
+    try:
+        return parse_event(raw, RECEIVED)
+    except Rejected as rejected:
+        return rejected
+
+
+def assert_a_request_or_refused(raw: Any) -> None:
+    found = outcome(raw)
+    if isinstance(found, Rejected):
+        assert found.code in {"invalid_event", "too_old", "in_the_future", "no_organization"}
+        assert 0 < len(found.message) < 1000
+    else:
+        assert isinstance(found, Request)
+
+
+@settings(deadline=None, max_examples=100)
+@given(raw=JSON)
+def test_any_json_is_a_request_or_is_refused(raw: Any) -> None:
+    assert_a_request_or_refused(raw)
+
+
+@settings(deadline=None, max_examples=150)
+@given(place=st.sampled_from(PLACES), value=JSON)
+@example(place="data.unknown", value=float("inf"))
+@example(place="time", value="9999-12-31T23:59:59.999999-23:59")
+def test_an_event_with_anything_at_any_place_is_a_request_or_is_refused(place: str, value: Any) -> None:
+    assert_a_request_or_refused(with_value(place, value))
+
+
+NEARLY_JSON = st.text(alphabet='{}[]",:.eE+-0123456789nulltrfas\\ud ', max_size=60).map(str.encode)
+
+
+@settings(deadline=None, max_examples=150)
+@given(body=st.binary(max_size=200) | NEARLY_JSON)
+def test_any_bytes_are_json_or_a_value_error(body: bytes) -> None:
+    try:
+        value = parse_json(body)
+    except ValueError:
+        return
+    assert value is None or isinstance(value, bool | int | float | str | list | dict)

@@ -1,0 +1,497 @@
+"""LiteLLM's generic API callback: what its entries become, what is skipped, and what must never be kept."""
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gratis import litellm
+from gratis.errors import Rejected
+from gratis.events import parse_event
+from gratis.litellm import FIELDS, in_their_words, is_skipped, usage_event
+from gratis.request import Request, Tokens
+from local.functions import ROOT
+from tests.unit.webhook import Deployed, aws, deployed
+
+SAMPLE = json.loads((ROOT / "events/litellm-generic-api.json").read_bytes())
+"""As LiteLLM 1.106 posts it, message contents redacted by LiteLLM itself."""
+RECEIVED = datetime(2026, 11, 22, 15, 5, tzinfo=UTC)
+"""A little after the sample was captured."""
+PRIVATE = "what-the-user-wrote"
+"""Stands wherever LiteLLM logs prompts, answers and functions of the caller."""
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[dict[str, Any]]:
+    with aws() as clients:
+        yield clients
+
+
+@pytest.fixture
+def webhook(clients: dict[str, Any]) -> Iterator[Deployed]:
+    with deployed(clients) as webhook:
+        yield webhook
+
+
+def entry(call_id: str = "call_1", **fields: Any) -> dict[str, Any]:
+    """A log entry of this minute, full of what is private. `fields` replace its own; None leaves one out."""
+    made = {
+        "id": "chatcmpl-1",
+        "litellm_call_id": call_id,
+        "call_type": "acompletion",
+        "status": "success",
+        "cache_hit": None,
+        "startTime": time.time(),
+        "model": "gpt-4o-2024-08-06",
+        "model_group": "my-alias",
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "total_tokens": 30,
+        "metadata": metadata(),
+        "messages": [{"role": "user", "content": PRIVATE}],
+        "response": response(),
+        "model_parameters": {"user": PRIVATE, "stop": [PRIVATE], "tools": [function_tool()]},
+        "error_str": PRIVATE,
+        "request_tags": [PRIVATE],
+        "hidden_params": {"additional_headers": {"x": PRIVATE}},
+    }
+    return {name: value for name, value in (made | fields).items() if value is not None}
+
+
+def metadata(**fields: Any) -> dict[str, Any]:
+    return {
+        "user_api_key_org_id": "org_a",
+        "user_api_key_team_id": "team_a",
+        "user_api_key_project_id": "proj_a",
+        "user_api_key_user_id": "user_a",
+        "user_api_key_hash": "0d442adf",
+        "requester_metadata": {"note": PRIVATE},
+        "usage_object": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30},
+    } | fields
+
+
+def response(**fields: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": PRIVATE, "tool_calls": [{"function": {"arguments": PRIVATE}}]}
+    return {
+        "id": "chatcmpl-1",
+        "model": "my-alias",
+        "service_tier": "default",
+        "choices": [{"index": 0, "message": message}],
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": PRIVATE}]}],
+        "instructions": PRIVATE,
+    } | fields
+
+
+def function_tool() -> dict[str, Any]:
+    return {"type": "function", "function": {"name": PRIVATE, "description": PRIVATE, "parameters": {PRIVATE: 1}}}
+
+
+def request_of(logged: Any, received_at: datetime | None = None) -> Request:
+    """The request that an entry is decided as."""
+    return parse_event(usage_event(logged), received_at or datetime.now(UTC))
+
+
+def refused(logged: Any) -> tuple[str, str]:
+    """Code and message with which an entry is refused."""
+    with pytest.raises(Rejected) as caught:
+        request_of(logged)
+    return caught.value.code, in_their_words(caught.value.message)
+
+
+def lines(*entries: Any) -> bytes:
+    return b"\n".join(each if isinstance(each, bytes) else json.dumps(each).encode() for each in entries)
+
+
+def queued_of(webhook: Deployed, body: bytes) -> tuple[list[str], list[tuple[int, str]]]:
+    """Ids of the events that a body puts into the queue, and index and code of those it puts into quarantine."""
+    answer = webhook.post_litellm(body)
+    refusals = [(each["index"], each["error"]["code"]) for each in answer.quarantined]
+    ids = webhook.queued_ids()
+    assert len(ids) == answer.accepted
+    return ids, refusals
+
+
+# --- the captured sample -------------------------------------------------------------------------------------------
+
+
+def test_the_sample_becomes_the_requests_that_it_logs() -> None:
+    requests = [request_of(each, RECEIVED) for each in SAMPLE[1:] if not is_skipped(each)]
+    assert [
+        (each.id[:8], each.organization, each.project, each.model, each.endpoint, each.service_tier, each.tokens)
+        for each in requests
+    ] == [
+        ("a7e1c513", "org_acme", "team_ml", "gpt-4.1-mini-2025-04-14", "chat.completions", "default", Tokens(8, 0, 4)),
+        ("3ae1cb1c", "org_acme", "team_ml", "gpt-4.1-2025-04-14", "responses", "default", Tokens(36, 0, 87)),
+        (
+            "f0e95e9b",
+            "org_acme",
+            "proj_web",
+            "gpt-4o-mini-2024-07-18",
+            "chat.completions",
+            "default",
+            Tokens(1200, 1024, 300),
+        ),
+    ]
+    assert requests[0].occurred_at == datetime(2026, 11, 22, 14, 57, 20, 647450, tzinfo=UTC)
+
+
+def test_the_entry_of_the_sample_without_an_organization_names_litellms_field() -> None:
+    with pytest.raises(Rejected) as caught:
+        request_of(SAMPLE[0], RECEIVED)
+    assert caught.value.code == "no_organization"
+    assert in_their_words(caught.value.message).endswith("(in LiteLLM's entry: metadata.user_api_key_org_id)")
+
+
+def test_the_failed_call_of_the_sample_is_skipped() -> None:
+    assert [is_skipped(each) for each in SAMPLE] == [False, False, True, False, False]
+
+
+def test_the_sample_as_posted_is_stored(webhook: Deployed) -> None:
+    late = [each | {"startTime": time.time()} for each in SAMPLE]
+    assert queued_of(webhook, json.dumps(late).encode()) == (
+        [each["litellm_call_id"] for each in (SAMPLE[1], SAMPLE[3], SAMPLE[4])],
+        [(0, "no_organization")],
+    )
+
+
+# --- field by field ------------------------------------------------------------------------------------------------
+
+
+def test_every_field_is_where_litellm_has_it() -> None:
+    started = datetime.now(UTC) - timedelta(seconds=1)
+    assert usage_event(entry(startTime=started.timestamp())) == {
+        "specversion": "1.0",
+        "type": "usage.request",
+        "source": "litellm",
+        "id": "call_1",
+        "time": started.isoformat().replace("+00:00", "Z"),
+        "subject": "org_a",
+        "data": {
+            "project": "proj_a",
+            "model": "gpt-4o-2024-08-06",
+            "endpoint": "chat.completions",
+            "service_tier": "default",
+            "tools": ["function"],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 20, "total_tokens": 30},
+            "user_id": "user_a",
+            "api_key_id": "0d442adf",
+        },
+    }
+
+
+def test_the_team_is_the_project_where_there_is_no_project() -> None:
+    assert request_of(entry(metadata=metadata(user_api_key_project_id=None))).project == "team_a"
+    assert request_of(entry(metadata=metadata(user_api_key_project_id="", user_api_key_team_id=None))).project is None
+
+
+@pytest.mark.parametrize(
+    ("logged", "model"),
+    [
+        ("openai/gpt-4o-2024-08-06", "gpt-4o-2024-08-06"),
+        ("gpt-4o-2024-08-06", "gpt-4o-2024-08-06"),
+        ("azure/gpt-4o-2024-08-06", "azure/gpt-4o-2024-08-06"),
+        ("openai/openai/gpt-4o-2024-08-06", "openai/gpt-4o-2024-08-06"),
+        ("ft:gpt-4o-2024-08-06:acme::1", "ft:gpt-4o-2024-08-06:acme::1"),
+    ],
+)
+def test_the_model_is_the_one_that_was_called_not_its_alias(logged: str, model: str) -> None:
+    assert request_of(entry(model=logged)).model == model
+
+
+@pytest.mark.parametrize(
+    ("call_type", "endpoint"),
+    [
+        ("completion", "chat.completions"),
+        ("acompletion", "chat.completions"),
+        ("text_completion", "completions"),
+        ("atext_completion", "completions"),
+        ("responses", "responses"),
+        ("aresponses", "responses"),
+        ("embedding", "embeddings"),
+        ("aembedding", "embeddings"),
+        ("aimage_generation", "aimage_generation"),
+        ("add_message", "add_message"),
+        (None, "responses"),
+    ],
+)
+def test_the_kind_of_call_is_the_endpoint(call_type: str | None, endpoint: str) -> None:
+    assert request_of(entry(call_type=call_type)).endpoint == endpoint
+
+
+def test_the_service_tier_is_that_of_the_response_not_that_of_the_request() -> None:
+    asked = {"service_tier": "auto"}
+    assert request_of(entry(response=response(service_tier="flex"), model_parameters=asked)).service_tier == "flex"
+    assert request_of(entry(response=response(service_tier=None), model_parameters=asked)).service_tier == "default"
+
+
+def test_usage_is_that_of_the_usage_object_cached_tokens_included() -> None:
+    usage = {
+        "prompt_tokens": 1200,
+        "completion_tokens": 300,
+        "total_tokens": 1500,
+        "prompt_tokens_details": {"cached_tokens": 1024, "audio_tokens": None},
+        "completion_tokens_details": {"reasoning_tokens": None},
+    }
+    assert request_of(entry(metadata=metadata(usage_object=usage))).tokens == Tokens(1200, 1024, 300)
+
+
+@pytest.mark.parametrize("usage", [None, {}])
+def test_usage_is_the_top_level_counts_where_there_is_no_usage_object(usage: Any) -> None:
+    assert request_of(entry(metadata=metadata(usage_object=usage))).tokens == Tokens(10, 0, 20)
+
+
+def test_a_tool_of_the_platform_is_kept_by_its_kind() -> None:
+    tools = [function_tool(), {"type": "web_search", "user_location": {"city": PRIVATE}}]
+    assert request_of(entry(model_parameters={"tools": tools})).tools == ("function", "web_search")
+
+
+@pytest.mark.parametrize("parameters", [{}, {"tools": None}, {"tools": []}])
+def test_no_tools_are_no_tools(parameters: Any) -> None:
+    assert request_of(entry(model_parameters=parameters)).tools == ()
+
+
+@pytest.mark.parametrize("name", ["metadata", "response", "model_parameters"])
+@pytest.mark.parametrize("value", [None, "none", [], 7])
+def test_a_part_that_is_no_object_is_as_good_as_missing(name: str, value: Any) -> None:
+    event = usage_event(entry() | {name: value})
+    assert event["subject"] == (None if name == "metadata" else "org_a")
+
+
+@pytest.mark.parametrize("logged", [None, 7, PRIVATE, [], [{"messages": PRIVATE}]])
+def test_of_what_is_no_object_only_a_word_is_left_and_it_is_refused(logged: Any) -> None:
+    code, message = refused(logged)
+    assert code == "invalid_event"
+    assert message.startswith('event: must be a JSON object: "no object: ')
+    assert PRIVATE not in json.dumps(usage_event(logged)) + message
+
+
+# --- odd values ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "start", ["2026-11-22T15:00:00", "soon", True, False, [], {}, 1e300, -1e300, 10**18, -1, 10**200, 1e17]
+)
+def test_a_start_that_is_no_moment_of_ours_is_refused_by_its_name_at_litellm(start: Any) -> None:
+    code, message = refused(entry() | {"startTime": start})
+    assert code == "invalid_event"
+    assert message.startswith("time: ")
+    assert message.endswith("(in LiteLLM's entry: startTime)")
+
+
+def test_a_start_in_words_with_an_offset_is_taken_as_it_is() -> None:
+    started = datetime.now(UTC)
+    assert request_of(entry(startTime=started.isoformat())).occurred_at == started
+
+
+def test_a_start_in_whole_seconds_is_a_moment() -> None:
+    assert usage_event(entry(startTime=1795359440))["time"] == "2026-11-22T14:57:20Z"
+
+
+def test_a_start_beyond_any_float_is_refused() -> None:
+    assert refused(entry(startTime=10**400))[0] == "invalid_event"
+
+
+@pytest.mark.parametrize("start", [0, 4_000_000_000])
+def test_a_start_too_old_or_in_the_future_names_litellms_field(start: int) -> None:
+    code, message = refused(entry(startTime=start))
+    assert code in {"too_old", "in_the_future"}
+    assert "startTime" in message
+
+
+ODD = {
+    "litellm_call_id": ({"litellm_call_id": None}, "id: "),
+    "model": ({"model": None}, "data.model: "),
+    "call_type": ({"call_type": 7}, "data.endpoint: "),
+    "response.service_tier": ({"response": {"service_tier": 7}}, "data.service_tier: "),
+    "model_parameters.tools": ({"model_parameters": {"tools": "all"}}, "data.tools: "),
+    "metadata.user_api_key_org_id": ({"metadata": {"user_api_key_org_id": "org a"}}, "subject: "),
+    "metadata.user_api_key_project_id": ({"metadata": metadata(user_api_key_project_id=7)}, "data.project: "),
+    "metadata.user_api_key_user_id": ({"metadata": metadata(user_api_key_user_id="u" * 300)}, "data.user_id: "),
+    "metadata.user_api_key_hash": ({"metadata": metadata(user_api_key_hash=7)}, "data.api_key_id: "),
+    "metadata.usage_object": (
+        {"metadata": metadata(usage_object={"prompt_tokens": "10", "total_tokens": 30})},
+        "data.usage.prompt_tokens: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_a_field_that_is_refused_is_named_as_litellm_names_it(field: str) -> None:
+    fields, ours = ODD[field]
+    _, message = refused(entry() | fields)
+    assert message.startswith(ours)
+    assert message.endswith(f"(in LiteLLM's entry: {field})")
+
+
+def test_every_field_that_messages_name_is_tried_above() -> None:
+    assert set(FIELDS.values()) == {*ODD, "startTime"}
+
+
+def test_a_message_about_something_else_stays_as_it_is() -> None:
+    assert in_their_words("event: must be a JSON object: 7") == "event: must be a JSON object: 7"
+    assert in_their_words("identity: unknown") == "identity: unknown"
+
+
+@pytest.mark.parametrize("count", ["10", 10.0, True, -1, 10**400])
+def test_a_count_that_is_no_count_is_refused_by_name(count: Any) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 20, "total_tokens": 30}
+    code, message = refused(entry(metadata=metadata(usage_object=usage)))
+    assert (code, message.partition(":")[0]) == ("invalid_event", "data.usage.prompt_tokens")
+
+
+def test_a_count_that_is_null_is_refused() -> None:
+    code, message = refused(entry(metadata=metadata(usage_object={"prompt_tokens": None, "total_tokens": 30})))
+    assert (code, message.startswith("data.usage.")) == ("invalid_event", True)
+
+
+# --- what is skipped -----------------------------------------------------------------------------------------------
+
+
+def test_failed_calls_and_cache_hits_are_skipped_and_counted_in_neither(webhook: Deployed) -> None:
+    body = [entry("a"), entry("b", status="failure"), entry("c", cache_hit=True), entry("d"), 7]
+    assert queued_of(webhook, json.dumps(body).encode()) == (["a", "d"], [(4, "invalid_event")])
+
+
+@pytest.mark.parametrize("cache_hit", [None, False, "", "None", 0])
+def test_what_was_not_answered_from_the_cache_is_kept(cache_hit: Any) -> None:
+    assert not is_skipped(entry() | {"cache_hit": cache_hit})
+
+
+def test_a_batch_of_nothing_but_failures_is_accepted_and_stores_nothing(webhook: Deployed) -> None:
+    assert queued_of(webhook, json.dumps([entry(status="failure")] * 3).encode()) == ([], [])
+    assert (webhook.sqs.asked("send_message_batch"), webhook.dynamodb.calls) == ([], [])
+
+
+# --- bodies --------------------------------------------------------------------------------------------------------
+
+
+def test_an_array_a_single_entry_and_json_lines_are_read(webhook: Deployed) -> None:
+    assert queued_of(webhook, json.dumps([entry("a"), entry("b")]).encode())[0] == ["a", "b"]
+    assert queued_of(webhook, json.dumps(entry("c")).encode())[0] == ["c"]
+    assert queued_of(webhook, lines(entry("d"), entry("e")))[0] == ["d", "e"]
+    assert queued_of(webhook, lines(entry("f"), b"", b"  ", entry("g")) + b"\r\n")[0] == ["f", "g"]
+
+
+def test_an_indented_array_is_read(webhook: Deployed) -> None:
+    assert queued_of(webhook, json.dumps([entry("a"), entry("b")], indent=1).encode())[0] == ["a", "b"]
+
+
+def test_an_empty_array_is_read(webhook: Deployed) -> None:
+    assert queued_of(webhook, b"[]") == ([], [])
+
+
+def test_a_bad_line_is_quarantined_alone_by_its_index(webhook: Deployed) -> None:
+    body = lines(entry("a"), b'{"litellm_call_id": ', entry("b"), b"7", b'{"startTime": NaN}')
+    refusals = [(1, "invalid_event"), (3, "invalid_event"), (4, "invalid_event")]
+    assert queued_of(webhook, body) == (["a", "b"], refusals)
+
+
+def test_a_line_that_is_not_utf_8_is_quarantined_alone(webhook: Deployed) -> None:
+    assert queued_of(webhook, lines(entry("a"), b'"\xff', entry("b"))) == (["a", "b"], [(1, "invalid_event")])
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n ", b"one\ntwo", b'{"a": 1', b"[" * 5000, b"[NaN]", b"\xff"])
+def test_a_body_without_a_single_entry_is_a_400(webhook: Deployed, body: bytes) -> None:
+    assert webhook.post_litellm(body).error["code"] == "invalid_json"
+
+
+def test_an_array_that_is_not_utf_8_is_a_400(webhook: Deployed) -> None:
+    body = json.dumps([entry("a", user="@"), entry("b")]).encode().replace(b"@", b"\xff")
+    assert webhook.post_litellm(body).status == 400
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_a_line_separator_inside_a_string_tears_no_line(webhook: Deployed, separator: str) -> None:
+    line = json.dumps(entry("a", note=f"one{separator}two"), ensure_ascii=False).encode()
+    assert queued_of(webhook, lines(line, entry("b"))) == (["a", "b"], [])
+
+
+def test_512_entries_of_a_batch_are_taken_at_once(webhook: Deployed) -> None:
+    body = json.dumps([entry(f"call_{number}") for number in range(512)]).encode()
+    assert queued_of(webhook, body) == ([f"call_{number}" for number in range(512)], [])
+
+
+# --- what must never be kept ---------------------------------------------------------------------------------------
+
+
+def everything_kept(webhook: Deployed) -> str:
+    """All that lies in the queue and in quarantine, as text."""
+    kept = [message["Body"] for message in webhook.messages()]
+    return "\n".join(kept + [repr(entry) for entry in webhook.quarantined()])
+
+
+def test_neither_prompts_nor_answers_are_queued_or_quarantined(
+    webhook: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = webhook.post_litellm(json.dumps([entry("good"), entry("bad", model=7), entry("")]).encode())
+    assert (answer.accepted, len(answer.quarantined)) == (1, 2)
+    kept = everything_kept(webhook)
+    assert "good" in kept
+    assert "bad" in kept
+    assert PRIVATE not in kept + json.dumps(answer.content) + capsys.readouterr().out
+
+
+def test_of_a_line_that_is_torn_neither_prompts_nor_answers_are_kept(webhook: Deployed) -> None:
+    torn = json.dumps({"messages": PRIVATE, **entry()})[:-1].encode()
+    answer = webhook.post_litellm(lines(entry("a"), torn))
+    assert (answer.accepted, answer.codes) == (1, ["invalid_event"])
+    assert PRIVATE not in everything_kept(webhook) + json.dumps(answer.content)
+
+
+def test_of_an_array_in_a_line_neither_prompts_nor_answers_are_kept(webhook: Deployed) -> None:
+    answer = webhook.post_litellm(lines([entry("a")], [entry("b")]))
+    assert PRIVATE not in everything_kept(webhook) + json.dumps(answer.content)
+
+
+def test_of_a_tool_without_a_type_nothing_is_kept(webhook: Deployed) -> None:
+    tool = {"name": PRIVATE, "description": PRIVATE}
+    webhook.post_litellm(json.dumps(entry(model_parameters={"tools": [tool]})).encode())
+    assert PRIVATE not in everything_kept(webhook)
+
+
+KNOWN = {"litellm_call_id", "call_type", "startTime", "model", "prompt_tokens", "completion_tokens", "total_tokens"}
+
+
+@pytest.mark.parametrize("name", sorted(set(SAMPLE[4]) - KNOWN - {"metadata", "response", "model_parameters"}))
+def test_no_other_field_of_an_entry_is_taken_over(name: str) -> None:
+    assert PRIVATE not in json.dumps(usage_event(entry() | {name: PRIVATE}))
+
+
+# --- whatever comes ------------------------------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+FIELD_NAMES = (
+    "litellm_call_id",
+    "call_type",
+    "startTime",
+    "model",
+    "response",
+    "model_parameters",
+    "metadata",
+    "status",
+)
+OF_METADATA = st.dictionaries(st.sampled_from(sorted(metadata())), VALUES).map(lambda fields: metadata(**fields))
+ENTRIES = VALUES | st.dictionaries(st.sampled_from(FIELD_NAMES), VALUES | OF_METADATA).map(lambda odd: entry() | odd)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ENTRIES, max_size=4), st.booleans())
+def test_whatever_an_entry_holds_it_is_stored_skipped_or_the_body_is_a_400(
+    webhook: Deployed, logged: list[Any], in_lines: bool
+) -> None:
+    body = lines(*logged) if in_lines else json.dumps(logged).encode()
+    answer = webhook.post_litellm(body)
+    assert answer.status in {202, 400}
+    if answer.status == 202:
+        entries = litellm.entries(body)
+        assert answer.accepted + len(answer.quarantined) == sum(not is_skipped(each) for each in entries)
+        assert all(index < len(entries) for index in (each["index"] for each in answer.quarantined))

@@ -1,0 +1,533 @@
+"""template.yaml says the same as the code: keys, permissions, metrics, stream filters, lifetimes."""
+
+import ast
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+import yaml
+from botocore import xform_name
+
+from gratis import events, ledger, telemetry
+from gratis.account import Account
+from gratis.accounts import Accounts
+from gratis.classify import Outcome
+from gratis.closing import Proof, Statements
+from gratis.errors import Rejected
+from gratis.keys import Holder, Keys
+from gratis.outbox import Emitted, bus_entries
+from gratis.proof import statement_of
+from gratis.quarantine import Quarantine, entry
+from gratis.receive import Received
+from local import deploy
+from local.engine import TABLE_SCHEMA
+from local.functions import ROOT, handler_of
+from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
+from tests.unit.builders import Desk, request
+from tests.unit.webhook import incompressible
+
+TEMPLATE: Any = yaml.load((ROOT / "template.yaml").read_text(), Loader=deploy._Intrinsics)  # noqa: S506 - a SafeLoader
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+PACKAGE = ROOT / "layers/core/gratis"
+FUNCTIONS = sorted(folder.name for folder in (ROOT / "functions").iterdir() if (folder / "app.py").exists())
+
+
+def of_type(kind: str) -> dict[str, Any]:
+    """The properties of each resource of one type, by its logical id."""
+    return {name: each.get("Properties", {}) for name, each in RESOURCES.items() if each["Type"] == kind}
+
+
+def function_of(folder: str) -> Any:
+    """The properties of the function whose code lies in functions/<folder>."""
+    functions = of_type("AWS::Serverless::Function").values()
+    (found,) = [each for each in functions if each["CodeUri"] == f"functions/{folder}"]
+    return TEMPLATE["Globals"]["Function"] | found
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
+    deployed = {each["CodeUri"] for each in of_type("AWS::Serverless::Function").values()}
+    assert deployed == {f"functions/{name}" for name in FUNCTIONS}
+
+
+# --- the table -----------------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_the_keys_that_the_engine_creates() -> None:
+    properties = RESOURCES["LedgerTable"]["Properties"]
+    assert {name: properties[name] for name in TABLE_SCHEMA} == TABLE_SCHEMA
+
+
+def test_what_expires_is_the_attribute_that_the_code_writes() -> None:
+    assert RESOURCES["LedgerTable"]["Properties"]["TimeToLiveSpecification"] == {
+        "AttributeName": next(iter(ledger._expiry(DAY, ledger.KEEP_DECISIONS))),
+        "Enabled": True,
+    }
+
+
+def test_a_decision_is_kept_until_no_repeat_of_it_can_come() -> None:
+    waiting = timedelta(seconds=RESOURCES["UsageQueue"]["Properties"]["MessageRetentionPeriod"])
+    assert events.HORIZON + waiting <= ledger.LATEST_DECISION
+    assert ledger.LATEST_DECISION + waiting <= ledger.KEEP_DECISIONS
+
+
+# --- permissions: what the code calls, and what it may call ----------------------------------------------------------
+
+ACTIONS = {
+    "batch_get_item": "dynamodb:BatchGetItem",
+    "batch_write_item": "dynamodb:BatchWriteItem",
+    "delete_item": "dynamodb:DeleteItem",
+    "get_item": "dynamodb:GetItem",
+    "put_item": "dynamodb:PutItem",
+    "query": "dynamodb:Query",
+    "transact_write_items": "dynamodb:PutItem",  # a transaction of puts: see the test
+    "put_events": "events:PutEvents",
+    "send_message_batch": "sqs:SendMessage",
+    "SecretsProvider": "secretsmanager:GetSecretValue",
+}
+"""What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself."""
+SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
+
+
+@dataclass
+class Definition:
+    """A function, method or class of the package. `owner`: the class of a method."""
+
+    name: str
+    owner: str | None
+    body: list[ast.AST]
+
+    def is_in(self, names: set[str]) -> bool:
+        """Whether code that mentions these names may call this: a method only as an attribute of its class's object."""
+        return self.name in names if self.owner is None else {self.owner, f".{self.name}"} <= names
+
+
+@dataclass
+class Module:
+    """What a source file defines and what it imports of ours while it runs."""
+
+    tree: ast.Module
+    definitions: list[Definition] = field(default_factory=list)
+    imports: set[str] = field(default_factory=set)
+
+
+@cache
+def module(path: Path) -> Module:
+    found = Module(ast.parse(path.read_text()))
+    for node in found.tree.body:
+        if isinstance(node, ast.FunctionDef):
+            found.definitions.append(Definition(node.name, None, [node]))
+        elif isinstance(node, ast.ClassDef):
+            methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+            special = [each for each in methods if each.name.startswith("__") or each.decorator_list]
+            rest = [each for each in node.body if each not in methods]
+            found.definitions.append(Definition(node.name, None, [*node.decorator_list, *node.bases, *rest, *special]))
+            found.definitions += [Definition(each.name, node.name, [each]) for each in methods]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "gratis":
+            submodules = {alias.name for alias in node.names} if node.module == "gratis" else set()
+            found.imports |= submodules or {str(node.module).removeprefix("gratis.")}
+    return found
+
+
+def imported(path: Path) -> set[Path]:
+    """The modules of the package that a file imports, directly or through another."""
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        for name in module(waiting.pop()).imports:
+            source = PACKAGE / f"{name}.py"
+            if source not in seen:
+                seen.add(source)
+                waiting.append(source)
+    return seen
+
+
+def names_in(nodes: list[ast.AST]) -> set[str]:
+    """Every name that is mentioned, every attribute (also as `.name`), and the operation of every paginator."""
+    found = set()
+    for node in (each for root in nodes for each in ast.walk(root)):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found |= {node.attr, f".{node.attr}"}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".get_paginator"):
+            found |= {each.value for each in node.args if isinstance(each, ast.Constant)}
+    return found
+
+
+def mentioned(folder: str) -> set[str]:
+    """All names in the code that a function can reach: its own, and whatever of the package is mentioned by name."""
+    app = ROOT / "functions" / folder / "app.py"
+    names = names_in([module(app).tree])
+    waiting = [definition for source in imported(app) for definition in module(source).definitions]
+    while True:
+        reached = [each for each in waiting if each.is_in(names)]
+        if not reached:
+            return names
+        waiting = [each for each in waiting if each not in reached]
+        names |= {name for each in reached for name in names_in(each.body)}
+
+
+def allowed(folder: str) -> set[str]:
+    """The actions that a function's policies allow."""
+    statements = [each for policy in function_of(folder)["Policies"] for each in policy["Statement"]]
+    assert all(each["Effect"] == "Allow" for each in statements)
+    return {action for each in statements for action in as_list(each["Action"])}
+
+
+@pytest.mark.parametrize("folder", FUNCTIONS)
+def test_a_function_may_do_what_its_code_calls_and_nothing_else(folder: str) -> None:
+    assert allowed(folder) == {action for call, action in ACTIONS.items() if call in mentioned(folder)}
+
+
+def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -> None:
+    session = botocore.session.get_session()
+    operations = {
+        xform_name(name) for service in SERVICES for name in session.get_service_model(service).operation_names
+    }
+    sources = [*PACKAGE.glob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
+    called = {name for source in sources for name in names_in([module(source).tree])} & operations
+    assert called == ACTIONS.keys() - {"SecretsProvider"}
+
+
+def test_a_transaction_holds_nothing_but_puts() -> None:
+    kinds = {"Put", "Update", "Delete", "ConditionCheck"}
+    tree = module(PACKAGE / "ledger.py").tree
+    assert {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in kinds} == {"Put"}
+
+
+def test_the_code_that_a_function_reaches_is_found_through_calls_and_not_through_imports() -> None:
+    assert {"put_item", "query", "delete_item"} & mentioned("receive_usage") == set()
+    assert "query" in names_in([module(PACKAGE / "quarantine.py").tree])
+
+
+@pytest.mark.parametrize("folder", FUNCTIONS)
+def test_no_permission_is_for_everything(folder: str) -> None:
+    for policy in function_of(folder)["Policies"]:
+        for statement in policy["Statement"]:
+            assert all("*" not in action for action in as_list(statement["Action"]))
+            assert all(isinstance(each, dict) for each in as_list(statement["Resource"]))
+
+
+@pytest.mark.parametrize("folder", FUNCTIONS)
+def test_a_function_is_given_the_environment_that_its_code_reads(folder: str) -> None:
+    trees: list[ast.AST] = [module(ROOT / "functions" / folder / "app.py").tree]
+    trees += [each for source in imported(ROOT / "functions" / folder / "app.py") for each in [module(source).tree]]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    read = {
+        node.slice.value
+        for node in nodes
+        if isinstance(node, ast.Subscript)
+        and ast.unparse(node.value) == "os.environ"
+        and isinstance(node.slice, ast.Constant)
+    }
+    shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"].keys()
+    (own,) = [each for each in of_type("AWS::Serverless::Function").values() if each["CodeUri"].endswith(f"/{folder}")]
+    given = own.get("Environment", {"Variables": {}})["Variables"].keys()
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert read <= shared | given
+    assert given <= texts
+
+
+# --- alarms --------------------------------------------------------------------------------------------------------
+
+REPORTED: dict[str, Any] = {
+    "report_batch": [Outcome()],
+    "report_received": [Received()],
+    "report_emitted": [Emitted()],
+    "report_answered": [200],
+    "report_closed": [Proof(statement_of("org_a", DAY, []), []), None],
+}
+"""What each function of `telemetry` that records metrics is called with."""
+
+
+def emitted_metrics(folder: str, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:
+    """Name and service of each metric that a function's report records, as CloudWatch reads them from its log."""
+    namespace = inspect.unwrap(handler_of(folder)).__globals__
+    capsys.readouterr()
+    for name in sorted(REPORTED.keys() & namespace.keys()):
+        namespace[name](*REPORTED[name], namespace["logger"], namespace["metrics"])
+        namespace["metrics"].flush_metrics()
+    found = set()
+    for line in capsys.readouterr().out.splitlines():
+        blob = json.loads(line)
+        for directive in blob.get("_aws", {}).get("CloudWatchMetrics", []):
+            assert directive["Namespace"] == telemetry.NAMESPACE
+            if directive["Dimensions"] == [["service"]]:
+                found |= {(metric["Name"], blob["service"]) for metric in directive["Metrics"]}
+    return found
+
+
+def test_every_report_that_records_metrics_is_looked_at() -> None:
+    reports = {each.name: ast.unparse(each.body[0]) for each in module(PACKAGE / "telemetry.py").definitions}
+    assert {name for name, source in reports.items() if "add_metric" in source} == REPORTED.keys()
+
+
+def test_every_alarm_of_ours_is_on_a_metric_that_the_code_records(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = {metric for folder in FUNCTIONS for metric in emitted_metrics(folder, capsys)}
+    alarms = {
+        name: (each["MetricName"], {pair["Name"]: pair["Value"] for pair in each["Dimensions"]})
+        for name, each in of_type("AWS::CloudWatch::Alarm").items()
+        if each["Namespace"] == telemetry.NAMESPACE
+    }
+    assert alarms
+    assert {
+        name: alarm for name, alarm in alarms.items() if alarm not in [(m, {"service": s}) for m, s in recorded]
+    } == {}
+
+
+def test_every_alarm_tells_somebody() -> None:
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+    assert all(each["AlarmActions"] == [{"Ref": "AlarmTopic"}] for each in alarms)
+
+
+def alarmed(namespace: str, metric: str, dimension: str) -> list[Any]:
+    """The resources that an alarm on this metric watches."""
+    return [
+        pair["Value"].get("Ref") or pair["Value"]["Fn::GetAtt"][0]
+        for each in of_type("AWS::CloudWatch::Alarm").values()
+        if (each["Namespace"], each["MetricName"]) == (namespace, metric)
+        for pair in each["Dimensions"]
+        if pair["Name"] == dimension
+    ]
+
+
+def test_errors_of_every_function_are_an_alarm() -> None:
+    watched = alarmed("AWS/Lambda", "Errors", "FunctionName")
+    assert sorted(watched) == sorted(of_type("AWS::Serverless::Function"))
+
+
+def test_every_queue_of_dead_letters_is_watched() -> None:
+    watched = alarmed("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName")
+    assert sorted(watched) == sorted(dead_letter_queues())
+
+
+def test_the_age_of_the_stream_and_of_the_usage_queue_are_watched() -> None:
+    assert alarmed("AWS/Lambda", "IteratorAge", "FunctionName") == ["EmitBilling"]
+    assert "UsageQueue" in alarmed("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName")
+
+
+# --- the stream ----------------------------------------------------------------------------------------------------
+
+
+def matches(pattern: Any, value: Any) -> bool:
+    """Lambda's event filtering, as far as the template uses it."""
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(matches(each, value.get(name)) for name, each in pattern.items())
+    return any(
+        isinstance(value, str) and value.startswith(each["prefix"]) if isinstance(each, dict) else value == each
+        for each in pattern
+    )
+
+
+def passes(record: Mapping[str, Any]) -> bool:
+    """Whether the stream hands a record to emit_billing."""
+    filters = function_of("emit_billing")["Events"]["Ledger"]["Properties"]["FilterCriteria"]["Filters"]
+    return any(matches(json.loads(each["Pattern"]), record) for each in filters)
+
+
+@pytest.fixture
+def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """An item of every kind that the ledger table holds, by its name."""
+    with moto_table(monkeypatch) as client:
+        Accounts(client, TABLE).put(account())
+        classifier(client).classify([message("m1", usage("r1"), usage("e1", kind="usage.eval_run"))])
+        large = {"id": "large", "note": incompressible(1_000_000)}
+        Quarantine(client, TABLE).put([entry(large, Rejected("invalid_event", "is bad"), RECEIVED, "receive_usage")])
+        Keys(client, TABLE).create(Holder("owner", "org_a", "test"))
+        Statements(client, TABLE).write(Proof(statement_of("org_a", DAY, []), []), RECEIVED)
+        found: dict[str, Any] = {}
+        for item in client.scan(TableName=TABLE)["Items"]:
+            found.setdefault(kind_of(item), item)
+        yield found
+
+
+def kind_of(item: Any) -> str:
+    pk, sk = item["pk"]["S"], item["sk"]["S"]
+    if pk.startswith("QUARANTINE#"):
+        return "quarantine" if sk.count("#") == 2 else "part"
+    if pk.startswith("DAY#"):
+        return "decision" if sk.startswith("REQ#") else "marker"
+    return {"COUNTER": "counter", "KEY": "key"}.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
+
+
+def record(name: str, old: Any, new: Any) -> dict[str, Any]:
+    images = {kind: image for kind, image in (("OldImage", old), ("NewImage", new)) if image}
+    keys = {name: (new or old)[name] for name in ("pk", "sk")}
+    return {"eventName": name, "dynamodb": {"Keys": keys, "SequenceNumber": "1", **images}}
+
+
+NEWS = {"decision", "quarantine", "statement", "account"}
+"""What goes out when it is new."""
+
+
+def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, Any]) -> None:
+    assert items.keys() == {"decision", "marker", "counter", "quarantine", "part", "key", "statement", "account"}
+    inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
+    assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
+    assert {kind for kind, each in inserts.items() if passes(each)} == NEWS | {"part"}
+
+
+def test_of_what_changes_only_accounts_are_let_through(items: dict[str, Any]) -> None:
+    changed = {kind: record("MODIFY", item, item) for kind, item in items.items()}
+    assert {kind for kind, each in changed.items() if passes(each)} == {"account"}
+    shared = account().model_copy(update={"sharing": (*account().sharing, account().sharing[-1])})
+    new = items["account"] | {"account": {"S": Account.model_dump_json(shared)}}
+    assert len(list(bus_entries([record("MODIFY", items["account"], new)]))) == 1
+
+
+def test_what_is_removed_or_expires_does_not_go_out(items: dict[str, Any]) -> None:
+    removed = [record("REMOVE", item, None) for item in items.values()]
+    assert [each for each in removed if list(bus_entries([each]))] == []
+
+
+def test_the_stream_carries_both_images_and_never_gives_up() -> None:
+    source = function_of("emit_billing")["Events"]["Ledger"]["Properties"]
+    assert RESOURCES["LedgerTable"]["Properties"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert (source["MaximumRetryAttempts"], source["MaximumRecordAgeInSeconds"]) == (-1, -1)
+    assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert source["StartingPosition"] == "TRIM_HORIZON"
+
+
+# --- queues --------------------------------------------------------------------------------------------------------
+
+
+def dead_letter_queues() -> set[str]:
+    """The logical ids of the queues that take what could not be delivered."""
+    queues = of_type("AWS::SQS::Queue").values()
+    redriven = [each["RedrivePolicy"]["deadLetterTargetArn"] for each in queues if "RedrivePolicy" in each]
+    targets = [target for each in of_type("AWS::Events::Rule").values() for target in each["Targets"]]
+    undelivered = [each["DeadLetterConfig"]["Arn"] for each in targets]
+    return {each["Fn::GetAtt"][0] for each in redriven + undelivered}
+
+
+def sources() -> list[tuple[Any, Any]]:
+    """Each queue that a function reads, with the function."""
+    return [
+        (RESOURCES[event["Properties"]["Queue"]["Fn::GetAtt"][0]]["Properties"], function_of(folder))
+        for folder in FUNCTIONS
+        for event in function_of(folder).get("Events", {}).values()
+        if event["Type"] == "SQS"
+    ]
+
+
+def test_a_message_stays_invisible_for_six_times_as_long_as_its_function_may_run() -> None:
+    assert len(sources()) == 2
+    for queue, function in sources():
+        assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
+
+
+def test_a_message_is_tried_at_least_five_times_and_then_kept_for_longer_than_it_waited() -> None:
+    for queue, _ in sources():
+        dead = RESOURCES[queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]]["Properties"]
+        assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
+        assert dead["MessageRetentionPeriod"] >= queue["MessageRetentionPeriod"]
+        assert dead.get("FifoQueue") == queue.get("FifoQueue")
+
+
+def test_a_function_that_reads_a_queue_answers_for_each_message() -> None:
+    events_of = [event for folder in FUNCTIONS for event in function_of(folder).get("Events", {}).values()]
+    for event in events_of:
+        if event["Type"] == "SQS":
+            assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_the_usage_queue_keeps_the_order_of_an_organization_and_drops_repeats_within_it() -> None:
+    queue = RESOURCES["UsageQueue"]["Properties"]
+    assert queue["FifoQueue"] is True
+    assert queue["DeduplicationScope"] == "messageGroup"
+    assert queue["FifoThroughputLimit"] == "perMessageGroupId"
+    assert "ContentBasedDeduplication" not in queue
+
+
+def test_dead_letters_are_kept_for_two_weeks() -> None:
+    assert {RESOURCES[name]["Properties"]["MessageRetentionPeriod"] for name in dead_letter_queues()} == {14 * 86400}
+
+
+# --- what must survive ---------------------------------------------------------------------------------------------
+
+KEPT = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::Events::Archive")
+
+
+def test_what_holds_data_survives_the_stack_and_a_replacement() -> None:
+    held = {name for kind in KEPT for name in of_type(kind)} | dead_letter_queues()
+    assert len(held) >= 7
+    for name in held:
+        assert RESOURCES[name].get("DeletionPolicy") == "Retain", name
+        assert RESOURCES[name].get("UpdateReplacePolicy") == "Retain", name
+
+
+def test_the_ledger_can_be_restored_and_not_be_deleted_by_mistake() -> None:
+    properties = RESOURCES["LedgerTable"]["Properties"]
+    assert properties["DeletionProtectionEnabled"] is True
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_what_holds_data_is_encrypted() -> None:
+    assert all(each["SSESpecification"] == {"SSEEnabled": True} for each in of_type("AWS::DynamoDB::Table").values())
+    assert all(each["SqsManagedSseEnabled"] is True for each in of_type("AWS::SQS::Queue").values())
+    assert all("BucketEncryption" in each for each in of_type("AWS::S3::Bucket").values())
+
+
+def test_buckets_are_private_and_keep_every_version() -> None:
+    for bucket in of_type("AWS::S3::Bucket").values():
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_logs_are_kept_for_as_long_as_the_parameter_says() -> None:
+    groups = of_type("AWS::Logs::LogGroup")
+    assert all(each == {"RetentionInDays": {"Ref": "LogRetentionDays"}} for each in groups.values())
+    used = {each["LoggingConfig"]["LogGroup"]["Ref"] for each in of_type("AWS::Serverless::Function").values()}
+    assert used | {"AccessLog"} == set(groups)
+
+
+# --- records in the lake -------------------------------------------------------------------------------------------
+
+
+def test_the_columns_of_the_lake_are_the_fields_of_a_billing_record() -> None:
+    stored = RESOURCES["RecordsTable"]["Properties"]["TableInput"]["StorageDescriptor"]["Columns"]
+    columns = {each["Name"]: each["Type"] for each in stored}
+    assert list(columns) == ["organization", "records"]
+    fields = fields_of(columns["records"].removeprefix("array<").removesuffix(">"))
+    assert list(fields) == list(some_record())
+    assert list(fields_of(fields["tokens"])) == list(some_record()["tokens"])
+
+
+def fields_of(struct: str) -> dict[str, str]:
+    """Name and type of each field of a struct's type."""
+    return dict(each.split(":", 1) for each in flat(struct.removeprefix("struct<").removesuffix(">")))
+
+
+def flat(fields: str) -> list[str]:
+    """Parts of a type, split at the commas between them but not at those inside."""
+    found, depth = [""], 0
+    for character in fields:
+        depth += (character == "<") - (character == ">")
+        if character == "," and depth == 0:
+            found.append("")
+        else:
+            found[-1] += character
+    return found
+
+
+def some_record() -> dict[str, Any]:
+    (decision,) = Desk().decide(request())
+    return decision.record()
+
+
+def test_records_are_written_one_a_line() -> None:
+    destination = RESOURCES["RecordsDelivery"]["Properties"]["ExtendedS3DestinationConfiguration"]
+    processing = destination["ProcessingConfiguration"]
+    assert processing["Enabled"] is True
+    assert [each["Type"] for each in processing["Processors"]] == ["AppendDelimiterToRecord"]

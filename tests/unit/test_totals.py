@@ -1,0 +1,162 @@
+"""A day's totals: exact, free and billed apart, and never larger than a document may be."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gratis.request import Tokens
+from gratis.totals import MOST_ROWS, OTHER, RowKey, Sums, Totals
+from tests.unit.builders import LARGE, SMALL, request
+
+ORDINARY = RowKey("proj_web", LARGE, "default", False, "billed")
+"""The row of an ordinary billed request."""
+
+
+def test_a_free_request_is_listed_and_costs_nothing() -> None:
+    totals = Totals()
+    totals.add(request(Tokens(90_000, 40_000, 30_000)), "free", Decimal("0.475"))
+    assert totals.rows == {
+        ORDINARY._replace(verdict="free"): Sums(1, 90_000, 40_000, 30_000, Decimal("0.475"), Decimal(0))
+    }
+
+
+def test_a_billed_request_costs_what_is_listed() -> None:
+    totals = Totals()
+    totals.add(request(Tokens(90_000, 0, 30_000)), "billed", Decimal("0.525"))
+    assert totals.rows == {ORDINARY: Sums(1, 90_000, 0, 30_000, Decimal("0.525"), Decimal("0.525"))}
+
+
+@pytest.mark.parametrize("verdict", ["free", "billed"])
+def test_a_request_without_a_price_is_counted_as_unpriced(verdict: str) -> None:
+    totals = Totals()
+    totals.add(request(500), verdict, None)
+    totals.add(request(500), verdict, Decimal("0.5"))
+    (sums,) = totals.rows.values()
+    assert (sums.requests, sums.input, sums.unpriced, sums.list_amount) == (2, 1000, 1, Decimal("0.5"))
+
+
+def test_a_price_of_nothing_is_not_an_unknown_price() -> None:
+    totals = Totals()
+    totals.add(request(0), "billed", Decimal(0))
+    assert totals.rows == {ORDINARY: Sums(1)}
+
+
+@pytest.mark.parametrize(
+    "different",
+    [{"project": "proj_app"}, {"project": None}, {"model": SMALL}, {"service_tier": "flex"}, {"batch": True}],
+    ids=str,
+)
+def test_what_differs_in_a_row_s_key_is_totalled_apart(different: dict) -> None:
+    totals = Totals()
+    totals.add(request(1), "billed", None)
+    totals.add(request(2, **different), "billed", None)
+    assert [(key, sums.input) for key, sums in totals.rows.items()] == [
+        (ORDINARY, 1),
+        (ORDINARY._replace(**different), 2),
+    ]
+
+
+def test_small_amounts_add_up_exactly() -> None:
+    totals = Totals()
+    for _ in range(1000):
+        totals.add(request(1), "billed", Decimal("0.000000025"))
+    assert totals.rows[ORDINARY].amount == Decimal("0.000025")
+
+
+def test_a_copy_can_be_added_to_without_changing_what_it_was_made_from() -> None:
+    totals = Totals()
+    totals.add(request(1), "billed", Decimal("0.1"))
+    copy = totals.copy()
+    assert copy == totals
+    copy.add(request(1), "billed", Decimal("0.1"))
+    copy.add(request(1), "free", Decimal("0.1"))
+    assert totals.rows == {ORDINARY: Sums(1, 1, 0, 0, Decimal("0.1"), Decimal("0.1"))}
+
+
+def test_totals_of_the_same_rows_are_equal_and_of_others_are_not() -> None:
+    some, same, other = Totals(), Totals(), Totals()
+    some.add(request(1), "billed", Decimal("0.10"))
+    same.add(request(1), "billed", Decimal("0.1"))
+    other.add(request(2), "billed", Decimal("0.1"))
+    assert some == same
+    assert some != other
+    assert some != some.rows
+
+
+def full() -> Totals:
+    totals = Totals()
+    for number in range(MOST_ROWS):
+        totals.add(request(1, project=f"proj_{number}"), "billed", Decimal("0.5"))
+    return totals
+
+
+def test_past_the_most_rows_the_rest_is_totalled_as_other_with_its_verdict_and_batch() -> None:
+    totals = full()
+    totals.add(request(10, project="proj_new"), "billed", Decimal("0.5"))
+    totals.add(request(10, project="proj_newer", model=SMALL, service_tier="flex"), "billed", Decimal("0.25"))
+    totals.add(request(10, project="proj_new", batch=True), "free", Decimal("0.25"))
+    others = {key: sums for key, sums in totals.rows.items() if key.project == OTHER}
+    assert others == {
+        RowKey(OTHER, OTHER, OTHER, False, "billed"): Sums(2, 20, 0, 0, Decimal("0.75"), Decimal("0.75")),
+        RowKey(OTHER, OTHER, OTHER, True, "free"): Sums(1, 10, 0, 0, Decimal("0.25"), Decimal(0)),
+    }
+
+
+def test_a_row_that_is_there_still_counts_its_own_when_there_are_the_most() -> None:
+    totals = full()
+    totals.add(request(10, project="proj_7"), "billed", Decimal("0.5"))
+    assert len(totals.rows) == MOST_ROWS
+    assert totals.rows[ORDINARY._replace(project="proj_7")].input == 11
+
+
+def test_nothing_is_lost_when_rows_are_totalled_as_other() -> None:
+    totals = full()
+    for number in range(500):
+        totals.add(request(1, project=f"proj_late_{number}"), "billed", Decimal("0.5"))
+    assert sum(sums.requests for sums in totals.rows.values()) == MOST_ROWS + 500
+    assert sum(sums.amount for sums in totals.rows.values()) == (MOST_ROWS + 500) * Decimal("0.5")
+
+
+def test_a_document_of_the_most_rows_stays_below_what_a_table_item_may_hold() -> None:
+    totals = Totals()
+    for number in range(MOST_ROWS + 10):
+        project, model = f"{number:064}", f"{number:0128}"
+        totals.add(request(10**12, project=project, model=model, service_tier="x" * 64), "billed", Decimal("75000000"))
+    assert len(totals.to_json()) < 400_000
+
+
+def test_totals_are_written_compactly_with_exact_amounts() -> None:
+    totals = Totals()
+    totals.add(request(Tokens(90_000, 40_000, 30_000), project=None), "free", Decimal("0.4750"))
+    assert json.loads(totals.to_json()) == [
+        [None, LARGE, "default", False, "free", 1, 90_000, 40_000, 30_000, "0.475", "0", 0]
+    ]
+    assert " " not in totals.to_json()
+
+
+IDENTIFIERS = st.text(alphabet="abcXYZ019._-", min_size=1, max_size=8)
+AMOUNTS = st.none() | st.decimals(min_value=0, max_value=10**6, places=9)
+ENTRIES = st.tuples(
+    st.builds(
+        request,
+        st.builds(Tokens, st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12)),
+        project=st.none() | IDENTIFIERS,
+        model=IDENTIFIERS,
+        service_tier=st.sampled_from(["default", "flex"]),
+        batch=st.booleans(),
+    ),
+    st.sampled_from(["free", "billed"]),
+    AMOUNTS,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(entries=st.lists(ENTRIES, max_size=12))
+def test_what_is_written_is_read_back_the_same(entries: list) -> None:
+    totals = Totals()
+    for asked, verdict, amount in entries:
+        totals.add(asked, verdict, amount)
+    assert Totals.from_json(totals.to_json()) == totals

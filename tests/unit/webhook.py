@@ -1,0 +1,334 @@
+"""The webhook as a template would deploy it, on moto: post to the real function, and look at what it stored."""
+
+import base64
+import hmac
+import inspect
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from gratis import config, moment, quarantine, queue
+from gratis.config import QUICK
+from gratis.quarantine import Entry, Quarantine
+from local.engine import create_table
+from local.functions import Context, Handler, handler_of
+
+SECRET = "whsec_" + base64.b64encode(b"the first of two secrets").decode()
+OTHER_SECRET = "whsec_" + base64.b64encode(b"the second of two secrets").decode()
+BEARER = "a-bearer-secret-for-litellm"
+CODES = {"invalid_event", "too_old", "in_the_future", "conflict", "no_organization"}
+"""Of quarantined events: SPEC section 5."""
+FIFO = {"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
+_NUMBERS = count(1)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def event(request_id: str, tokens: int = 1000, *, organization: str = "org_a", **fields: Any) -> dict[str, Any]:
+    """A usage event of this minute. `fields` replace those of the envelope."""
+    counts = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
+    return {
+        "specversion": "1.0",
+        "type": "usage.request",
+        "source": "https://gateway.example",
+        "id": request_id,
+        "time": moment.text(now()),
+        "subject": organization,
+        "data": {"model": "gpt-4o-2024-08-06", "usage": counts},
+    } | fields
+
+
+def using(request_id: str = "r1", **usage: Any) -> dict[str, Any]:
+    """A usage event whose `usage` is just this."""
+    return event(request_id, data={"model": "gpt-4o-2024-08-06", "usage": usage})
+
+
+def incompressible(size: int, seed: int = 1) -> str:
+    """Text of about that size that no packing makes much smaller."""
+    return base64.b64encode(random.Random(seed).randbytes(size * 3 // 4)).decode()
+
+
+# --- signatures ----------------------------------------------------------------------------------------------------
+
+
+def signature(body: bytes, secret: str = SECRET, message_id: str = "msg_1", timestamp: str = "") -> str:
+    """A signature as Standard Webhooks 1.0 describes it: HMAC-SHA256 over id, timestamp and the exact body."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+def signed(body: bytes, *secrets: str, seconds_ahead: int = 0, message_id: str = "msg_1") -> dict[str, str]:
+    """The headers of a request signed with each of these secrets (the usual one if none is named)."""
+    timestamp = str(int((now() + timedelta(seconds=seconds_ahead)).timestamp()))
+    made = [signature(body, secret, message_id, timestamp) for secret in secrets or (SECRET,)]
+    return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": " ".join(made)}
+
+
+# --- clients that fail as told -------------------------------------------------------------------------------------
+
+Call = Callable[..., Any]
+Fault = Callable[[Call, dict[str, Any]], Any]
+
+
+@dataclass
+class Flaky:
+    """An AWS client whose next calls of an operation meet the faults planned for it. `calls`: what was asked of it."""
+
+    client: Any
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def on(self, operation: str, fault: Fault, times: int = 1) -> None:
+        self.faults.setdefault(operation, []).extend([fault] * times)
+
+    def asked(self, operation: str) -> list[dict[str, Any]]:
+        """The arguments of each call of one operation."""
+        return [arguments for name, arguments in self.calls if name == operation]
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.client, name)
+        if name.startswith(("_", "get_paginator")) or not inspect.ismethod(real):
+            return real
+
+        def call(**arguments: Any) -> Any:
+            self.calls.append((name, arguments))
+            planned = self.faults.get(name)
+            return planned.pop(0)(real, arguments) if planned else real(**arguments)
+
+        return call
+
+
+def fails(error: Exception) -> Fault:
+    """The call never reaches the service."""
+
+    def fault(_real: Call, _arguments: dict[str, Any]) -> Any:
+        raise error
+
+    return fault
+
+
+def aws_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": f"injected {code}"}}, "AnOperation")
+
+
+def leaves(*places: int) -> Fault:
+    """SQS takes the messages of one call except those at these places."""
+
+    def fault(real: Call, arguments: dict[str, Any]) -> Any:
+        entries = arguments["Entries"]
+        taken = [entry for place, entry in enumerate(entries) if place not in places]
+        refused = [
+            {"Id": entries[place]["Id"], "SenderFault": False, "Code": "InternalError"}
+            for place in places
+            if place < len(entries)
+        ]
+        answer = real(**arguments | {"Entries": taken}) if taken else {}
+        return {**answer, "Failed": refused}
+
+    return fault
+
+
+# --- the function and what it stores -------------------------------------------------------------------------------
+
+
+@dataclass
+class Answer:
+    """An answer that has the right shape: SPEC section 5."""
+
+    status: int
+    content: Any
+    headers: Mapping[str, str]
+
+    @property
+    def accepted(self) -> int:
+        assert self.status == 202, self.content
+        accepted: int = self.content["accepted"]
+        return accepted
+
+    @property
+    def quarantined(self) -> list[dict[str, Any]]:
+        assert self.status == 202, self.content
+        quarantined: list[dict[str, Any]] = self.content["quarantined"]
+        return quarantined
+
+    @property
+    def codes(self) -> list[str]:
+        """The code of each event that was quarantined."""
+        return [each["error"]["code"] for each in self.quarantined]
+
+    @property
+    def error(self) -> dict[str, Any]:
+        assert self.status >= 400
+        error: dict[str, Any] = self.content["error"]
+        return error
+
+    @classmethod
+    def of(cls, answered: Mapping[str, Any]) -> "Answer":
+        """What the function answered. Fails if it has another shape than SPEC section 5 gives it."""
+        assert answered.keys() == {"statusCode", "headers", "body"}
+        assert answered["headers"]["content-type"] == "application/json"
+        answer = cls(answered["statusCode"], json.loads(answered["body"]), answered["headers"])
+        if answer.status == 202:
+            answer.check_content()
+        else:
+            answer.check_envelope()
+        return answer
+
+    def check_content(self) -> None:
+        assert self.content.keys() == {"accepted", "quarantined"}
+        for each in self.quarantined:
+            assert each.keys() == {"index", "id", "error"}
+            assert each["error"].keys() == {"code", "message"}
+            assert each["error"]["code"] in CODES
+            assert each["error"]["message"]
+            assert each["id"] is None or isinstance(each["id"], str)
+        indexes = [each["index"] for each in self.quarantined]
+        assert indexes == sorted(set(indexes))
+
+    def check_envelope(self) -> None:
+        assert self.content.keys() == {"error"}
+        assert self.error.keys() == {"message", "type", "param", "code"}
+        kinds = {400: "invalid_request_error", 401: "invalid_request_error", 413: "invalid_request_error"}
+        assert self.error["type"] == kinds.get(self.status, "server_error")
+        assert isinstance(self.error["message"], str)
+        assert isinstance(self.error["code"], str)
+
+
+@dataclass
+class Deployed:
+    """One deployment of the webhook: an empty table, an empty queue, two secrets."""
+
+    dynamodb: Flaky
+    sqs: Flaky
+    secretsmanager: Flaky
+    table: str
+    url: str
+    handler: Handler
+
+    def call(self, request: Mapping[str, Any]) -> Answer:
+        """Call the function as Lambda would."""
+        return Answer.of(self.handler(dict(request), Context("receive_usage")))
+
+    def post(
+        self,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        path: str = "/v1/usage-events",
+        base64_encoded: bool = True,
+    ) -> Answer:
+        """Post a body; signed with the usual secret unless `headers` are given."""
+        headers = signed(body) if headers is None else headers
+        return self.call(request(body, headers, path=path, base64_encoded=base64_encoded))
+
+    def post_events(self, *events: Any) -> Answer:
+        """Post a signed batch."""
+        return self.post(json.dumps(events).encode())
+
+    def post_litellm(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+        authorized = {"authorization": f"Bearer {BEARER}"}
+        return self.post(body, authorized if headers is None else headers, path="/v1/usage-events/litellm")
+
+    def put_secret(self, name: str, value: str) -> None:
+        self.secretsmanager.client.put_secret_value(SecretId=f"{self.table}-{name}", SecretString=value)
+
+    def sent(self) -> list[list[Any]]:
+        """The entries of each call to the queue that succeeded or not."""
+        return [arguments["Entries"] for arguments in self.sqs.asked("send_message_batch")]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Takes every message out of the queue, in order."""
+        taken = []
+        while found := self._receive():
+            for message in found:
+                self.sqs.client.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
+            taken += found
+        return taken
+
+    def queued(self) -> list[Any]:
+        """Takes every event out of the queue, in order."""
+        return [each for message in self.messages() for each in json.loads(message["Body"])]
+
+    def queued_ids(self) -> list[str]:
+        return [each["id"] for each in self.queued()]
+
+    def quarantined(self) -> list[Entry]:
+        """What was put into quarantine today (or, around midnight, yesterday)."""
+        store = Quarantine(self.dynamodb.client, self.table)
+        today = now()
+        return [entry for day in (today - timedelta(days=1), today) for entry in store.of_day(day.date())]
+
+    def raw_quarantined(self) -> list[str]:
+        """The raw events in quarantine, sorted."""
+        return sorted(entry.raw for entry in self.quarantined())
+
+    def _receive(self) -> list[dict[str, Any]]:
+        answer = self.sqs.client.receive_message(
+            QueueUrl=self.url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
+        )
+        found: list[dict[str, Any]] = answer.get("Messages", [])
+        return found
+
+
+def request(
+    body: bytes, headers: Mapping[str, str], *, path: str = "/v1/usage-events", base64_encoded: bool = True
+) -> dict[str, Any]:
+    """Lambda's HTTP API event, payload version 2.0."""
+    return {
+        "version": "2.0",
+        "routeKey": f"POST {path}",
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/cloudevents-batch+json", **headers},
+        "requestContext": {"http": {"method": "POST", "path": path}, "requestId": "a-request"},
+        "body": base64.b64encode(body).decode() if base64_encoded else body.decode(),
+        "isBase64Encoded": base64_encoded,
+    }
+
+
+@contextmanager
+def aws() -> Iterator[dict[str, Any]]:
+    """The clients of an AWS account that moto plays; nobody waits between two attempts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.delenv("AWS_PROFILE", raising=False)
+        for module in (queue, quarantine):
+            patch.setattr(module, "pause", lambda _: None)
+        with mock_aws():
+            services: Sequence[Any] = ("dynamodb", "sqs", "secretsmanager")
+            yield {service: boto3.client(service, config=QUICK) for service in services}
+
+
+@contextmanager
+def deployed(clients: Mapping[str, Any]) -> Iterator[Deployed]:
+    """A new deployment in that account."""
+    name = f"gratis-{next(_NUMBERS)}"
+    create_table(clients["dynamodb"], name)
+    url = clients["sqs"].create_queue(QueueName=f"{name}.fifo", Attributes=FIFO)["QueueUrl"]
+    for secret, value in (("webhook", SECRET), ("litellm", BEARER)):
+        clients["secretsmanager"].create_secret(Name=f"{name}-{secret}", SecretString=value)
+    flaky = {service: Flaky(client) for service, client in clients.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boto3, "client", lambda service, **_: flaky[service])
+        patch.setenv("LEDGER_TABLE", name)
+        patch.setenv("USAGE_QUEUE", url)
+        patch.setenv("WEBHOOK_SECRET", f"{name}-webhook")
+        patch.setenv("LITELLM_SECRET", f"{name}-litellm")
+        config.dynamodb.cache_clear()
+        yield Deployed(**flaky, table=name, url=url, handler=handler_of("receive_usage"))
+    config.dynamodb.cache_clear()
