@@ -384,7 +384,8 @@ def refused(error: Refused) -> Response[Any]:
 @app.exception_handler(Rejected)  # type: ignore[untyped-decorator]
 def rejected(error: Rejected) -> Response[Any]:
     if error.code == "internal_error":  # what the table does not take is no mistake of the caller
-        return _refusal(_unreadable(error))
+        logger.error("the table does not take it", extra={"cause": error.message})
+        return _refusal(Refused(500, "internal_error", "the answer cannot be given; it is not your mistake"))
     return _refusal(Refused(400, error.code, error.message, error.message.partition(":")[0]))
 
 
@@ -408,7 +409,7 @@ def not_found(_: NotFoundError) -> Response[Any]:
     return _refusal(Refused(404, "not_found", "there is nothing here"))
 
 
-def _unreadable(error: Busy | Rejected) -> Refused:
+def _unreadable(error: Busy) -> Refused:
     logger.warning("the table does not answer", extra={"cause": str(error)})
     return Refused(503, "try_again", "the answer cannot be read right now; ask again")
 

@@ -20,7 +20,6 @@ from tests.unit.account_api import (
     ALLOWANCE,
     COSTS,
     DAY,
-    HOUR,
     NOW,
     ORGANIZATIONS,
     REQUESTS,
@@ -36,11 +35,8 @@ from tests.unit.account_api import (
     used,
 )
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:No application metrics to publish"),
-    pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
-]
-"""Powertools warns after a call that records no metric, and leaves the files of /docs to the garbage collector."""
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+"""Powertools leaves the files of /docs to the garbage collector."""
 
 
 @pytest.fixture(scope="module")
@@ -309,14 +305,23 @@ def test_the_last_moment_that_can_be_asked_for_is_answered(api: Api, width: str,
 
 
 def test_hours_whose_decisions_are_gone_are_refused_and_not_answered_as_no_usage(api: Api) -> None:
-    longer_ago = NOW - KEEP_DECISIONS - 2 * DAY
-    answer = api.usage(bucket_width="1h", start_time=unix(longer_ago), end_time=unix(longer_ago + HOUR))
+    first = unix(moment.midnight((NOW - KEEP_DECISIONS).date()))
+    assert api.usage(bucket_width="1h", start_time=first, limit=1).status == 200
+    answer = api.usage(bucket_width="1h", start_time=first - 1, limit=1)
     assert answer.refused() == (400, "not_recorded", "start_time")
 
 
-@pytest.mark.parametrize("query", ["group_by[0]=model", "groupby=model", "project_id=proj_web"])
-def test_a_parameter_that_no_route_knows_is_400(api: Api, query: str) -> None:
-    assert api.call("GET", USAGE, f"start_time=0&{query}").status == 400
+@pytest.mark.parametrize("name", ["group_by[0]", "groupby", "project_id", "limit[]"])
+def test_a_parameter_that_no_route_knows_is_400(api: Api, name: str) -> None:
+    assert api.get(USAGE, **{"start_time": 0, name: "model"}).refused() == (400, "unknown_parameter", name)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [(COSTS, "models"), (COSTS, "batch"), (USAGE, "line_items"), (REQUESTS, "day")]
+)
+@pytest.mark.xfail(strict=True, reason="a filter that only another route knows is ignored: all is answered")
+def test_a_parameter_that_only_another_route_knows_is_400(api: Api, path: str, name: str) -> None:
+    assert api.get(path, **{"start_time": 0, name: "2025-03-11"}).refused() == (400, "unknown_parameter", name)
 
 
 # --- one request -----------------------------------------------------------------------------------------------------

@@ -12,9 +12,6 @@ from tests.ledger_builders import MINI, account
 from tests.unit.account_api import ALLOWANCE, Api, Clock, Loaded, billed, deployed, loaded, organization, used
 from tests.unit.builders import settings
 
-pytestmark = pytest.mark.filterwarnings("ignore:No application metrics to publish")
-"""Powertools warns after a call that records no metric."""
-
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Loaded]:

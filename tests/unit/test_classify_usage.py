@@ -258,12 +258,14 @@ def test_what_the_operator_has_to_mend_comes_again_and_is_never_quarantined(
     assert stored(client).verdicts() == {"r1": FREE, "r2": FREE, "r3": FREE}
 
 
-def test_an_organization_whose_account_cannot_be_read_is_in_nobodys_way(client: Any, handle: Any) -> None:
-    unreadable = {"account": {"S": '{"id": "org_a", "written_by": "a newer release"}'}}
-    client.put_item(TableName=TABLE, Item={"pk": {"S": "ORG#org_a"}, "sk": {"S": "ACCOUNT"}} | unreadable)
+def test_an_account_with_fields_of_a_newer_release_is_judged_by_what_is_known(client: Any, handle: Any) -> None:
+    newer = json.loads(account().model_dump_json(exclude_defaults=True)) | {"written_by": "a newer release"}
+    newer["profile"][0]["region"] = "eu"
+    item = {"pk": {"S": "ORG#org_a"}, "sk": {"S": "ACCOUNT"}, "account": {"S": json.dumps(newer)}}
+    client.put_item(TableName=TABLE, Item=item)
     records = [record("a1", usage("r1")), record("b1", usage("r1", organization="org_b"), group="org_b")]
-    assert "b1" not in handle(*records)
-    assert [key.organization for key in stored(client).decisions if key.organization == "org_b"] == ["org_b"]
+    assert handle(*records) == []
+    assert {each.reason for each in stored(client).decisions.values()} == {"within_quota"}
 
 
 def test_a_read_that_fails_late_loses_nothing(client: Any, faulty: Faulty, handle: Any) -> None:
