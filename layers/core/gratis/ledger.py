@@ -142,7 +142,7 @@ class Ledger:
             unprocessed = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
             waiting += unprocessed
             if unprocessed:
-                attempts += 1
+                attempts = 1 if len(unprocessed) < len(page) else attempts + 1
                 if attempts > MOST_ATTEMPTS:
                     raise Busy(f"DynamoDB left {len(waiting)} keys unread")
                 pause(attempts)
@@ -200,9 +200,8 @@ class Ledger:
         }
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
-        day = _day_of(identity)
-        if self.expire and day:
-            item |= _expiry(day, KEEP_DOCUMENTS)
+        if self.expire and identity.window != "ROLLING":
+            item |= _expiry(date.fromisoformat(identity.window.removeprefix("WEEK#")), KEEP_DOCUMENTS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         if document.version == 1:
             return {"Put": put | {"ConditionExpression": NEW}}
