@@ -3,8 +3,10 @@
 import json
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, quote, unquote
@@ -48,7 +50,6 @@ SECURITY = {
     "referrer-policy": "no-referrer",
 }
 ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models", "line_items")
-SINGLE = ("start_time", "end_time", "bucket_width", "limit", "page", "batch", "organization", "day")
 MOST_ANSWER = 5_500_000
 """Bytes of an answer: Lambda hands on 6 MB."""
 
@@ -459,10 +460,24 @@ def _unreadable_body(event: dict[str, Any]) -> Refused | None:
 
 
 def _unknown_parameter(event: dict[str, Any]) -> Refused | None:
+    """The first query parameter that the route does not take: ignored, it would be answered as if it were not there."""
+    route = next((each for path, each in QUERIES.items() if event["rawPath"].startswith(path)), None)
+    taken = signature(route).parameters if route else {}
     for name in parse_qs(event.get("rawQueryString", ""), keep_blank_values=True):
-        if _name(name) not in (*ARRAYS, *SINGLE):
-            return Refused(400, "unknown_parameter", f"there is no parameter {name!r}", name)
+        if _name(name) not in taken:
+            return Refused(400, "unknown_parameter", f"this route has no parameter {name!r}", name)
     return None
+
+
+QUERIES: dict[str, Callable[..., Any]] = {
+    "/v1/organization/usage/completions": completions_usage,
+    "/v1/organization/costs": costs,
+    "/v1/organization/allowance": allowance_route,
+    "/v1/organization/data_sharing": data_sharing,
+    "/v1/organization/requests/": one_request,
+    "/v1/organization/requests": latest_requests,
+}
+"""Routes that take query parameters, each by how its path begins; the first that fits."""
 
 
 def _name(parameter: str) -> str:

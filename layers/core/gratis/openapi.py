@@ -12,6 +12,7 @@ ERRORS = {
     404: "There is nothing of this name for this key",
     503: "Cannot be read right now; ask again",
 }
+BODY_ERRORS = {413: "The body is too large", 415: "The body is not application/json"}
 ENVELOPE = {
     "type": "object",
     "required": ["error"],
@@ -38,10 +39,11 @@ class Api(APIGatewayHttpResolver):
         document = super().get_openapi_schema(**described)
         for path in (document.paths or {}).values():
             for operation in filter(None, (path.get, path.post, path.put)):
+                errors = ERRORS | (BODY_ERRORS if operation.requestBody else {})
                 answers = cast("dict[Any, Any]", operation.responses)
                 answers.pop(422, None)
                 content = {"application/json": {"schema": ENVELOPE}}
-                answers |= {code: {"description": said, "content": content} for code, said in ERRORS.items()}
+                answers |= {code: {"description": said, "content": content} for code, said in errors.items()}
         return document
 
 
