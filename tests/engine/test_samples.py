@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from gratis.errors import Busy
-from gratis.messages import Message
 from typer.testing import CliRunner, Result
 
+from gratis.errors import Busy
+from gratis.messages import Message
 from local.cli import app
 from local.functions import ROOT
 from local.replay import TABLE
