@@ -25,6 +25,7 @@ from local.prove import ledger_at, prove_from_ledger, prove_from_records
 from local.redrive import Desk
 from local.replay import replay
 from local.sender import NotTaken, moved, send
+from local.simulation import simulate
 from local.sources import Unusable, read_events, read_offer, read_organizations
 from local.stack import STACK, NoStack, stack_of
 from local.up import running
@@ -124,6 +125,21 @@ def prove_command(
         report.print_proofs(proofs, _console())
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(UNDECIDED)
+
+
+@app.command("simulate")
+def simulate_command(
+    *,
+    worlds: Annotated[int, typer.Option(min=1, help="How many worlds, one a seed.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The first world's seed; --worlds 1 plays just that one.")] = 1,
+) -> None:
+    """Play the core in worlds full of faults; exit 1 and the failing seed if a promise breaks."""
+    with _progress("Playing", worlds) as progress:
+        result = simulate(worlds, seed, progress)
+    if result.failure:
+        Console().print(result.failure.text(), soft_wrap=True, markup=False, highlight=False)
+        raise typer.Exit(UNDECIDED)
+    Console().print(f"{result.worlds:,} worlds from seed {seed} on: every promise held.", highlight=False)
 
 
 @quarantine.command("list")

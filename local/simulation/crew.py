@@ -22,6 +22,7 @@ class Task:
         self.body = body
         self.done = False
         self.doomed = False
+        self.stuck = False
         self.error: BaseException | None = None
         self._thread = thread
 
@@ -29,6 +30,7 @@ class Task:
         """Let it run until it pauses or ends. Called by whoever directs the run."""
         self._thread.go.release()
         if not self._thread.back.acquire(timeout=PATIENCE_SECONDS):
+            self.stuck = True
             raise Stuck(f"it computed for {PATIENCE_SECONDS} seconds without a call")
 
     def pause(self) -> None:
@@ -74,7 +76,7 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for task in list(self._tasks):
+        for task in [task for task in self._tasks if not task.stuck]:
             self.end(task)
         for thread in self._idle:
             thread.task = None

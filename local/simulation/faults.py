@@ -1,11 +1,17 @@
 """What can happen to a call: to the table, to the bus, to the queue."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError, ConnectionClosedError, EndpointConnectionError
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+)
 
 from local.simulation.crew import Crash
 from local.simulation.dice import Dice
@@ -22,6 +28,7 @@ class Machines(Protocol):
     table: Table
     late: list[Callable[[], None]]
     hot: "Hot | None"
+    outages: dict[str, int]
 
     def elsewhere(self) -> None:
         """Let others go on."""
@@ -61,7 +68,7 @@ class Call:
         return of[self.run.dice.turn(f"{self.name} which", 1, len(of)) - 1]
 
 
-def crash_before(call: Call) -> Any:
+def crash_before(_: Call) -> Any:
     """The process dies before the call."""
     raise Crash
 
@@ -97,7 +104,7 @@ def throttled(call: Call) -> Any:
     raise error(call.choose(codes), "injected", call.operation)
 
 
-def unreachable(call: Call) -> Any:
+def unreachable(_: Call) -> Any:
     """The call does not get there."""
     raise EndpointConnectionError(endpoint_url=URL)
 
@@ -130,6 +137,18 @@ def partial(call: Call) -> Any:
     count = len(call.arguments["Entries"])
     mask = call.run.dice.turn(f"{call.name} which", 1, 2**count - 1)
     return call.effect(refuse=[place for place in range(count) if mask >> place & 1], **call.arguments)
+
+
+def outage(call: Call) -> Any:
+    """The bus or the queue refuses the same entries for some calls to come."""
+    call.run.outages[call.operation] = call.run.dice.turn(f"{call.name} long", 1, 12)
+    return refused(call.effect, call.arguments)
+
+
+def refused(effect: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """A call during an outage: about half of the entries are refused, the same ones every time."""
+    texts = [entry.get("Detail") or entry.get("MessageBody") or "" for entry in arguments["Entries"]]
+    return effect(refuse=[place for place, text in enumerate(texts) if zlib.crc32(text.encode()) % 2], **arguments)
 
 
 def torn(call: Call) -> Any:
@@ -183,6 +202,7 @@ SOMEWHERE: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "contended": (contended, ("transact_write_items", "put_item")),
     "hot partition": (hot, ("transact_write_items",)),
     "partial": (partial, ("batch_get_item", "batch_write_item", "put_events", "send_message_batch")),
+    "outage": (outage, ("put_events", "send_message_batch")),
     "torn": (torn, ("batch_get_item", "batch_write_item")),
 }
 KINDS = (*ANYWHERE, *SOMEWHERE)

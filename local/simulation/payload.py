@@ -51,6 +51,14 @@ class Event:
     payload: Payload | None
     wrong: str | None = None
 
+    def text(self) -> str:
+        """For people, in a line."""
+        if self.payload is None:
+            return f"{self.wrong}: {str(self.raw)[:100]}"
+        told = self.payload
+        what = "a run" if told.kind == "usage.eval_run" else f"{told.input + told.output} tokens"
+        return f"{told.organization} {told.id}: {what} of {told.model} at {told.occurred_at:%Y-%m-%d %H:%M:%S.%f}"
+
 
 def written(payload: Payload, dice: random.Random, *, plainly: bool = False) -> Event:
     """One of the ways to write a payload."""

@@ -4,12 +4,13 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from gratis import moment
-from gratis.decision import CounterId, Decision
-from gratis.ledger import Document, Ledger
+from gratis.account import Account
+from gratis.decision import Decision
+from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
 from local.simulation.arrivals import Arrivals, text_of
 from local.simulation.history import History
@@ -17,9 +18,11 @@ from local.simulation.outgoing import everything_is_on_the_bus
 from local.simulation.payload import Event
 from local.simulation.run import TABLE, Broken, Classified, Run
 from local.simulation.traffic import AHEAD, HORIZON
+from local.simulation.world import Change
 
 KEPT = HORIZON + timedelta(days=4)
 """From `occurred_at`: the dedupe horizon and the queue's retention."""
+NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
 
 
 @dataclass(frozen=True)
@@ -129,12 +132,21 @@ def _in_turn(classified: Classified) -> None:
 def repeats_are_recognized(ended: Ended) -> None:
     """Decisions live as long as a repeat of their event may come; counters as long as their decisions."""
     for key, item in ended.run.table.items.items():
+        if "expires" not in item:
+            continue
         if key[1].startswith("REQ#"):
             decision = ended.history.taken[_key(key)].decision
             _outlives(item, moment.parse(decision.occurred_at) + KEPT, key)
-        elif key[0].startswith("COUNTER#") and "expires" in item:
-            day = date.fromisoformat(key[1]) if key[1][0].isdigit() else date.max
-            _outlives(item, moment.midnight(day) + KEPT, key)
+        elif key[0].startswith("COUNTER#"):
+            _outlives(item, _last_moment(key[1]) + KEPT, key)
+
+
+def _last_moment(window: str) -> datetime:
+    """When the last event occurred that a counter document can hold."""
+    if window == "ROLLING":
+        raise Broken("exactly once", "the document of all rolling windows expires")
+    days = 7 if window.startswith("WEEK#") else 1
+    return moment.midnight(date.fromisoformat(window.removeprefix("WEEK#"))) + timedelta(days=days)
 
 
 def _outlives(item: dict[str, Any], until: Any, key: Any) -> None:
@@ -200,8 +212,11 @@ def quarantine_can_be_read(ended: Ended) -> None:
 
 def quarantine_is_just(ended: Ended) -> None:
     """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
-    arrived = {(text_of(each.step.events[number].raw), moment.text(each.received_at)): _code(event, each.received_at)
-               for each in ended.run.seen.tried for number, event in enumerate(each.step.events)}
+    arrived = {
+        (text_of(each.step.events[number].raw), moment.text(each.received_at)): _code(event, each.received_at)
+        for each in ended.run.seen.tried
+        for number, event in enumerate(each.step.events)
+    }
     for entry in ended.entries:
         text = text_of(json.loads(entry.raw))
         event = ended.arrivals.events.get(text)
@@ -234,14 +249,14 @@ def changes_are_kept(ended: Ended) -> None:
         _took_effect(changed.step, changed.account)
 
 
-def _took_effect(step: Any, account: Any) -> None:
-    asked = step.profile if step.profile is not None else step.sharing
-    version = (account.profile if step.profile is not None else account.sharing)[-1].model_dump(mode="json")
+def _took_effect(step: Change, account: Account) -> None:
+    """What was asked for is in force; what nobody ever set is off."""
+    asked = (step.profile if step.profile is not None else step.sharing) or {}
+    versions = account.profile if step.profile is not None else account.sharing
+    version = versions[-1].model_dump(mode="json", exclude_none=True) if versions else NOTHING_SET
     for name, wanted in asked.items():
-        got = version[name]
-        got = {part: value for part, value in got.items() if value is not None} if isinstance(got, dict) else got
-        if name != "confirmed" and got != wanted:
-            raise Broken("settings take effect at once", f"{step.actor} set {name} to {wanted}, it is {got}")
+        if name != "confirmed" and version[name] != wanted:
+            raise Broken("settings take effect at once", f"{step.actor} set {name} to {wanted}, it is {version[name]}")
 
 
 # 6. Proved ----------------------------------------------------------------------------------------------------------

@@ -97,9 +97,7 @@ class Reference:
             span.missed = span.missed or not free
             span.announced.update(announced)
 
-    def _counted(
-        self, payload: Payload, terms: InForce, figures: dict[str, Any], group: str, quota: int
-    ) -> Expected:
+    def _counted(self, payload: Payload, terms: InForce, figures: dict[str, Any], group: str, quota: int) -> Expected:
         """Rule 7."""
         where, start = self._place(payload, group)
         span = self._find(where, payload.occurred_at, start)
@@ -126,7 +124,7 @@ class Reference:
         return Expected(figures | counted, frozenset(reached - known), frozenset(reached & known))
 
     def _place(self, payload: Payload, group: str) -> tuple[tuple[str, str, str], datetime | None]:
-        """Where the windows of a counter are kept, and the first moment of a calendar window; rolling ones have none."""
+        """Where the windows of a counter are kept, and when a calendar window begins; a rolling one begins anywhere."""
         midnight = payload.occurred_at.replace(hour=0, minute=0, second=0, microsecond=0)
         if group == "evals":
             return (payload.organization, group, "week"), midnight - timedelta(days=payload.occurred_at.weekday())
@@ -168,7 +166,9 @@ def in_force(offer: Offer, account: Account | None, when: datetime) -> InForce:
 
 
 def _latest(versions: Sequence[Any], when: datetime) -> tuple[int, Any] | None:
-    effective = [(each.effective_at, number, each) for number, each in enumerate(versions, 1) if each.effective_at <= when]
+    effective = [
+        (each.effective_at, number, each) for number, each in enumerate(versions, 1) if each.effective_at <= when
+    ]
     if not effective:
         return None
     _, number, version = max(effective, key=lambda each: each[:2])
@@ -189,7 +189,7 @@ def _ruled_out(offer: Offer, terms: InForce, payload: Payload, group: Group | No
     """The first of rules 1 to 6 that bills the request."""
     profile = terms.profile
     run = payload.kind == "usage.eval_run"
-    asked = (
+    asked: tuple[tuple[str, bool], ...] = (
         ("offer_not_started", payload.day < offer.starts),
         ("offer_ended", offer.ends is not None and payload.day > offer.ends),
         ("not_eligible", not profile.eligible),

@@ -11,9 +11,8 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from gratis import moment
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
@@ -31,26 +30,29 @@ from local.simulation.bus import Bus
 from local.simulation.clock import Clock
 from local.simulation.crew import Crash, Crew, Stuck, Task
 from local.simulation.dice import Dice
-from local.simulation.faults import Call, Hot, possible
+from local.simulation.faults import Call, Hot, possible, refused
 from local.simulation.queue import Queue, Sent
 from local.simulation.stream import Shard, Stream
 from local.simulation.table import Table, Unknown
 from local.simulation.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
-MOST_CALLS = 20_000
+MOST_CALLS = 8_000
 """Of a whole run: far more than any needs that comes to an end."""
+CLOSED = 2
+"""Days that are closed at the end: reading them all takes longer than the run."""
 MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
 
 class Broken(Exception):
-    """A promise does not hold. `promise`: which one, in a few words."""
+    """A promise does not hold. `promise`: which one, in a few words; `endless`: something computes for ever."""
 
-    def __init__(self, promise: str, message: str) -> None:
+    def __init__(self, promise: str, message: str, *, endless: bool = False) -> None:
         super().__init__(f"{promise}: {message}")
         self.promise = promise
         self.message = message
+        self.endless = endless
 
 
 @dataclass(eq=False)
@@ -59,7 +61,6 @@ class Work:
 
     name: str
     kind: str
-    body: Callable[["Work"], None]
     started_at: datetime
     log_start: int
     skew: timedelta
@@ -166,8 +167,10 @@ class Run:
         self.bus = Bus()
         self.stream = Stream(self.table, self.knobs.shards)
         self.seen = Seen()
+        self.closed: list[tuple[str, str]] = []
         self.late: list[Callable[[], None]] = []
         self.hot: Hot | None = None
+        self.outages: dict[str, int] = {}
         self._telling = telling
         self._steps = deque(world.plan)
         self._working: list[Work] = []
@@ -186,7 +189,7 @@ class Run:
         with self._crew:
             while self._go_on():
                 pass
-            self._close_all()
+            self._close_some()
 
     # What is next ---------------------------------------------------------------------------------------------------
 
@@ -202,7 +205,7 @@ class Run:
 
     def _place(self) -> str:
         """Where the run is, for the names of its turns."""
-        return f"{self._current.name}.{self._current.calls}" if self._current else "the start"
+        return f"{self._current.name} call {self._current.calls}" if self._current else "the start"
 
     def _moves(self) -> list[Callable[[], None]]:
         """What could be done now, the ordinary course first."""
@@ -240,10 +243,11 @@ class Run:
 
     # Work -----------------------------------------------------------------------------------------------------------
 
-    def _start(self, kind: str, body: Callable[[Work], None], on_crash: Callable[[], None]) -> None:
-        self._names[kind] = number = self._names.get(kind, 0) + 1
+    def _start(self, kind: str, body: Callable[[Work], None], on_crash: Callable[[], None], about: str = "") -> None:
+        label = f"{kind}{about}"
+        number = self._names[label] = self._names.get(label, 0) + 1
         skew = timedelta(seconds=self.knobs.skews[number % len(self.knobs.skews)])
-        work = Work(f"{kind} {number}", kind, body, self.clock.now, len(self.table.log), skew, on_crash)
+        work = Work(f"{label} #{number}", kind, self.clock.now, len(self.table.log), skew, on_crash)
         work.task = self._crew.start(partial(body, work))
         self._working.append(work)
         self._resume(work)
@@ -256,7 +260,7 @@ class Run:
         try:
             task.resume()
         except Stuck as stuck:
-            raise Broken("nothing lost", f"{work.name} does not come back: {stuck}") from None
+            raise Broken("nothing lost", f"{work.name} does not come back: {stuck}", endless=True) from None
         if task.done:
             self._working.remove(work)
             self._crew.release(task)
@@ -288,12 +292,15 @@ class Run:
     def call(self, work: Work, effect: Callable[..., Any], operation: str, /, **arguments: Any) -> Any:
         """A call of a worker: others may go on before it, and something may happen to it."""
         work.calls += 1
-        name = f"{work.name}.{work.calls}"
+        name = f"{work.name} call {work.calls}"
         self._count_call()
         if self.dice.turn(f"{name} waits", self.knobs.switching):
             self._pause(work)
         effect = partial(self._carry_out, work, effect)
         self._refuse_hot(operation, arguments)
+        if self.outages.get(operation):
+            self.outages[operation] -= 1
+            return refused(effect, arguments)
         fault = self._fault(name, operation)
         if fault is None:
             return effect(**arguments)
@@ -377,7 +384,13 @@ class Run:
                 self._close(step.organization, step.day)
 
     def _post(self, step: Post) -> None:
-        self._start("receive", partial(self._receive, step), partial(self._steps.append, step))
+        if step.events:
+            again = partial(self._steps.append, step)
+            self._start("receive", partial(self._receive, step), again, f" body {self._place_of(step)}")
+
+    def _place_of(self, step: Step) -> int:
+        """Where the step stands in the plan: work is named by it, whatever else was left out of the plan."""
+        return next(place for place, each in enumerate(self.world.plan) if each is step)
 
     def _receive(self, step: Post, work: Work) -> None:
         received_at = self.now_of(work)
@@ -387,6 +400,8 @@ class Run:
         events = [(index, event.raw) for index, event in enumerate(step.events)]
         received = receive(events, received_at, queue, quarantine)
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
+        for event in step.events:
+            self.tell(f"    {event.text()}")
         self.seen.answered.append(Answered(step, received_at, received))
         if self._again(work.name):
             self._steps.append(step)
@@ -406,7 +421,13 @@ class Run:
             Ledger(client, TABLE), Quarantine(client, TABLE), self.world.offer, lambda _: self.now_of(work)
         )
         outcome = classifier.classify([Message.from_record(message.record()) for message in messages])
-        self.tell(f"{work.name} decided {len(outcome.decisions)}, unfinished: {outcome.unfinished}")
+        again = f", again: {', '.join(outcome.unfinished)}" if outcome.unfinished else ""
+        self.tell(f"{work.name} took {len(outcome.decisions)} decisions, {outcome.repeats} repeats{again}")
+        for each in outcome.decisions:
+            figures = f"{each.used_before} to {each.used_after} of {each.quota}" if each.quota is not None else "-"
+            self.tell(
+                f"    {each.organization} {each.request_id}: {each.verdict}, {each.reason}, {each.group} {figures}"
+            )
         self.seen.classified.append(Classified(work, messages, outcome))
         for message in messages:
             if message.deliveries != deliveries[message]:
@@ -468,10 +489,12 @@ class Run:
         proof = prove(Ledger(client, TABLE), organization, day, lambda _: self.world.offer)
         Statements(client, TABLE).write(proof, self.now_of(work))
 
-    def _close_all(self) -> None:
-        """Close every day of every organization that has decisions, and let the stream run empty."""
-        days = {tuple(key[0].split("#")[1:3]) for key in self.table.items if key[1].startswith("REQ#")}
-        for organization, day in sorted(days):
+    def _close_some(self) -> None:
+        """Close some days of organizations that have decisions, and let the stream run empty."""
+        days = sorted({tuple(key[0].split("#")[1:3]) for key in self.table.items if key[1].startswith("REQ#")})
+        first = self.world.seed % max(1, len(days))
+        for organization, day in days[first : first + CLOSED]:
+            self.closed.append((organization, day))
             self._steps.append(Close(self.clock.now, organization, date.fromisoformat(day)))
         while self._go_on():
             pass

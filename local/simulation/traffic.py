@@ -180,5 +180,6 @@ def _edges(rules: Rules, accounts: Sequence[Account], base: date) -> list[dateti
     days = [base + timedelta(days=number) for number in range(-2, 5)]
     days += [version.effective_at for version in offer.versions] + [offer.starts]
     days += [offer.ends + timedelta(days=1)] if offer.ends else []
-    versions = [version for account in accounts for version in (*account.profile, *account.sharing)]
-    return [*map(midnight, days), *(version.effective_at for version in versions)]
+    profiles = [version.effective_at for account in accounts for version in account.profile]
+    settings = [version.effective_at for account in accounts for version in account.sharing]
+    return [*map(midnight, days), *profiles, *settings]

@@ -207,5 +207,5 @@ def _limits(dice: random.Random) -> Limits:
         message=dice.choice((1, 2, 4)),
         records=dice.choice((1, 2, 5)),
         quarantined_bytes=dice.choice((None, None, None, 120)),
-        rows=dice.choice((None, None, None, 2)),
+        rows=dice.choice((None, None, None, None)),
     )
