@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +55,11 @@ Players = Callable[[Sequence[range]], Iterator[tuple[int, int | None]]]
 @contextmanager
 def _players(processes: int) -> Iterator[Players]:
     """Plays blocks, in order; in several processes if they can inherit this one as it is."""
-    if processes > 1 and sys.platform != "darwin" and threading.active_count() == 1:
-        with multiprocessing.get_context("fork").Pool(processes, _left_alone) as pool:
+    if processes > 1 and sys.platform == "linux":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a progress bar's thread: nothing here waits for it
+            pool = multiprocessing.get_context("fork").Pool(processes, _left_alone)
+        with pool:
             yield lambda blocks: pool.imap(_play_block, blocks)
     else:
         yield lambda blocks: map(_play_block, blocks)

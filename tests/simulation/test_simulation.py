@@ -1,0 +1,159 @@
+"""Worlds full of faults keep every promise, a seed is a world, and a world that fails becomes small."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from gratis import classify, decision
+from local.functions import ROOT
+from local.simulation import Result, simulate
+from local.simulation.crew import Crash, Crew, Task
+from local.simulation.dice import Dice
+from local.simulation.play import play
+from local.simulation.run import Run
+from local.simulation.shrink import fails, without
+from local.simulation.world import Knobs, build
+
+WORLDS = 300
+FIRST = 100_000
+
+
+def told(seed: int) -> list[str]:
+    """The story of a world, and what it left behind."""
+    world, dice = build(seed), Dice(seed)
+    run = Run(world, dice, telling=True)
+    play(world, dice, run)
+    items = sorted(repr(sorted(item.items())) for item in run.table.items.values())
+    return [*run.seen.story, *items, *map(repr, run.bus.events)]
+
+
+def test_every_promise_holds_in_worlds_full_of_faults() -> None:
+    played: list[int] = []
+    result = simulate(WORLDS, FIRST, played.append, processes=1)
+    assert result.failure is None, result.failure.text()
+    assert sum(played) == result.worlds == WORLDS
+
+
+def test_worlds_are_full_of_faults() -> None:
+    """What is simulated does come about: a simulation in which nothing happens would pass as well."""
+    stories = [line for seed in range(FIRST, FIRST + 100) for line in told(seed)]
+    for happening in (
+        *("crash before", "crash after", "answer lost", "takes effect late", "throttled", "unreachable", "torn"),
+        *("retried", "contended", "hot partition", "partial", "outage", "visible again", "over_quota", "within_quota"),
+    ):
+        assert any(happening in line for line in stories), happening
+    assert sum("conflict" in line for line in stories) > 20
+    assert sum("QUARANTINE#" in line for line in stories) > 20
+    assert sum("'STATEMENT#" in line for line in stories) > 20
+    assert sum("ROLLING" in line for line in stories) > 20
+
+
+def test_a_seed_plays_the_same_world_again() -> None:
+    for seed in range(FIRST, FIRST + 20):
+        assert told(seed) == told(seed)
+
+
+def test_a_seed_plays_the_same_world_in_another_process() -> None:
+    """Sets of names come in another order in every process; nothing may depend on it."""
+    script = "import hashlib; from tests.simulation.test_simulation import FIRST, told; "
+    script += "print(hashlib.sha256(repr([told(FIRST + n) for n in range(30)]).encode()).hexdigest())"
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(hashes) == 1
+
+
+def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decision, "_units", lambda request: request.tokens.total)  # runs count tokens
+    found = [simulate(100, FIRST, processes=processes).failure for processes in (1, 2)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].seed == found[1].seed
+
+
+def test_a_failure_names_its_seed_and_the_few_steps_that_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish_at_once(batch: classify._Batch, counter: object, chunk: list[classify.Pending]) -> None:
+        batch._finish(chunk, [])
+
+    monkeypatch.setattr(classify._Batch, "_commit", finish_at_once)
+    result = simulate(50, FIRST, processes=1)
+    failure = result.failure
+    assert failure is not None
+    assert (failure.promise, failure.events, failure.turns) == ("nothing lost", 1, 0)
+    assert f"seed {failure.seed} breaks a promise: nothing lost" in failure.text()
+    assert "classify #1 gets message-0" in failure.text()
+
+    again = simulate(1, failure.seed)
+    assert again == Result(1, failure)
+
+
+def test_without_turns_a_run_takes_the_ordinary_course() -> None:
+    world = build(FIRST)
+    dice = Dice(world.seed, only=frozenset())
+    run = Run(replace(world, knobs=Knobs()), dice, telling=True)
+    play(run.world, dice, run)
+    assert dice.taken == []
+    assert not any("crash" in line or "again" in line for line in run.seen.story)
+
+
+def test_a_world_that_keeps_its_promises_has_no_failure() -> None:
+    assert fails(build(FIRST)) is None
+
+
+def test_as_little_is_left_as_is_needed() -> None:
+    asked: list[int] = []
+
+    def needs_both(parts: Sequence[int]) -> bool:
+        asked.append(1)
+        return {3, 77} <= set(parts)
+
+    assert without(range(100), needs_both) == [3, 77]
+    assert len(asked) < 100
+
+
+def test_a_turn_falls_the_same_way_whatever_was_left_out() -> None:
+    names = [f"turn {number}" for number in range(1000)]
+    free, tied = Dice(1), Dice(1, only=frozenset(names[:10]))
+    fallen = [free.turn(name, 0.3, 5) for name in names]
+    assert [tied.turn(name, 0.3, 5) for name in names] == fallen[:10] + [0] * 990
+    assert 230 < sum(face > 0 for face in fallen) < 370
+    assert set(fallen) == {0, 1, 2, 3, 4, 5}
+    assert fallen != [Dice(2).turn(name, 0.3, 5) for name in names]
+
+
+def test_one_task_runs_at_a_time_and_goes_on_where_it_stopped() -> None:
+    said: list[str] = []
+    with Crew() as crew:
+
+        def body(name: str) -> None:
+            said.append(f"{name} begins")
+            tasks[name].pause()
+            said.append(f"{name} ends")
+
+        tasks = {name: crew.start(lambda name=name: body(name)) for name in "ab"}
+        for name in "abba":
+            tasks[name].resume()
+        assert said == ["a begins", "b begins", "b ends", "a ends"]
+        assert all(task.done and task.error is None for task in tasks.values())
+
+
+def test_what_is_still_paused_dies_in_the_end() -> None:
+    with Crew() as crew:
+        tasks: list[Task] = []
+        task = crew.start(lambda: tasks[0].pause())
+        tasks.append(task)
+        task.resume()
+        assert not task.done
+    assert isinstance(task.error, Crash)
