@@ -152,7 +152,7 @@ def test_one_task_runs_at_a_time_and_goes_on_where_it_stopped() -> None:
 def test_what_is_still_paused_dies_in_the_end() -> None:
     with Crew() as crew:
         tasks: list[Task] = []
-        task = crew.start(lambda: tasks[0].pause())
+        task = crew.start(lambda: tasks[0].pause())  # noqa: PLW0108 - there is no task yet
         tasks.append(task)
         task.resume()
         assert not task.done
