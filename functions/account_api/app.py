@@ -232,10 +232,13 @@ def data_sharing(organization: Organization = None) -> Response[Any]:
     summary="Change what is shared; only an owner may",
     responses=openapi.SHARING,
 )
-def change_data_sharing(change: Annotated[sharing.SharingChange, Body()]) -> Response[Any]:
+def change_data_sharing(
+    change: Annotated[sharing.SharingChange, Body()], organization: Organization = None
+) -> Response[Any]:
     by = holder()
     if by.role != "owner" or by.organization is None:
         raise Refused(403, "insufficient_permissions", "only an owner of the organization may change what it shares")
+    asked(organization)
     actor, now = by.name or "owner", datetime.now(UTC)
     account = accounts().append(by.organization, lambda account: sharing.changed(account, change, actor, now))
     return _json(sharing.shown(account, by.organization))

@@ -38,15 +38,18 @@ from local.simulation.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
 MOST_CALLS = 8_000
-"""Of a whole run: far more than any needs that comes to an end."""
+"""Of a whole run, invocations included: far more than any needs that comes to an end."""
 CLOSED = 2
 """Days that are closed at the end: reading them all takes longer than the run."""
 MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
 
-class Broken(Exception):
-    """A promise does not hold. `promise`: which one, in a few words; `endless`: something computes for ever."""
+class Broken(BaseException):
+    """A promise does not hold. Nothing in the core may catch this and carry on.
+
+    `promise`: which one, in a few words; `endless`: something computes for ever.
+    """
 
     def __init__(self, promise: str, message: str, *, endless: bool = False) -> None:
         super().__init__(f"{promise}: {message}")
@@ -244,6 +247,7 @@ class Run:
     # Work -----------------------------------------------------------------------------------------------------------
 
     def _start(self, kind: str, body: Callable[[Work], None], on_crash: Callable[[], None], about: str = "") -> None:
+        self._count_call()
         label = f"{kind}{about}"
         number = self._names[label] = self._names.get(label, 0) + 1
         skew = timedelta(seconds=self.knobs.skews[number % len(self.knobs.skews)])

@@ -11,7 +11,7 @@ import pytest
 from gratis import classify, decision
 from local.functions import ROOT
 from local.simulation import Result, simulate
-from local.simulation.crew import Crash, Crew, Task
+from local.simulation.crew import Crash, Crew
 from local.simulation.dice import Dice
 from local.simulation.play import play
 from local.simulation.run import Run
@@ -151,9 +151,11 @@ def test_one_task_runs_at_a_time_and_goes_on_where_it_stopped() -> None:
 
 def test_what_is_still_paused_dies_in_the_end() -> None:
     with Crew() as crew:
-        tasks: list[Task] = []
-        task = crew.start(lambda: tasks[0].pause())  # noqa: PLW0108 - there is no task yet
-        tasks.append(task)
+
+        def body() -> None:
+            task.pause()
+
+        task = crew.start(body)
         task.resume()
         assert not task.done
     assert isinstance(task.error, Crash)

@@ -367,6 +367,12 @@ def test_a_history_that_is_full_takes_opting_out_of_one_part(full: Api) -> None:
     assert full.post({"traffic": OFF}).status == 200
 
 
+def test_a_change_that_names_another_organization_changes_none(api: Api) -> None:
+    before = api.stored()
+    answer = api.call("POST", SHARING, "organization=org_b", body=json.dumps({"traffic": OFF}))
+    assert (answer.status in (400, 404), api.stored()) == (True, before)
+
+
 # --- profiles --------------------------------------------------------------------------------------------------------
 
 
