@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-START_SECONDS = 30
+START_SECONDS, STOP_SECONDS = 30, 10
 TABLE_SCHEMA: Any = {
     "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
     "AttributeDefinitions": [
@@ -58,7 +58,7 @@ def engine(port: int = 0) -> Iterator[str]:
         yield url
     finally:
         _stop(process)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def _environment(port: int, folder: Path) -> dict[str, str]:
@@ -100,6 +100,14 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+def _remove(folder: Path) -> None:
+    """Remove what the engine wrote; what it started may still write for a moment after it is told to end."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
 
 
 def _is_free(port: int) -> bool:
