@@ -12,6 +12,8 @@ from local.simulation.world import Limits, Post, Step, World
 
 MOST_RUNS, MOST_SECONDS = 500, 20
 """Of one shrinking."""
+SHOWN = 60
+"""Lines of a story that are shown."""
 PLAINER: tuple[dict[str, Any], ...] = (
     {"skews": (0.0,)},
     {"limits": Limits()},
@@ -44,7 +46,13 @@ class Failure:
             "",
             f"The smallest way to it: {size}",
         ]
-        return "\n".join([*head, *(f"  {line}" for line in self.story)])
+        left_out = len(self.story) - SHOWN
+        story = (
+            self.story
+            if left_out <= 0
+            else (*self.story[: SHOWN // 2], f"... {left_out} lines ...", *self.story[-SHOWN // 2 :])
+        )
+        return "\n".join([*head, *(f"  {line}" for line in story)])
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
             steps.append(
                 Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1))))
             )
-        if dice.random() < 0.02:
+        if dice.random() < 0.05:
             steps.append(_stray(dice, at, traffic))
         events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))
         steps.append(Post(at, events))
