@@ -7,11 +7,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from gratis.closing import Proof, prove
+from gratis.closing import prove
 from gratis.events import parse_json
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
-from gratis.proof import Difference, by_id, statement_of, tiling
+from gratis.proof import Differences, Proof, by_id, free_of, statement_of, tiling
 from local.replay import TABLE
 from local.sources import Unusable
 from local.stack import NoStack, client_for, stack_of
@@ -43,21 +43,16 @@ def prove_from_records(files: Sequence[str]) -> list[Proof]:
 
 
 def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> Proof:
-    kept, differences = by_id(records)
+    found = Differences()
+    kept = by_id(records, found)
     statement = statement_of(organization, date.fromisoformat(day), kept)
-    differences += tiling(kept)
+    tiling(filter(None, map(free_of, kept)), found)
     if stated is not None:
-        differences += _against(statement, stated)
-    return Proof(statement, differences)
-
-
-def _against(statement: Record, stated: Record) -> Iterator[Difference]:
-    for name, value in statement.items():
-        # a statement lists the first hundred ids without a price
-        if (value[:100] if name == "unpriced" else value) != stated.get(name):
-            yield Difference(
-                "statement", f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
-            )
+        for name, value in statement.content().items():
+            if value != stated.get(name):
+                message = f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
+                found.add("statement", message)
+    return Proof.of(statement, found)
 
 
 def _offers(offer: Offer | None) -> Any:

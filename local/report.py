@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gratis.closing import Proof
 from gratis.decision import Decision
 from gratis.offer import EVALS
+from gratis.proof import Proof
 from gratis.quarantine import Entry
 from gratis.receive import Received
 from local.redrive import Redriven

@@ -1,9 +1,9 @@
 """close_day: proves each organization's closed days. The schedule lists them, a queue message closes one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -11,16 +11,19 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import moment
-from gratis.closing import Statements, prove
+from gratis.closing import Statements, close
 from gratis.config import QUICK, config, dynamodb
 from gratis.days import day_of_message, send_days
 from gratis.errors import Busy
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
-from gratis.telemetry import NAMESPACE, report_closed, report_not_closed
+from gratis.telemetry import NAMESPACE, report_closed, report_not_closed, report_put_down
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+RESERVE_SECONDS = 120
+"""What is left of a call when a large day is put down: far more than reading on to the next look at the clock takes."""
 
 logger = Logger(service="close_day")
 metrics = Metrics(namespace=NAMESPACE, service="close_day")
@@ -48,27 +51,36 @@ def offer_of(offer_id: str) -> Offer:
 
 @logger.inject_lambda_context
 @metrics.log_metrics
-def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """From the schedule: queue yesterday for every organization that had decisions. From the queue: close days."""
     if "Records" not in event:
         yesterday = moment.day_of(datetime.now(UTC)) - moment.DAY
         organizations = {organization for organization, _ in ledger().marked(yesterday)}
         send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, yesterday.isoformat()) for each in organizations})
         return {"queued": len(organizations)}
-    return {"batchItemFailures": [failure for record in event["Records"] if (failure := _closed(record))]}
+
+    def hurry() -> bool:
+        return context.get_remaining_time_in_millis() < RESERVE_SECONDS * 1000
+
+    return {"batchItemFailures": [failure for record in event["Records"] if (failure := _failure(record, hurry))]}
 
 
-def _closed(record: Mapping[str, Any]) -> dict[str, str] | None:
+def _failure(record: Mapping[str, Any], hurry: Callable[[], bool]) -> dict[str, str] | None:
     organization, day = day_of_message(record)
     try:
-        close(organization, day)
+        _close(organization, day, hurry)
     except Busy as busy:
         report_not_closed(organization, day, busy, logger)
         return {"itemIdentifier": record["messageId"]}
     return None
 
 
-def close(organization: str, day: date) -> None:
-    """Prove the day and write the statement, unless it says what the last one said."""
-    proof = prove(ledger(), organization, day, offer_of)
-    report_closed(proof, statements().write(proof, datetime.now(UTC)), logger, metrics)
+def _close(organization: str, day: date, hurry: Callable[[], bool]) -> None:
+    """Close a day; a large one goes on in another call when time runs out."""
+    now = partial(datetime.now, UTC)
+    closed = close(ledger(), statements(), organization, day, offer_of=offer_of, now=now, hurry=hurry)
+    if closed is None:
+        send_days(queue(), os.environ["CLOSE_QUEUE"], [(organization, day.isoformat())])
+        report_put_down(organization, day, logger)
+    else:
+        report_closed(*closed, logger, metrics)

@@ -1,11 +1,12 @@
 """The world's clock, and the core made to keep to it: nobody sleeps, and few events reach every limit."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from gratis import classify, dynamo, ledger, messages, outbox, quarantine, totals
+from gratis import classify, closing, dynamo, ledger, messages, outbox, quarantine, totals
 from local.simulation.world import Limits
 
 TICK = timedelta(milliseconds=3)
@@ -44,7 +45,13 @@ class _Serially:
     """Stands in for a pool of threads where the core reads side by side: only one worker may run at a time."""
 
     def __init__(self, *_: Any) -> None:
-        self.map = map
+        pass
+
+    def submit(self, task: Callable[[], Any]) -> Future[Any]:
+        """What it comes to, at once."""
+        done: Future[Any] = Future()
+        done.set_result(task())
+        return done
 
     def __enter__(self) -> "_Serially":
         return self
@@ -62,6 +69,7 @@ def simulated(limits: Limits, sleep: Callable[[float], None]) -> Iterator[None]:
             (dynamo, "random", _Random),
             (ledger, "ThreadPoolExecutor", _Serially),
             (classify, "MOST_ITEMS", limits.transaction),
+            (closing, "BLOCK", limits.block),
             (messages, "MOST_EVENTS", limits.message),
             (outbox, "MOST_RECORDS", limits.records),
             (quarantine, "MOST_BYTES", limits.quarantined_bytes),

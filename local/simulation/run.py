@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
-from gratis.closing import Statements, prove
+from gratis.closing import Statements, close
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
 from gratis.ledger import Ledger
@@ -485,13 +485,22 @@ class Run:
             self.seen.changed.append(Changed(step, account))
 
     def _close(self, organization: str, day: date) -> None:
-        again: Step = Close(self.clock.now, organization, day)
-        self._start("close", partial(self._prove, organization, day), partial(self._steps.append, again))
+        again = partial(self._steps.append, Close(self.clock.now, organization, day))
+        self._start("close", partial(self._prove, organization, day, again), again)
 
-    def _prove(self, organization: str, day: date, work: Work) -> None:
+    def _prove(self, organization: str, day: date, again: Callable[[], None], work: Work) -> None:
         client = self.line(work, self.table)
-        proof = prove(Ledger(client, TABLE), organization, day, lambda _: self.world.offer)
-        Statements(client, TABLE).write(proof, self.now_of(work))
+        closed = close(
+            Ledger(client, TABLE),
+            Statements(client, TABLE),
+            organization,
+            day,
+            offer_of=lambda _: self.world.offer,
+            now=lambda: self.now_of(work),
+            hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
+        )
+        if closed is None:
+            again()
 
     def _close_some(self) -> None:
         """Close some days of organizations that have decisions, and let the stream run empty."""

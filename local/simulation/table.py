@@ -242,6 +242,7 @@ _SIGNS = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.g
 _PARTITION = re.compile(r"pk = (?P<pk>:\w+)(?: AND (?P<sort>.+))?")
 _BETWEEN = re.compile(r"sk BETWEEN (?P<first>:\w+) AND (?P<last>:\w+)")
 _BEGINS = re.compile(r"begins_with\(sk, (?P<prefix>:\w+)\)")
+_AFTER = re.compile(r"sk > (?P<after>:\w+)")
 
 
 def _holds(stored: Item | None, put: Mapping[str, Any]) -> bool:
@@ -283,6 +284,9 @@ def _sort_condition(condition: str | None, values: Mapping[str, Any]) -> Callabl
     if begins := _BEGINS.fullmatch(condition):
         prefix = values[begins["prefix"]]["S"]
         return lambda sk: sk.startswith(prefix)
+    if past := _AFTER.fullmatch(condition):
+        after = values[past["after"]]["S"]
+        return lambda sk: sk > after
     raise Unknown(f"key condition {condition!r}")
 
 

@@ -69,6 +69,7 @@ class Limits:
     records: int | None = None
     quarantined_bytes: int | None = None
     rows: int | None = None
+    block: int | None = None
 
 
 @dataclass(frozen=True)
@@ -208,4 +209,5 @@ def _limits(dice: random.Random) -> Limits:
         records=dice.choice((1, 2, 5)),
         quarantined_bytes=dice.choice((None, None, None, 120)),
         rows=dice.choice((None, None, None, None)),
+        block=dice.choice((1, 3)),
     )

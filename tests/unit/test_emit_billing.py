@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from gratis import outbox
 from gratis.account import Account
-from gratis.closing import Proof
 from gratis.decision import Decision
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
 from gratis.ledger import Ledger, account_key
 from gratis.outbox import MOST_ATTEMPTS, bus_entries
-from gratis.proof import Difference, statement_of
+from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Entry, Quarantine, entry
 from gratis.sharing import MOST_PROJECTS
 from local.functions import Context, handler_of
@@ -686,7 +685,10 @@ def test_a_change_of_sharing_with_the_most_projects_is_taken_by_the_bus(bus: Bus
 def test_a_statement_with_a_thousand_differences_does_not_stop_the_stream(bus: Bus, emit: Any) -> None:
     records = [decision.record() for decision in decisions(2200)]
     why = "is free (within_quota); from its receipt it would be billed (over_quota)"
-    differences = [Difference("decided_differently", why, [record["id"]]) for record in records]
-    content = Proof(statement_of("org_a", DAY, records), differences).content()
+    found = Differences()
+    for number, record in enumerate(records):
+        found.add("decided_differently", f"{why} {number}", record["id"])
+    content = Proof.of(statement_of("org_a", DAY, records), found).content()
+    assert content["difference_count"] == 2200
     item = {"pk": {"S": "ORG#org_a"}, "sk": {"S": "STATEMENT#2025-03-11#000001"}}
     assert emit(stream_of(item | {"statement": {"S": json.dumps(content)}})) is None

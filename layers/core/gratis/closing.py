@@ -1,134 +1,182 @@
 """Closes a day: reads its decisions, proves them, and writes the statement. SPEC section 3, promise 6.
 
 What if this dies on any line, runs twice, or two of it run at once? It only reads, until it writes one statement under
-a condition. The same proof again writes nothing; a late decision changes the hash, and that is a new revision.
+a condition. The same proof again writes nothing; a late decision changes the hash, and that is a new revision. What a
+large day's proof has read so far is kept now and then, and whoever comes next goes on from there.
 """
 
+import heapq
 import json
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.account import Account
 from gratis.decision import CounterId, Decision
-from gratis.dynamo import translated
+from gratis.dynamo import Item, translated
 from gratis.errors import Busy
+from gratis.evidence import Counter, Evidence, OfferOf, counter_of, place_of
 from gratis.ledger import Document, Ledger
-from gratis.offer import EVALS, Offer
-from gratis.proof import Difference, decided_differently, statement_of, tiling, totals_differ
+from gratis.proof import Proof, tiling
 from gratis.window import Kind, start_of_week
 from gratis.window import name as window_name
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_IDS, MOST_DIFFERENCES = 100, 100
-"""What a statement lists: it has to fit an event of the bus. The count of differences is that of all."""
-OfferOf = Callable[[str], Offer]
-"""The offer of an id, as receipts name it."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """A day's statement, and what does not hold."""
-
-    statement: dict[str, Any]
-    differences: Sequence[Difference]
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing differs."""
-        return not self.differences
-
-    def content(self) -> dict[str, Any]:
-        """As the bus and the statement item carry it."""
-        shown, room = [], MOST_IDS
-        for each in self.differences[:MOST_DIFFERENCES]:
-            shown.append(asdict(each) | {"ids": list(each.ids)[:room]})
-            room -= len(shown[-1]["ids"])
-        return self.statement | {
-            "unpriced": self.statement["unpriced"][:MOST_IDS],
-            "holds": self.holds,
-            "difference_count": len(self.differences),
-            "differences": shown,
-        }
+BLOCK = 50_000
+"""Decisions that are read between two looks at the clock."""
+KEEP_PROGRESS = timedelta(days=2)
+Versions = Mapping[CounterId, int]
 
 
 def prove(ledger: Ledger, organization: str, day: date, offer_of: OfferOf) -> Proof:
     """Prove a day from what the ledger holds now. Raises Busy while the day is being written to."""
-    documents = _documents(ledger, organization, day)
-    decisions = sorted(ledger.decisions_of_day(organization, day), key=lambda decision: decision.request_id)
-    reaching = _reaching(ledger, organization, day, set(_windows_beyond(decisions)))
-    account = ledger.read([organization], [])[0].get(organization)
-    found = [
-        *_tiles(decisions, documents, reaching),
-        *totals_differ(decisions, _totals(documents, day)),
-        *_repeated(ledger, organization, day, decisions),
-        *_decided_again(decisions, account, offer_of),
-    ]
-    if _versions(_documents(ledger, organization, day)) != _versions(documents):
-        raise Busy(f"{organization} {day}: decisions are still being added")
-    records = sorted((decision.record() for decision in decisions), key=lambda record: record["id"])
-    return Proof(statement_of(organization, day, records), found)
+    proving = Proving(ledger, organization, day, offer_of)
+    while not proving.go_on(BLOCK):
+        pass
+    return proving.proof()
 
 
-@dataclass(frozen=True)
-class _Reaching:
-    """Windows that reach beyond the day: their decisions of other days, and what their counters hold."""
+class Proving:
+    """The proof of a day on its way: reads the decisions by request id, and then those of other days that count.
 
-    decisions: Sequence[Decision] = ()
-    used: Mapping[tuple[str, str], int] | None = None
+    `kept`: what an earlier one had read, from `content`. If the day was written to since, it begins anew.
+    """
 
+    def __init__(
+        self, ledger: Ledger, organization: str, day: date, offer_of: OfferOf, kept: Mapping[str, Any] | None = None
+    ) -> None:
+        self.ledger = ledger
+        self.organization = organization
+        self.day = day
+        documents = self._documents()
+        self.versions = _versions(documents)
+        account = ledger.read([organization], [])[0].get(organization)
+        stored = {identity.group: document.totals for identity, document in documents.items()}
+        self.evidence = Evidence(organization, day, stored, account, offer_of)
+        self.own_read = False
+        self.others: list[date] = []
+        """Days still to be read, after the day itself, since windows of this day reach into them."""
+        self.beyond: dict[CounterId, int] = {}
+        """Versions of the counters of those windows, when the first of the days was read."""
+        self.after = ""
+        """The request id up to which all was read of the day that is being read."""
+        if kept and kept["versions"] == _listed(self.versions):
+            self._take_up(kept)
+        self._reading = self._read()
 
-def _documents(ledger: Ledger, organization: str, day: date) -> dict[CounterId, Document]:
-    groups = {group for _, group in ledger.marked(day, organization)}
-    return ledger.days(organization, sorted(groups), day, day)
+    def go_on(self, most: int) -> bool:
+        """Read at most so many more request ids; whether all were read. Raises Busy."""
+        return sum(1 for _ in islice(self._reading, most)) < most
+
+    def proof(self) -> Proof:
+        """What it comes to. Raises Busy if the day was written to meanwhile."""
+        documents = self._documents()
+        reaching = self._counters()
+        if (_versions(documents), _versions(reaching)) != (self.versions, self.beyond):
+            raise Busy(f"{self.organization} {self.day}: decisions are still being added")
+        used = {
+            (identity.group, window_name("utc_day", window.start)): window.used
+            for identity, document in documents.items()
+            for window in document.counter.windows
+        }
+        used |= {
+            counter: window.used
+            for identity, document in reaching.items()
+            for window in document.counter.windows
+            if (counter := (identity.group, window_name(_kind(identity), window.start))) in self.evidence.tiles
+        }
+        found = self.evidence.differences()
+        if torn := self.evidence.torn(used):
+            places = (place for each in self._decisions_in(torn) if (place := place_of(each)))
+            tiling(places, found, {counter: used.get(counter, 0) for counter in torn})
+        return Proof.of(self.evidence.statement, found)
+
+    def content(self) -> dict[str, Any]:
+        """What has been read so far, as JSON values."""
+        return {
+            "versions": _listed(self.versions),
+            "own_read": self.own_read,
+            "others": [other.isoformat() for other in self.others],
+            "beyond": _listed(self.beyond),
+            "after": self.after,
+            "evidence": self.evidence.content(),
+        }
+
+    def _take_up(self, kept: Mapping[str, Any]) -> None:
+        self.own_read, self.after = kept["own_read"], kept["after"]
+        self.others = [date.fromisoformat(other) for other in kept["others"]]
+        self.beyond = {CounterId(*identity): version for *identity, version in kept["beyond"]}
+        self.evidence.take_up(kept["evidence"])
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> Iterator[None]:
+        """Looks at one request id a step, so that it can be put down after any."""
+        if not self.own_read:
+            for request_id, decisions in self._by_request():
+                self._add(list(decisions))
+                self.after = request_id
+                yield
+            self.others = sorted({other for _, window in self.evidence.beyond() for other in _days(window)})
+            self.others = [other for other in self.others if other != self.day]
+            self.beyond = _versions(self._counters())
+            self.own_read, self.after = True, ""
+        while self.others:
+            for decision in self.ledger.decisions_of_day(self.organization, self.others[0], self.after):
+                self.evidence.add_beyond(decision)
+                self.after = decision.request_id
+                yield
+            self.others, self.after = self.others[1:], ""
+
+    def _by_request(self) -> Iterator[tuple[str, Iterator[Decision]]]:
+        """The decisions of the day and of its neighbours, by request id."""
+        days = (self.day - moment.DAY, self.day, self.day + moment.DAY)
+        streams = [self.ledger.decisions_of_day(self.organization, each, self.after) for each in days]
+        merged = heapq.merge(*streams, key=lambda decision: decision.request_id)
+        return groupby(merged, key=lambda decision: decision.request_id)
+
+    def _add(self, decisions: list[Decision]) -> None:
+        """All decisions on one request id. On neighbouring days it is most likely one request, sent with two times."""
+        own = [decision for decision in decisions if decision.day == self.day.isoformat()]
+        for decision in own:
+            self.evidence.add(decision)
+        if own and len(decisions) > 1:
+            elsewhere = sorted({decision.day for decision in decisions if decision not in own})
+            message = f"also decided on {' and '.join(elsewhere)}" if elsewhere else "decided twice on this day"
+            self.evidence.found.add("duplicate", message, own[0].record_id)
+
+    def _decisions_in(self, counters: set[Counter]) -> Iterator[Decision]:
+        days = {self.day} | {other for counter in self.evidence.beyond() for other in _days(counter[1])}
+        for day in sorted(days):
+            for decision in self.ledger.decisions_of_day(self.organization, day):
+                if counter_of(decision) in counters:
+                    yield decision
+
+    def _documents(self) -> dict[CounterId, Document]:
+        groups = {group for _, group in self.ledger.marked(self.day, self.organization)}
+        return self.ledger.days(self.organization, sorted(groups), self.day, self.day)
+
+    def _counters(self) -> dict[CounterId, Document]:
+        """The counters of windows that reach beyond the day."""
+        reaching = self.evidence.beyond()
+        return self.ledger.read([], {_counter_id(self.organization, *counter) for counter in reaching})[1]
 
 
 def _versions(documents: Mapping[CounterId, Document]) -> dict[CounterId, int]:
     return {identity: document.version for identity, document in documents.items()}
 
 
-def _totals(documents: Mapping[CounterId, Document], day: date) -> dict[str, Any]:
-    return {each.group: document.totals for each, document in documents.items() if each.window == day.isoformat()}
+def _listed(versions: Versions) -> list[list[Any]]:
+    return [[*identity, version] for identity, version in sorted(versions.items())]
 
 
-def _windows_beyond(decisions: Iterable[Decision]) -> Iterator[tuple[str, str]]:
-    """Group and window of each counter that is not the UTC day's own."""
-    for decision in decisions:
-        if decision.group and decision.window and (decision.group == EVALS or "T" in decision.window):
-            yield decision.group, decision.window
-
-
-def _reaching(ledger: Ledger, organization: str, day: date, windows: set[tuple[str, str]]) -> _Reaching:
-    """Read what windows of 24 hours and of weeks hold on the other days that they touch."""
-    if not windows:
-        return _Reaching()
-    counters = {_counter(organization, group, window) for group, window in windows}
-    before = ledger.read([], counters)[1]
-    others = sorted({other for _, window in windows for other in _days(window)} - {day})
-    decisions = [
-        decision
-        for other in others
-        for decision in ledger.decisions_of_day(organization, other)
-        if (decision.group, decision.window) in windows
-    ]
-    if _versions(ledger.read([], counters)[1]) != _versions(before):
-        raise Busy(f"{organization}: a window that {day} touches is still being written to")
-    used = {
-        (identity.group, window_name(_kind(identity), window.start)): window.used
-        for identity, document in before.items()
-        for window in document.counter.windows
-    }
-    return _Reaching(decisions, {counter: held for counter, held in used.items() if counter in windows})
-
-
-def _counter(organization: str, group: str, window: str) -> CounterId:
+def _counter_id(organization: str, group: str, window: str) -> CounterId:
     return CounterId(organization, group, "ROLLING" if "T" in window else f"WEEK#{window}")
 
 
@@ -145,49 +193,40 @@ def _days(window: str) -> Iterator[date]:
     yield from (start + timedelta(days=number) for number in range(days))
 
 
-def _tiles(
-    decisions: Iterable[Decision], documents: Mapping[CounterId, Document], reaching: _Reaching
-) -> Iterator[Difference]:
-    used = {
-        (identity.group, window_name("utc_day", window.start)): window.used
-        for identity, document in documents.items()
-        for window in document.counter.windows
-    }
-    records = [decision.record() for decision in (*decisions, *reaching.decisions)]
-    return tiling(records, used | dict(reaching.used or {}))
+# Closing ------------------------------------------------------------------------------------------------------------
 
 
-def _repeated(ledger: Ledger, organization: str, day: date, decisions: Sequence[Decision]) -> Iterator[Difference]:
-    """The same id on neighbouring days: most likely one request whose time was changed when it was sent again."""
-    ours = Tally(decision.request_id for decision in decisions)
-    twice = sorted(request_id for request_id, count in ours.items() if count > 1)
-    if twice:
-        yield Difference("duplicate", "decided twice on this day", twice)
-    for neighbour in (day - moment.DAY, day + moment.DAY):
-        theirs = {decision.request_id for decision in ledger.decisions_of_day(organization, neighbour)}
-        both = sorted(ours.keys() & theirs)
-        if both:
-            yield Difference("duplicate", f"also decided on {neighbour}", both)
+def close(
+    ledger: Ledger,
+    statements: "Statements",
+    organization: str,
+    day: date,
+    *,
+    offer_of: OfferOf,
+    now: Callable[[], datetime],
+    hurry: Callable[[], bool],
+) -> tuple[Proof, dict[str, Any] | None] | None:
+    """Prove a day and write its statement, unless that says what the last one said. Raises Busy.
 
-
-def _decided_again(decisions: Sequence[Decision], account: Account | None, offer_of: OfferOf) -> Iterator[Difference]:
-    closed = {
-        each.window
-        for each in decisions
-        if each.reason == "over_quota" and each.window and (each.running_total or 0) > (each.quota or 0)
-    }
-    for decision in decisions:
-        offer = offer_of(decision.offer.partition("@")[0])
-        try:
-            why = decided_differently(decision, account, offer, closed)
-        except LookupError:
-            why = "names a version of profile or settings that the account does not have"
-        if why:
-            yield Difference("decided_differently", why, [decision.record()["id"]])
+    None: time ran out (`hurry`), and what was read is kept; the next call goes on from there.
+    """
+    kept = statements.kept(organization, day)
+    proving = Proving(ledger, organization, day, offer_of, kept)
+    is_kept = kept is not None
+    while not proving.go_on(BLOCK):
+        statements.keep(organization, day, proving.content(), now())
+        is_kept = True
+        if hurry():
+            return None
+    proof = proving.proof()
+    stated = statements.write(proof, now())
+    if is_kept:
+        statements.forget(organization, day)
+    return proof, stated
 
 
 class Statements:
-    """Statements in the ledger table, one item a revision."""
+    """Statements in the ledger table, one item a revision; and what unfinished proofs have read so far."""
 
     def __init__(self, client: "DynamoDBClient", table: str) -> None:
         self.client = client
@@ -197,7 +236,7 @@ class Statements:
         """Store the proof as the next revision, and return it; None if the latest one says the same. Raises Busy."""
         content = proof.content()
         latest = self.latest(content["organization"], date.fromisoformat(content["day"]))
-        if latest and {name: latest[name] for name in content} == content:
+        if latest and {name: latest.get(name) for name in content} == content:
             return None
         revision = latest["revision"] + 1 if latest else 1
         stated = content | {"revision": revision, "proved_at": moment.text(proved_at)}
@@ -233,6 +272,36 @@ class Statements:
             raise translated(error) from error
         return json.loads(items[0]["statement"]["S"]) if items else None
 
+    def keep(self, organization: str, day: date, content: Mapping[str, Any], now: datetime) -> None:
+        """Keep what a proof has read so far, in place of what was kept before. Raises Busy."""
+        packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode())
+        expires = {"N": str(int((now + KEEP_PROGRESS).timestamp()))}
+        item: Item = _progress_key(organization, day) | {"read": {"B": packed}, "expires": expires}
+        try:
+            self.client.put_item(TableName=self.table, Item=item)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
+    def kept(self, organization: str, day: date) -> dict[str, Any] | None:
+        """What an unfinished proof has read so far; None if there is none. Raises Busy."""
+        try:
+            key = _progress_key(organization, day)
+            item = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        return json.loads(zlib.decompress(item["read"]["B"])) if item else None
+
+    def forget(self, organization: str, day: date) -> None:
+        """The proof is finished. Raises Busy."""
+        try:
+            self.client.delete_item(TableName=self.table, Key=_progress_key(organization, day))
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
 
 def _prefix(day: str) -> str:
     return f"STATEMENT#{day}#"
+
+
+def _progress_key(organization: str, day: date) -> Item:
+    return {"pk": {"S": f"ORG#{organization}"}, "sk": {"S": f"PROGRESS#{day.isoformat()}"}}

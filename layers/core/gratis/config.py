@@ -20,6 +20,7 @@ QUICK = BotoConfig(
     connect_timeout=2,
     read_timeout=10,
     retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=25,  # a day and its neighbours are read shard by shard, side by side
     parameter_validation=False,  # halves the CPU of a transaction of 100 items; what we send is built in one place
 )
 

@@ -85,10 +85,15 @@ class Decision(NamedTuple):
         """What this is the one decision of."""
         return RequestKey(self.organization, date.fromisoformat(self.day), self.request_id)
 
+    @property
+    def record_id(self) -> str:
+        """The id of the billing record: derived, so a consumer can drop repeats."""
+        return f"{self.organization}:{self.day}:{self.request_id}"
+
     def record(self) -> dict[str, Any]:
-        """The billing record. Its id is derived, so a consumer can drop repeats. Shape: SPEC section 5."""
+        """The billing record. Shape: SPEC section 5."""
         return {
-            "id": f"{self.organization}:{self.day}:{self.request_id}",
+            "id": self.record_id,
             "organization": self.organization,
             "project": self.project,
             "request_id": self.request_id,

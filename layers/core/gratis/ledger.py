@@ -13,10 +13,11 @@
 A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
 """
 
+import heapq
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -104,12 +105,29 @@ class Ledger:
             found |= dict(map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between)))
         return found
 
-    def decisions_of_day(self, organization: str, day: date) -> Iterator[Decision]:
-        """Every decision of an organization's UTC day, consistently; in no order. The shards are read side by side."""
-        keys = [{":pk": {"S": f"DAY#{organization}#{day.isoformat()}#{shard}"}} for shard in range(SHARDS)]
+    def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
+        """The decisions of an organization's UTC day by request id, consistently: those past `after`, or all of them.
+
+        The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
+        """
+        condition = "pk = :pk AND sk > :after"
         with ThreadPoolExecutor(SHARDS) as readers:
-            for items in readers.map(lambda values: self._query("pk = :pk", values), keys):
-                yield from map(decision_of, items)
+            shards = [
+                self._read_ahead(readers, self._pages(condition, {":pk": {"S": pk}, ":after": {"S": f"REQ#{after}"}}))
+                for pk in (f"DAY#{organization}#{day.isoformat()}#{shard}" for shard in range(SHARDS))
+            ]
+            yield from heapq.merge(*shards, key=lambda decision: decision.request_id)
+
+    def _read_ahead(self, readers: ThreadPoolExecutor, pages: Iterator[Any]) -> Iterator[Decision]:
+        def next_page() -> Any:
+            return self._call(lambda: next(pages, None))
+
+        def decisions(coming: Future[Any]) -> Iterator[Decision]:
+            while (page := coming.result()) is not None:
+                coming = readers.submit(next_page)
+                yield from map(decision_of, page["Items"])
+
+        return decisions(readers.submit(next_page))
 
     def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
         """Organization and group of each document that a UTC day has, of one organization or of all."""
@@ -122,13 +140,17 @@ class Ledger:
             yield marked_organization, group
 
     def _query(self, condition: str, values: Item) -> list[Item]:
+        pages = self._pages(condition, values)
+        return self._call(lambda: [item for page in pages for item in page["Items"]])  # type: ignore[no-any-return]
+
+    def _pages(self, condition: str, values: Item) -> Iterator[Any]:
         pages = self.client.get_paginator("query").paginate(
             TableName=self.table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
             ConsistentRead=True,
         )
-        return self._call(lambda: [item for page in pages for item in page["Items"]])  # type: ignore[no-any-return]
+        return iter(pages)
 
     def _get(self, keys: Sequence[Item]) -> list[Item]:
         """Consistent batch read in pages; what DynamoDB leaves unprocessed is asked for again."""

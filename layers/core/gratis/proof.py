@@ -1,211 +1,206 @@
-"""The proof of a closed day. SPEC section 3, promise 6. Pure.
+"""What anybody can check who holds a day's billing records. SPEC section 3, promise 6. Pure.
 
-`statement_of` needs nothing but the emitted billing records, so whoever holds them can check counts, sums and hash.
-`differences` looks further: at the counters, the totals, the neighbouring days, and each decision's own receipt.
+Counts, sums, the hash, and that the free decisions of each counter tile it. What only the ledger can tell (totals,
+counters, receipts, the neighbouring days) is in `evidence`.
 """
 
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
-from gratis import moment, pricing
-from gratis.account import Account
-from gratis.decision import Decision, case_under
-from gratis.eligibility import Allowed, Terms, terms_of_versions
-from gratis.offer import EVALS, Offer
-from gratis.request import Request, Tokens
-from gratis.totals import OTHER, RowKey, Sums, Totals
+from gratis import pricing
 
 Record = Mapping[str, Any]
+MOST_IDS, MOST_DIFFERENCES = 100, 100
+"""What a statement lists: it has to fit an event of the bus. The counts are those of all."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that does not hold. `ids`: of the billing records that show it."""
+    """Something that does not hold. `ids`: of the billing records that show it, the first hundred."""
 
     kind: str
     message: str
     ids: Sequence[str] = ()
 
 
+class Differences:
+    """All that does not hold: the first hundred in full, with the ids of each, and the count of all."""
+
+    def __init__(self, found: Iterable[Difference] = (), count: int = 0) -> None:
+        self.count = count
+        self._found = {(each.kind, each.message): list(each.ids) for each in found}
+
+    def add(self, kind: str, message: str, *ids: str) -> None:
+        """One more occurrence; ids of the same kind and message go together."""
+        self.count += 1
+        known = self._found.get((kind, message))
+        if known is None and len(self._found) < MOST_DIFFERENCES:
+            known = self._found[kind, message] = []
+        if known is not None:
+            known += ids[: MOST_IDS - len(known)]
+
+    def listed(self) -> list[Difference]:
+        """In the order in which they were found."""
+        return [Difference(kind, message, tuple(ids)) for (kind, message), ids in self._found.items()]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A day's statement, and what does not hold: `difference_count` times, of which `differences` are listed."""
+
+    statement: dict[str, Any]
+    differences: Sequence[Difference] = ()
+    difference_count: int = 0
+
+    @classmethod
+    def of(cls, statement: "Statement", found: Differences) -> "Proof":
+        """What was stated, and what was found to differ."""
+        return cls(statement.content(), found.listed(), found.count)
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing differs."""
+        return not self.difference_count
+
+    def content(self) -> dict[str, Any]:
+        """As the bus and the statement item carry it."""
+        shown, room = [], MOST_IDS
+        for each in self.differences:
+            shown.append(asdict(each) | {"ids": list(each.ids)[:room]})
+            room -= len(shown[-1]["ids"])
+        return self.statement | {
+            "holds": self.holds,
+            "difference_count": self.difference_count,
+            "differences": shown,
+        }
+
+
 @dataclass
-class _Sums:
-    counts: dict[str, int] = field(default_factory=lambda: {"free": 0, "billed": 0})
-    tokens: dict[str, int] = field(default_factory=lambda: {"free": 0, "billed": 0})
-    listed: Decimal = Decimal(0)
-    billed: Decimal = Decimal(0)
+class Statement:
+    """Counts, sums and hash of a day's billing records, which are added in order of their ids.
+
+    `hash` begins as 32 zero bytes; each record makes it SHA-256 over the hash so far and the record as JSON with
+    sorted keys and without spaces. So a proof can be put down after any record and taken up again.
+    """
+
+    organization: str
+    day: date
+    free: int = 0
+    billed: int = 0
+    free_tokens: int = 0
+    billed_tokens: int = 0
+    list_amount: Decimal = Decimal(0)
+    amount: Decimal = Decimal(0)
     unpriced: list[str] = field(default_factory=list)
+    """The first hundred ids without a price."""
+    unpriced_count: int = 0
+    hash: bytes = bytes(32)
 
     def add(self, record: Record) -> None:
-        verdict = record["verdict"]
-        self.counts[verdict] += 1
-        self.tokens[verdict] += record["tokens"]["total"]
-        self.listed += Decimal(record["list_amount_usd"] or 0)
-        self.billed += Decimal(record["amount_usd"] or 0)
+        """Count one record."""
+        tokens = record["tokens"]["total"]
+        if record["verdict"] == "free":
+            self.free, self.free_tokens = self.free + 1, self.free_tokens + tokens
+        else:
+            self.billed, self.billed_tokens = self.billed + 1, self.billed_tokens + tokens
+        self.list_amount += Decimal(record["list_amount_usd"] or 0)
+        self.amount += Decimal(record["amount_usd"] or 0)
         if record["list_amount_usd"] is None:
-            self.unpriced.append(record["id"])
+            self.unpriced_count += 1
+            self.unpriced += [record["id"]][: MOST_IDS - len(self.unpriced)]
+        written = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        self.hash = hashlib.sha256(self.hash + written).digest()
+
+    def content(self) -> dict[str, Any]:
+        """As statements carry it."""
+        return {
+            "organization": self.organization,
+            "day": self.day.isoformat(),
+            "decisions": self.free + self.billed,
+            "free": self.free,
+            "billed": self.billed,
+            "free_tokens": self.free_tokens,
+            "billed_tokens": self.billed_tokens,
+            "list_amount_usd": pricing.usd(self.list_amount),
+            "amount_usd": pricing.usd(self.amount),
+            "unpriced": self.unpriced,
+            "unpriced_count": self.unpriced_count,
+            "hash": self.hash.hex(),
+        }
 
 
-def statement_of(organization: str, day: date, records: Iterable[Record]) -> dict[str, Any]:
-    """Counts, sums and hash of a day's billing records, which come sorted by id.
-
-    The hash is SHA-256 over the records, each as JSON with sorted keys and without spaces, a newline after each.
-    """
-    digest, sums = hashlib.sha256(), _Sums()
+def statement_of(organization: str, day: date, records: Iterable[Record]) -> Statement:
+    """The statement of a day's records, which come sorted by id."""
+    statement = Statement(organization, day)
     for record in records:
-        sums.add(record)
-        digest.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
-    return {
-        "organization": organization,
-        "day": day.isoformat(),
-        "decisions": sum(sums.counts.values()),
-        "free": sums.counts["free"],
-        "billed": sums.counts["billed"],
-        "free_tokens": sums.tokens["free"],
-        "billed_tokens": sums.tokens["billed"],
-        "list_amount_usd": pricing.usd(sums.listed),
-        "amount_usd": pricing.usd(sums.billed),
-        "unpriced": sums.unpriced,
-        "hash": digest.hexdigest(),
-    }
+        statement.add(record)
+    return statement
 
 
-def by_id(records: Iterable[Record]) -> tuple[list[Record], list[Difference]]:
+def by_id(records: Iterable[Record], found: Differences) -> list[Record]:
     """Records sorted by id, repeats dropped; the same id with another content is a difference."""
     kept: dict[str, Record] = {}
-    torn = [record["id"] for record in records if kept.setdefault(record["id"], record) != record]
-    found = [Difference("repeat", "emitted twice with another content", sorted(set(torn)))] if torn else []
-    return sorted(kept.values(), key=lambda record: record["id"]), found
+    for record in records:
+        if kept.setdefault(record["id"], record) != record:
+            found.add("repeat", "emitted twice with another content", record["id"])
+    return sorted(kept.values(), key=lambda record: record["id"])
 
 
-def tiling(records: Iterable[Record], used: Mapping[tuple[str, str], int] | None = None) -> Iterator[Difference]:
+class Free(NamedTuple):
+    """A free decision's place in its counter."""
+
+    group: str
+    window: str
+    before: int
+    after: int
+    quota: int
+    id: str
+
+
+def free_of(record: Record) -> Free | None:
+    """Which part of its counter a record took; None if it took nothing."""
+    if record["verdict"] != "free" or record["used_after"] == record["used_before"]:
+        return None
+    names = ("group", "window", "used_before", "used_after", "quota", "id")
+    return Free(*(record[name] for name in names))
+
+
+def tiling(decisions: Iterable[Free], found: Differences, used: Mapping[tuple[str, str], int] | None = None) -> None:
     """Free decisions of a counter, sorted by `used_before`, tile [0, used] without gap or overlap.
 
-    `used`: what the counters hold, by group and window. Without it only the records are held against each other, and
-    a window that reaches into other days may begin or end anywhere.
+    `used`: what the counters hold, by group and window. Without it only the decisions are held against each other,
+    and a window that reaches into other days may begin or end anywhere.
     """
-    counters: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    for record in records:
-        if record["verdict"] == "free" and record["used_after"] != record["used_before"]:
-            counters[record["group"], record["window"]].append(record)
-    for counter in sorted(counters.keys() | (used or {}).keys()):
-        free = sorted(counters[counter], key=lambda record: record["used_before"])
-        where = f"counter {counter[0]} {counter[1]}"
-        over = [record["id"] for record in free if record["used_after"] > record["quota"]]
-        if over:
-            yield Difference("over_granted", f"{where}: more was free than the quota", over)
-        for before, after in pairwise(free):
-            if after["used_before"] < before["used_after"]:
-                yield Difference("overlap", f"{where}: two decisions on the same tokens", [before["id"], after["id"]])
-        if used is not None:
-            yield from _gaps(where, free, used.get(counter, 0))
-
-
-def _gaps(where: str, free: Sequence[Record], used: int) -> Iterator[Difference]:
-    reached = 0
-    for record in free:
-        if record["used_before"] > reached:
-            message = f"{where}: no decision on {reached} to {record['used_before']}"
-            yield Difference("gap", message, [record["id"]])
-        reached = max(reached, record["used_after"])
-    if reached != used:
-        last = [free[-1]["id"]] if free else []
-        yield Difference("gap", f"{where}: the decisions reach {reached}, the counter holds {used}", last)
-
-
-def totals_differ(decisions: Iterable[Decision], stored: Mapping[str, Totals]) -> Iterator[Difference]:
-    """The day's totals by group are the sums over its decisions. `stored`: by group."""
-    counted: dict[str, Totals] = defaultdict(Totals)
+    counters: dict[tuple[str, str], list[Free]] = defaultdict(list)
     for decision in decisions:
-        listed = Decimal(decision.list_amount_usd) if decision.list_amount_usd is not None else None
-        counted[decision.group or "-"].add(request_of(decision), decision.verdict, listed)
-    for group in sorted(counted.keys() | stored.keys()):
-        ours, theirs = counted[group].rows, stored.get(group, Totals()).rows
-        if _folded(ours, theirs) != theirs:
-            yield Difference("totals", f"group {group}: the totals are not the sums over the decisions")
+        counters[decision.group, decision.window].append(decision)
+    for counter in sorted(counters.keys() | (used or {}).keys()):
+        free = sorted(counters[counter], key=lambda decision: decision.before)
+        where = f"counter {counter[0]} {counter[1]}"
+        for decision in free:
+            if decision.after > decision.quota:
+                found.add("over_granted", f"{where}: more was free than the quota", decision.id)
+        for one, next_one in pairwise(free):
+            if next_one.before < one.after:
+                found.add("overlap", f"{where}: two decisions on the same tokens", one.id, next_one.id)
+        if used is not None:
+            for message, ids in _gaps(free, used.get(counter, 0)):
+                found.add("gap", f"{where}: {message}", *ids)
 
 
-def _folded(counted: Mapping[RowKey, Sums], stored: Mapping[RowKey, Sums]) -> dict[RowKey, Sums]:
-    """`counted` with the rows that `stored` does not list summed into `(other)`, if it has such rows."""
-    if not any(key.model == OTHER for key in stored):
-        return dict(counted)
-    folded: dict[RowKey, Sums] = {}
-    for key, sums in counted.items():
-        into = key if key in stored else key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
-        total = folded.setdefault(into, Sums())
-        for name in Sums.__slots__:
-            setattr(total, name, getattr(total, name) + getattr(sums, name))
-    return folded
-
-
-def decided_differently(
-    decision: Decision, account: Account | None, offer: Offer, closed: Collection[str]
-) -> str | None:
-    """Why the decision, taken again from its receipt, would be another one; None if it is the same.
-
-    `closed`: windows that an earlier request closed, where the offer's overflow policy is `close`.
-    """
-    request = request_of(decision)
-    terms = terms_of_versions(request, _offer_then(offer, decision), account, _versions(decision))
-    case = case_under(request, terms)
-    listed = None if case.list_amount is None else pricing.usd(case.list_amount)
-    if listed != decision.list_amount_usd:
-        return f"list_amount_usd is {decision.list_amount_usd}, the prices say {listed}"
-    if decision.amount_usd != ("0" if decision.verdict == "free" else listed):
-        return f"amount_usd is {decision.amount_usd}, {decision.verdict} at {listed}"
-    outcome = case.outcome
-    again = ("billed", outcome) if isinstance(outcome, str) else _fits(decision, outcome, terms, closed)
-    if again != (decision.verdict, decision.reason):
-        return f"is {decision.verdict} ({decision.reason}); from its receipt it would be {again[0]} ({again[1]})"
-    return None
-
-
-def _fits(decision: Decision, allowed: Allowed, terms: Terms, closed: Collection[str]) -> tuple[str, str]:
-    """Rule 7 from the receipt's own figures."""
-    units = 1 if decision.group == EVALS else decision.input + decision.output
-    before = decision.used_before or 0
-    figures = (decision.quota, decision.running_total, decision.group)
-    if figures != (allowed.quota, before + units, allowed.group):
-        return (
-            "undecidable",
-            f"quota, running total and group would be {allowed.quota}, {before + units}, {allowed.group}",
-        )
-    is_closed = terms.version.overflow == "close" and decision.window in closed and decision.verdict == "billed"
-    fits = units == 0 or (before + units <= allowed.quota and not is_closed)
-    return ("free", "within_quota") if fits else ("billed", "over_quota")
-
-
-def request_of(decision: Decision) -> Request:
-    """The request, as far as it mattered to its decision."""
-    return Request(
-        kind=decision.kind,
-        organization=decision.organization,
-        id=decision.request_id,
-        project=decision.project,
-        model=decision.model,
-        endpoint=decision.endpoint,
-        service_tier=decision.service_tier,
-        batch=decision.batch,
-        tools=(decision.hosted_tool,) if decision.hosted_tool else (),
-        shared=decision.shared,
-        tokens=Tokens(decision.input, decision.cached, decision.output),
-        occurred_at=moment.parse(decision.occurred_at),
-        received_at=moment.parse(decision.received_at),
-        payload_hash=decision.payload_hash,
-    )
-
-
-def _versions(decision: Decision) -> tuple[int | None, int | None]:
-    return decision.profile_version, decision.settings_version
-
-
-def _offer_then(offer: Offer, decision: Decision) -> Offer:
-    """The offer with the last day that it had when the decision was taken."""
-    ends = date.fromisoformat(decision.offer_ends) if decision.offer_ends else None
-    return offer.model_copy(update={"ends": ends})
+def _gaps(free: Sequence[Free], used: int) -> Iterator[tuple[str, Sequence[str]]]:
+    reached = 0
+    for decision in free:
+        if decision.before > reached:
+            yield f"no decision on {reached} to {decision.before}", [decision.id]
+        reached = max(reached, decision.after)
+    if reached != used:
+        last = [free[-1].id] if free else []
+        yield f"the decisions reach {reached}, the counter holds {used}", last

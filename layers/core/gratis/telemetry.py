@@ -10,8 +10,8 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from datetime import date
 
     from gratis.classify import Outcome
-    from gratis.closing import Proof
     from gratis.outbox import Emitted
+    from gratis.proof import Proof
     from gratis.receive import Received
 
 NAMESPACE = "Gratis"
@@ -76,11 +76,16 @@ def report_closed(proof: "Proof", stated: dict[str, Any] | None, logger: Logger,
     """What a closed day's proof found. A difference is an alarm, and the log names the request ids."""
     metrics.add_metric(name="DaysProved", unit=MetricUnit.Count, value=1)
     metrics.add_metric(name="StatementsWritten", unit=MetricUnit.Count, value=int(stated is not None))
-    metrics.add_metric(name="ProofDifferences", unit=MetricUnit.Count, value=len(proof.differences))
+    metrics.add_metric(name="ProofDifferences", unit=MetricUnit.Count, value=proof.difference_count)
     content = proof.content()
     log = logger.info if proof.holds else logger.error
     named = {name: content[name] for name in ("organization", "day", "decisions", "hash", "differences")}
     log("day proved", extra=named | {"revision": stated["revision"] if stated else None})
+
+
+def report_put_down(organization: str, day: "date", logger: Logger) -> None:
+    """A day whose proof takes longer than one call; the next one goes on."""
+    logger.info("goes on in another call", extra={"organization": organization, "day": str(day)})
 
 
 def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger) -> None:
