@@ -17,7 +17,7 @@ from gratis.days import day_of_message, send_days
 from gratis.errors import Busy
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
-from gratis.telemetry import NAMESPACE, report_closed, report_not_closed, report_put_down
+from gratis.telemetry import NAMESPACE, report_closed, report_not_closed, report_put_down, report_queued
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -57,6 +57,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         yesterday = moment.day_of(datetime.now(UTC)) - moment.DAY
         organizations = {organization for organization, _ in ledger().marked(yesterday)}
         send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, yesterday.isoformat()) for each in organizations})
+        report_queued(len(organizations), yesterday, logger, metrics)
         return {"queued": len(organizations)}
 
     def hurry() -> bool:
@@ -70,7 +71,7 @@ def _failure(record: Mapping[str, Any], hurry: Callable[[], bool]) -> dict[str, 
     try:
         _close(organization, day, hurry)
     except Busy as busy:
-        report_not_closed(organization, day, busy, logger)
+        report_not_closed(organization, day, busy, logger, metrics)
         return {"itemIdentifier": record["messageId"]}
     return None
 
@@ -81,6 +82,6 @@ def _close(organization: str, day: date, hurry: Callable[[], bool]) -> None:
     closed = close(ledger(), statements(), organization, day, offer_of=offer_of, now=now, hurry=hurry)
     if closed is None:
         send_days(queue(), os.environ["CLOSE_QUEUE"], [(organization, day.isoformat())])
-        report_put_down(organization, day, logger)
+        report_put_down(organization, day, logger, metrics)
     else:
         report_closed(*closed, logger, metrics)

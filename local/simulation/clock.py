@@ -53,12 +53,6 @@ class _Serially:
         done.set_result(task())
         return done
 
-    def __enter__(self) -> "_Serially":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
 
 @contextmanager
 def simulated(limits: Limits, sleep: Callable[[float], None]) -> Iterator[None]:

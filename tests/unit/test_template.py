@@ -20,7 +20,7 @@ from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.classify import Outcome
 from gratis.closing import Statements
-from gratis.errors import Rejected
+from gratis.errors import Busy, Rejected
 from gratis.keys import Holder, Keys
 from gratis.outbox import Emitted, bus_entries
 from gratis.proof import Differences, Proof, statement_of
@@ -247,6 +247,9 @@ REPORTED: dict[str, Any] = {
     "report_emitted": [Emitted()],
     "report_answered": [200],
     "report_closed": [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
+    "report_queued": [3, DAY],
+    "report_put_down": ["org_a", DAY],
+    "report_not_closed": ["org_a", DAY, Busy("later")],
 }
 """What each function of `telemetry` that records metrics is called with."""
 

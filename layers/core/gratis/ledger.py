@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -110,24 +111,26 @@ class Ledger:
 
         The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
         """
-        condition = "pk = :pk AND sk > :after"
-        with ThreadPoolExecutor(SHARDS) as readers:
-            shards = [
-                self._read_ahead(readers, self._pages(condition, {":pk": {"S": pk}, ":after": {"S": f"REQ#{after}"}}))
-                for pk in (f"DAY#{organization}#{day.isoformat()}#{shard}" for shard in range(SHARDS))
-            ]
-            yield from heapq.merge(*shards, key=lambda decision: decision.request_id)
+        condition, values = "pk = :pk AND sk > :after", {":after": {"S": f"REQ#{after}"}}
+        partitions = (f"DAY#{organization}#{day.isoformat()}#{shard}" for shard in range(SHARDS))
+        shards = [self._read_ahead(self._pages(condition, values | {":pk": {"S": pk}})) for pk in partitions]
+        return heapq.merge(*shards, key=lambda decision: decision.request_id)
 
-    def _read_ahead(self, readers: ThreadPoolExecutor, pages: Iterator[Any]) -> Iterator[Decision]:
+    def _read_ahead(self, pages: Iterator[Any]) -> Iterator[Decision]:
         def next_page() -> Any:
             return self._call(lambda: next(pages, None))
 
         def decisions(coming: Future[Any]) -> Iterator[Decision]:
             while (page := coming.result()) is not None:
-                coming = readers.submit(next_page)
+                coming = self._readers.submit(next_page)
                 yield from map(decision_of, page["Items"])
 
-        return decisions(readers.submit(next_page))
+        return decisions(self._readers.submit(next_page))
+
+    @cached_property
+    def _readers(self) -> ThreadPoolExecutor:
+        """Threads that wait for pages: for a day and its neighbours, shard by shard."""
+        return ThreadPoolExecutor(3 * SHARDS)
 
     def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
         """Organization and group of each document that a UTC day has, of one organization or of all."""

@@ -83,11 +83,19 @@ def report_closed(proof: "Proof", stated: dict[str, Any] | None, logger: Logger,
     log("day proved", extra=named | {"revision": stated["revision"] if stated else None})
 
 
-def report_put_down(organization: str, day: "date", logger: Logger) -> None:
+def report_queued(organizations: int, day: "date", logger: Logger, metrics: Metrics) -> None:
+    """The schedule ran: the day of so many organizations waits to be closed."""
+    metrics.add_metric(name="DaysQueued", unit=MetricUnit.Count, value=organizations)
+    logger.info("days queued", extra={"organizations": organizations, "day": str(day)})
+
+
+def report_put_down(organization: str, day: "date", logger: Logger, metrics: Metrics) -> None:
     """A day whose proof takes longer than one call; the next one goes on."""
+    metrics.add_metric(name="DaysPutDown", unit=MetricUnit.Count, value=1)
     logger.info("goes on in another call", extra={"organization": organization, "day": str(day)})
 
 
-def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger) -> None:
+def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger, metrics: Metrics) -> None:
     """A day that could not be closed now; its message comes again."""
+    metrics.add_metric(name="DaysNotClosed", unit=MetricUnit.Count, value=1)
     logger.warning("not closed yet", extra={"organization": organization, "day": str(day), "cause": str(busy)})

@@ -1,0 +1,495 @@
+"""Closing a day: what a proof finds, that it can be put down anywhere and taken up again, and that closing twice is
+closing once. On the simulation's table, which hands out pages of two items."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
+from itertools import count, pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gratis import closing, ledger
+from gratis.accounts import Accounts
+from gratis.closing import Proving, Statements, close, prove
+from gratis.decision import Decision
+from gratis.errors import Busy
+from gratis.evidence import Tiles
+from gratis.ledger import Ledger
+from gratis.offer import Offer
+from gratis.proof import Difference, Proof
+from local.functions import Context, handler_of
+from local.simulation.table import Table
+from tests.ledger_builders import (
+    DAILY,
+    DAY,
+    MINI,
+    RECEIVED,
+    TABLE,
+    Crash,
+    account,
+    classifier,
+    message,
+    moto_table,
+    rolling,
+    stored,
+    usage,
+    with_versions,
+)
+
+LATER = RECEIVED + timedelta(days=1)
+NEXT = DAY + timedelta(days=1)
+CLOSING = with_versions(DAILY, overflow="close")
+SEED = [120_000, 140_000, 150_000, 150_000, 150_000, 150_000, 115_000, 30_000, 25_000]
+"""Tokens of the seed's nine requests."""
+
+
+@pytest.fixture
+def table() -> Any:
+    """An empty ledger table."""
+    return Table(100, page_size=2)
+
+
+def decide(table: Any, *events: Any, offer: Offer = DAILY, received_at: Any = LATER, tier: int = 4) -> None:
+    Accounts(table, TABLE).put(account(tier=tier))
+    outcome = classifier(table, offer).classify([message(f"m-{next(_NUMBERS)}", *events, received_at=received_at)])
+    assert not outcome.unfinished
+    assert not outcome.quarantined
+
+
+_NUMBERS = count(1)
+
+
+def seed_day(**data: Any) -> list[Any]:
+    return [usage(f"req_{number}", tokens, **data) for number, tokens in enumerate(SEED, start=1)]
+
+
+def proof_of(table: Any, offer: Offer = DAILY, day: date = DAY) -> Proof:
+    return prove(Ledger(table, TABLE), "org_a", day, lambda _: offer)
+
+
+def differences(proof: Proof) -> dict[str, set[str]]:
+    """Kinds, and the request ids that show them."""
+    found: dict[str, set[str]] = {}
+    for each in proof.differences:
+        found.setdefault(each.kind, set()).update(name.rpartition(":")[2] for name in each.ids)
+    return found
+
+
+def decision_item(table: Any, request_id: str) -> tuple[tuple[str, str], dict[str, Any]]:
+    return next((key, item) for key, item in table.items.items() if key[1] == f"REQ#{request_id}")
+
+
+def tampered(table: Any, request_id: str, **fields: Any) -> None:
+    """Somebody writes past the ledger."""
+    key, item = decision_item(table, request_id)
+    decision: Decision = ledger.decision_of(item)._replace(**fields)
+    table.items[key] = item | {"receipt": {"S": ledger._receipt(decision)}}
+
+
+# --- what a proof says ---------------------------------------------------------------------------------------------
+
+
+def test_the_seeds_day_is_proved(table: Any) -> None:
+    decide(table, *seed_day())
+    proof = proof_of(table)
+    assert proof.holds
+    figures = ("decisions", "free", "billed", "free_tokens", "billed_tokens", "list_amount_usd", "amount_usd")
+    assert [proof.statement[name] for name in figures] == [9, 8, 1, 1_000_000, 30_000, "2.575", "0.075"]
+
+
+def test_the_hash_can_be_made_by_anybody_from_the_records(table: Any) -> None:
+    decide(table, *seed_day(), *(usage(f"other/{number}", model=MINI) for number in range(20)))
+    records = [decision.record() for decision in stored_decisions(table)]
+    digest = bytes(32)
+    for record in sorted(records, key=lambda each: str(each["id"])):
+        written = json.dumps(record, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(digest + written.encode()).digest()
+    assert proof_of(table).statement["hash"] == digest.hex()
+
+
+def stored_decisions(table: Any) -> list[Decision]:
+    return [ledger.decision_of(item) for key, item in table.items.items() if key[1].startswith("REQ#")]
+
+
+def test_the_decisions_of_a_day_come_by_request_id_whatever_shard_and_page_they_are_on(table: Any) -> None:
+    names = [f"r{number:03}" for number in range(60)]
+    decide(table, *(usage(name) for name in reversed(names)))
+    read = Ledger(table, TABLE).decisions_of_day
+    assert [decision.request_id for decision in read("org_a", DAY)] == names
+    assert [decision.request_id for decision in read("org_a", DAY, "r041")] == names[42:]
+    assert len({key[0] for key in table.items if key[1].startswith("REQ#")}) == ledger.SHARDS
+
+
+def test_a_day_without_decisions_holds(table: Any) -> None:
+    proof = proof_of(table)
+    assert (proof.holds, proof.statement["decisions"], proof.statement["hash"]) == (True, 0, "0" * 64)
+
+
+def test_a_missing_decision_is_a_gap_and_the_totals_are_not_the_sums(table: Any) -> None:
+    decide(table, *seed_day())
+    del table.items[decision_item(table, "req_3")[0]]
+    assert differences(proof_of(table)) == {"gap": {"req_4"}, "totals": set()}
+
+
+def test_two_decisions_on_the_same_tokens_overlap(table: Any) -> None:
+    decide(table, *seed_day())
+    tampered(table, "req_2", used_before=100_000, used_after=240_000, running_total=240_000)
+    assert differences(proof_of(table)) == {"overlap": {"req_1", "req_2"}, "gap": {"req_3"}}
+
+
+def test_a_counter_that_holds_more_than_its_decisions_is_a_gap(table: Any) -> None:
+    decide(table, *seed_day())
+    key = ("COUNTER#org_a#1m", "2025-03-11")
+    windows = table.items[key]["windows"]["S"].replace("1000000", "1000001")
+    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+    (difference,) = proof_of(table).differences
+    assert (difference.kind, difference.ids) == ("gap", ("org_a:2025-03-11:req_9",))
+    assert "reach 1000000, the counter holds 1000001" in difference.message
+
+
+def test_a_counter_without_any_decision_is_a_gap(table: Any) -> None:
+    decide(table, usage("r1"), usage("r2", model=MINI))
+    del table.items[decision_item(table, "r2")[0]]
+    assert differences(proof_of(table)) == {"gap": set(), "totals": set()}
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({"verdict": "billed", "reason": "over_quota", "amount_usd": "0.3", "used_after": 0}, "decided_differently"),
+        ({"verdict": "free", "amount_usd": "0"}, "decided_differently"),
+        ({"reason": "model_not_listed"}, "decided_differently"),
+        ({"list_amount_usd": "0.2"}, "decided_differently"),
+        ({"amount_usd": "0.2"}, "decided_differently"),
+        ({"quota": 2_000_000}, "decided_differently"),
+        ({"running_total": 5}, "decided_differently"),
+        ({"profile_version": 7}, "decided_differently"),
+        ({"project": "proj_other"}, "totals"),
+        ({"used_after": 1_120_000}, "over_granted"),
+    ],
+    ids=str,
+)
+def test_a_receipt_that_was_changed_is_found(table: Any, fields: dict[str, Any], found: str) -> None:
+    decide(table, *seed_day())
+    name = "req_8" if fields.get("verdict") == "free" else "req_1"
+    tampered(table, name, **fields)
+    shown = differences(proof_of(table))
+    assert found in shown
+    assert name in shown[found] or found == "totals"
+
+
+def test_an_offer_that_nobody_knows_any_more_is_a_difference(table: Any) -> None:
+    def unknown(name: str) -> Offer:
+        raise KeyError(name)
+
+    decide(table, usage("r1"))
+    proof = prove(Ledger(table, TABLE), "org_a", DAY, unknown)
+    assert differences(proof) == {"decided_differently": {"r1"}}
+
+
+def test_the_same_id_on_the_next_day_is_a_difference_of_both_days(table: Any) -> None:
+    decide(table, usage("twice"), usage("once"), usage("twice", at="2025-03-12T00:00:00Z"))
+    for day, other in ((DAY, NEXT), (NEXT, DAY)):
+        (difference,) = proof_of(table, day=day).differences
+        assert difference == Difference("duplicate", f"also decided on {other}", (f"org_a:{day}:twice",))
+
+
+def test_what_has_no_price_is_listed_and_counted(table: Any) -> None:
+    decide(table, *(usage(f"r{number:03}", model="nobody-knows-1") for number in range(130)))
+    statement = proof_of(table).statement
+    assert (len(statement["unpriced"]), statement["unpriced_count"]) == (100, 130)
+    assert statement["unpriced"][0] == "org_a:2025-03-11:r000"
+
+
+def test_the_rows_that_a_document_has_no_room_for_add_up(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gratis.totals.MOST_ROWS", 3)
+    decide(table, *(usage(f"r{number}", project=f"proj_{number}") for number in range(9)))
+    assert proof_of(table).holds
+    tampered(table, "r8", input=999, list_amount_usd="0.0024975")
+    assert "totals" in differences(proof_of(table))
+
+
+def test_a_day_that_is_written_to_meanwhile_is_not_proved(table: Any) -> None:
+    decide(table, usage("r1"))
+    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving.go_on(1)
+    decide(table, usage("r2"))
+    while not proving.go_on(1):
+        pass
+    with pytest.raises(Busy, match="still being added"):
+        proving.proof()
+
+
+# --- windows that reach into other days ----------------------------------------------------------------------------
+
+
+def over_two_days() -> list[Any]:
+    """A rolling window from the evening to the next morning."""
+    return [
+        usage("evening", 600_000, at="2025-03-11T22:00:00Z"),
+        usage("too much", 500_000, at="2025-03-11T23:00:00Z", project="p").copy() | {"id": "too-much"},
+        usage("morning", 300_000, at="2025-03-12T01:00:00Z"),
+        usage("noon", 200_000, at="2025-03-12T12:00:00Z"),
+    ]
+
+
+def test_a_rolling_window_is_proved_over_the_days_that_it_touches(table: Any) -> None:
+    offer = rolling(DAILY)
+    decide(table, *over_two_days(), offer=offer)
+    assert proof_of(table, offer).holds
+    assert proof_of(table, offer, NEXT).holds
+    del table.items[decision_item(table, "evening")[0]]
+    assert differences(proof_of(table, offer, NEXT)) == {"gap": {"morning"}}
+
+
+def test_a_window_that_was_closed_on_the_day_before_bills_what_would_fit(table: Any) -> None:
+    offer = rolling(CLOSING)
+    decide(table, *over_two_days(), offer=offer)
+    verdicts = {decision.request_id: decision.verdict for decision in stored_decisions(table)}
+    assert verdicts == {"evening": "free", "too-much": "billed", "morning": "billed", "noon": "billed"}
+    assert proof_of(table, offer, NEXT).holds
+
+
+def test_what_would_fit_is_billed_wrongly_if_nothing_closed_its_counter(table: Any) -> None:
+    decide(table, *seed_day(), *(usage(f"m{number}", 10, model=MINI) for number in range(3)), offer=CLOSING)
+    billed = {"verdict": "billed", "reason": "over_quota", "amount_usd": "0.0000015", "used_after": 20}
+    tampered(table, "m2", **billed)
+    assert "m2" in differences(proof_of(table, CLOSING))["decided_differently"]  # group 1m was closed, not 10m
+
+
+def test_eval_runs_are_proved_over_their_week(table: Any) -> None:
+    runs = [
+        usage(f"run{number}", 5, kind="usage.eval_run", at=f"2025-03-1{number % 3}T08:00:00Z") for number in range(9)
+    ]
+    decide(table, *runs)
+    assert all(proof_of(table, day=date(2025, 3, 10 + number)).holds for number in range(3))
+    del table.items[decision_item(table, "run0")[0]]
+    assert "gap" in differences(proof_of(table))
+
+
+# --- put down and taken up -----------------------------------------------------------------------------------------
+
+
+def in_pieces(table: Any, offer: Offer, day: date, most: int) -> Proof:
+    """The proof, put down and taken up again, as JSON, after every `most` request ids."""
+    kept = None
+    while True:
+        proving = Proving(Ledger(table, TABLE), "org_a", day, lambda _: offer, kept)
+        if proving.go_on(most):
+            return proving.proof()
+        kept = json.loads(json.dumps(proving.content()))
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+@pytest.mark.parametrize(
+    "offer", [DAILY, CLOSING, rolling(DAILY), rolling(CLOSING)], ids=["days", "days close", "rolling", "rolling close"]
+)
+def test_a_proof_in_pieces_is_the_same_proof(table: Any, offer: Offer, most: int) -> None:
+    runs = [usage(f"run{number}", 5, kind="usage.eval_run") for number in range(8)]
+    others = [usage(f"x{number}", 10, model="nobody-knows-1") for number in range(5)]
+    twice = usage("req_1", 5, at="2025-03-12T00:30:00Z")
+    decide(
+        table, *seed_day(), *runs, *others, *over_two_days(), twice, offer=offer, received_at=RECEIVED.replace(day=12)
+    )
+    for broken in (False, True):
+        for day in (DAY, NEXT):
+            assert in_pieces(table, offer, day, most) == proof_of(table, offer, day)
+        if not broken:
+            tampered(table, "req_2", used_before=100_000, amount_usd="7")
+            del table.items[decision_item(table, "req_5")[0]]
+            assert not proof_of(table, offer).holds
+
+
+def test_a_proof_begins_anew_if_the_day_was_written_to_since(table: Any) -> None:
+    decide(table, *seed_day())
+    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving.go_on(5)
+    decide(table, usage("a-late-one", 7))
+    again = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, proving.content())
+    while not again.go_on(100):
+        pass
+    assert again.proof() == proof_of(table)
+    assert again.proof().statement["decisions"] == 10
+
+
+@given(st.lists(st.integers(1, 1000), max_size=40), st.data())
+def test_tiles_are_recognized_in_any_order_and_nothing_else_is(sizes: list[int], data: st.DataObject) -> None:
+    ends = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
+    pieces = data.draw(st.permutations(list(pairwise(ends))))
+    tiles = Tiles()
+    for before, after in pieces:
+        tiles.add(before, after)
+    assert tiles.reach(ends[-1])
+    assert not tiles.reach(ends[-1] + 1)
+    if pieces:
+        before, after = data.draw(st.sampled_from(pieces))
+        tiles.add(before, after)
+        assert not tiles.reach(ends[-1])
+        assert not tiles.reach(ends[-1] + after - before)
+
+
+# --- closing -------------------------------------------------------------------------------------------------------
+
+
+def close_once(table: Any, *, hurry: Callable[[], bool] = lambda: False) -> Any:
+    statements = Statements(table, TABLE)
+    ours = Ledger(table, TABLE)
+    return close(ours, statements, "org_a", DAY, offer_of=lambda _: DAILY, now=lambda: LATER, hurry=hurry)
+
+
+def progress(table: Any) -> list[Any]:
+    return [key for key in table.items if key[1].startswith("PROGRESS#")]
+
+
+def test_a_large_day_is_closed_in_several_calls_and_leaves_nothing_behind(
+    table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closing, "BLOCK", 4)
+    decide(table, *seed_day())
+    assert close_once(table, hurry=lambda: True) is None
+    assert progress(table)
+    assert close_once(table, hurry=lambda: True) is None
+    proof, stated = close_once(table, hurry=lambda: True)
+    assert (proof.holds, stated["revision"], stated["decisions"]) == (True, 1, 9)
+    assert progress(table) == []
+
+
+def test_a_day_that_fits_one_block_keeps_no_progress(table: Any) -> None:
+    decide(table, *seed_day())
+    writes = len(table.log)
+    close_once(table)
+    assert [change.key[1] for change in table.log[writes:]] == ["STATEMENT#2025-03-11#000001"]
+
+
+@pytest.mark.parametrize("call", range(40))
+def test_a_closing_that_dies_at_any_call_is_finished_by_the_next(
+    table: Any, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    monkeypatch.setattr(closing, "BLOCK", 3)
+    decide(table, *seed_day())
+    expected = proof_of(table).content()
+    with pytest.raises(Crash) if call < calls_of_a_closing(monkeypatch) else _nothing():
+        close_once(Dying(table, after=call))
+    close_once(table)
+    latest = Statements(table, TABLE).latest("org_a", DAY)
+    assert latest is not None
+    assert {name: latest[name] for name in expected} == expected
+    assert latest["revision"] == 1
+    assert progress(table) == []
+
+
+def calls_of_a_closing(monkeypatch: pytest.MonkeyPatch) -> int:
+    whole = Table(100, page_size=2)
+    decide(whole, *seed_day())
+    counted = Dying(whole, after=10**6)
+    close_once(counted)
+    return counted.calls
+
+
+class Dying:
+    """A client whose process dies just after a call took effect."""
+
+    def __init__(self, table: Any, after: int) -> None:
+        self._table = table
+        self._after = after
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._table, name)
+        if name in ("exceptions", "get_paginator"):
+            return real
+
+        def call(**arguments: Any) -> Any:
+            answer = real(**arguments)
+            self.calls += 1
+            if self.calls > self._after:
+                raise Crash
+            return answer
+
+        return call
+
+
+class _nothing:  # noqa: N801 - stands in for pytest.raises
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_a_late_decision_makes_a_new_revision_and_closing_twice_makes_none(table: Any) -> None:
+    decide(table, *seed_day())
+    assert close_once(table)[1]["revision"] == 1
+    assert close_once(table)[1] is None
+    decide(table, usage("late", 1))
+    assert close_once(table)[1]["revision"] == 2
+
+
+# --- the function --------------------------------------------------------------------------------------------------
+
+
+class Clocked(Context):
+    """Lambda's context of a call that has so much time left."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__("close_day")
+        self.left = left
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self.left
+
+
+@pytest.fixture
+def function(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """close_day's handler, its client, and what it sent to the queue of days."""
+    monkeypatch.setenv("LEDGER_TABLE", TABLE)
+    monkeypatch.setenv("CLOSE_QUEUE", "days")
+    monkeypatch.setattr(closing, "BLOCK", 2)
+    with moto_table(monkeypatch) as client:
+        closing_config_reset()
+        handler = handler_of("close_day")
+        sent: list[Any] = []
+        namespace = inspect.unwrap(handler).__globals__
+        monkeypatch.setitem(namespace, "send_days", lambda _client, url, days: sent.append((url, list(days))))
+        monkeypatch.setitem(namespace, "queue", lambda: None)
+        decide(client, *seed_day())
+        yield handler, client, sent
+        closing_config_reset()
+
+
+def closing_config_reset() -> None:
+    from gratis import config
+
+    config.config.cache_clear()
+    config.dynamodb.cache_clear()
+
+
+def day_message() -> Mapping[str, Any]:
+    body = json.dumps({"organization": "org_a", "day": DAY.isoformat()})
+    return {"Records": [{"messageId": "m1", "body": body}]}
+
+
+def test_a_call_that_runs_out_of_time_queues_the_day_again_and_the_last_one_writes_the_statement(function: Any) -> None:
+    handler, client, sent = function
+    for calls in range(1, 5):
+        assert handler(day_message(), Clocked(119_000)) == {"batchItemFailures": []}
+        assert sent == [("days", [("org_a", "2025-03-11")])] * calls
+        assert Statements(client, TABLE).latest("org_a", DAY) is None
+    assert handler(day_message(), Clocked(119_000)) == {"batchItemFailures": []}
+    assert len(sent) == 4
+    statement = Statements(client, TABLE).latest("org_a", DAY)
+    assert statement is not None
+    assert (statement["decisions"], statement["holds"]) == (9, True)
+    assert not any(sk.startswith("PROGRESS#") for _, sk in stored(client).items)
+
+
+def test_a_call_with_time_enough_closes_the_day_at_once(function: Any) -> None:
+    handler, client, sent = function
+    assert handler(day_message(), Clocked(900_000)) == {"batchItemFailures": []}
+    assert sent == []
+    assert Statements(client, TABLE).latest("org_a", DAY) is not None
