@@ -317,6 +317,21 @@ def test_a_proof_begins_anew_if_the_day_was_written_to_since(table: Any) -> None
     assert again.proof().statement["decisions"] == 10
 
 
+def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_the_way(
+    table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(closing, "BLOCK", 2)
+    decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(3)))
+    decide(table, *(usage(f"monday{n}", 5, kind="usage.eval_run", at="2025-03-10T09:00:00Z") for n in range(2)))
+    for _ in range(3):  # the last one has read the day, and reads the other days of the week
+        assert close_once(table, hurry=lambda: True) is None
+    decide(table, usage("wednesday", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
+    with pytest.raises(Busy):
+        close_once(table)
+    assert progress(table) == []
+    assert close_once(table)[0].holds
+
+
 @given(st.lists(st.integers(1, 1000), max_size=40), st.data())
 def test_tiles_are_recognized_in_any_order_and_nothing_else_is(sizes: list[int], data: st.DataObject) -> None:
     ends = [sum(sizes[:number]) for number in range(len(sizes) + 1)]

@@ -218,7 +218,11 @@ def close(
         is_kept = True
         if hurry():
             return None
-    proof = proving.proof()
+    try:
+        proof = proving.proof()
+    except Busy:
+        statements.forget(organization, day)  # the day, or a window of it, was written to: the next call begins anew
+        raise
     stated = statements.write(proof, now())
     if is_kept:
         statements.forget(organization, day)
