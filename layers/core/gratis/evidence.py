@@ -99,14 +99,14 @@ class Evidence:
 
     def add(self, decision: Decision) -> None:
         """A decision of the day."""
-        record = decision.record()
+        record, request = decision.record(), request_of(decision)
         self.statement.add(record)
         group = decision.group or NO_GROUP
         listed = Decimal(decision.list_amount_usd) if decision.list_amount_usd is not None else None
         recount = self.recounts.setdefault(group, Recount(Totals()))
-        recount.add(request_of(decision), decision.verdict, listed)
-        if why := self._decided_differently(decision):
-            self.found.add("decided_differently", why, record["id"])
+        recount.add(request, decision.verdict, listed)
+        if why := self._decided_differently(decision, request):
+            self.found.add("decided_differently", why, decision.record_id)
         if decision.window is not None:
             self.tiles.setdefault(counter_of(decision), Tiles())
         self._count(decision)
@@ -150,9 +150,8 @@ class Evidence:
 
     # Decided again --------------------------------------------------------------------------------------------------
 
-    def _decided_differently(self, decision: Decision) -> str | None:
+    def _decided_differently(self, decision: Decision, request: Request) -> str | None:
         """Why the decision, taken again from its receipt, would be another one; None if it is the same."""
-        request = request_of(decision)
         try:
             offer = _offer_then(self.offer_of(decision.offer.partition("@")[0]), decision)
             versions = decision.profile_version, decision.settings_version
@@ -258,7 +257,7 @@ def request_of(decision: Decision) -> Request:
 def _offer_then(offer: Offer, decision: Decision) -> Offer:
     """The offer with the last day that it had when the decision was taken."""
     ends = date.fromisoformat(decision.offer_ends) if decision.offer_ends else None
-    return offer.model_copy(update={"ends": ends})
+    return offer if offer.ends == ends else offer.model_copy(update={"ends": ends})
 
 
 def _named(counter: Counter) -> str:
