@@ -11,12 +11,13 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import moment
-from gratis.closing import Statements, close
+from gratis.closing import close
 from gratis.config import QUICK, config, dynamodb
 from gratis.days import day_of_message, send_days
 from gratis.errors import Busy
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
+from gratis.statements import Statements
 from gratis.telemetry import NAMESPACE, report_closed, report_not_closed, report_put_down, report_queued
 
 if TYPE_CHECKING:

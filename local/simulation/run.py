@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
-from gratis.closing import Statements, close
+from gratis.closing import close
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
 from gratis.ledger import Ledger
@@ -26,6 +26,7 @@ from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
 from gratis.receive import Received, receive
 from gratis.sharing import SharingChange, changed
+from gratis.statements import Statements
 from local.simulation.bus import Bus
 from local.simulation.clock import Clock
 from local.simulation.crew import Crash, Crew, Stuck, Task

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from gratis import closing, ledger
 from gratis.accounts import Accounts
-from gratis.closing import Proving, Statements, close, prove
+from gratis.closing import Proving, close, prove
 from gratis.decision import Decision
 from gratis.errors import Busy
 from gratis.evidence import Tiles
 from gratis.ledger import Ledger
 from gratis.offer import Offer
 from gratis.proof import Difference, Proof
+from gratis.statements import Statements
 from local.functions import Context, handler_of
 from local.simulation.table import Table
 from tests.ledger_builders import (

@@ -19,13 +19,13 @@ from gratis import events, ledger, telemetry
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.classify import Outcome
-from gratis.closing import Statements
 from gratis.errors import Busy, Rejected
 from gratis.keys import Holder, Keys
 from gratis.outbox import Emitted, bus_entries
 from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Quarantine, entry
 from gratis.receive import Received
+from gratis.statements import Statements
 from local import deploy
 from local.engine import TABLE_SCHEMA
 from local.functions import ROOT, handler_of

@@ -8,6 +8,7 @@
 | day marker       | DAY#<day>                      | ORG#<org>#<group>                         |
 | quarantine       | QUARANTINE#<day>               | <org>#<id>#<hash>                         |
 | statement        | ORG#<org>                      | STATEMENT#<day>#<revision>                |
+| unfinished proof | ORG#<org>                      | PROGRESS#<day>                            |
 | key              | KEY#<sha256>                   | KEY                                       |
 
 A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
