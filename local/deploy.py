@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,14 +67,17 @@ def layer_packages() -> Path:
     state = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = Path(sys.prefix) / f"layer-{state}"
     if not folder.is_dir():
-        unfinished = folder.with_suffix(".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished = Path(tempfile.mkdtemp(prefix="layer-", suffix=".unfinished", dir=sys.prefix))
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
         arguments = ["--require-hashes", "--no-compile", "-r", str(REQUIREMENTS), "--target", str(unfinished)]
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
+            shutil.rmtree(unfinished)
             raise EngineFailed(f"the layer's packages could not be installed:\n{done.stderr[-2000:]}")
-        unfinished.rename(folder)
+        try:
+            unfinished.rename(folder)
+        except OSError:  # somebody else was faster
+            shutil.rmtree(unfinished)
     return folder
 
 
