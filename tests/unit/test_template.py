@@ -294,6 +294,12 @@ def test_every_alarm_tells_somebody() -> None:
     assert all(each["AlarmActions"] == [{"Ref": "AlarmTopic"}] for each in alarms)
 
 
+def test_the_topic_of_the_alarms_takes_what_cloudwatch_publishes() -> None:
+    """CloudWatch may not use the key that AWS manages for SNS; with it no alarm would ever arrive."""
+    (topic,) = of_type("AWS::SNS::Topic").values()
+    assert topic.get("KmsMasterKeyId") != "alias/aws/sns"
+
+
 def alarmed(namespace: str, metric: str, dimension: str) -> list[Any]:
     """The resources that an alarm on this metric watches."""
     return [
