@@ -264,6 +264,14 @@ def test_a_query_by_the_beginning_of_the_sort_key(ledger: Ledger) -> None:
     assert ledger.query("pk = :pk AND begins_with(sk, :org)", pk="p", org="ORG#a#") == ["ORG#a#10m", "ORG#a#1m"]
 
 
+def test_a_query_past_a_sort_key_leaves_it_out(ledger: Ledger) -> None:
+    ledger.store(*(item("p", sk=f"REQ#{name}") for name in ("a", "a/1", "A", "b", "_")), item("p", sk="ORG#z"))
+    assert ledger.query("pk = :pk AND sk > :after", pk="p", after="REQ#a") == ["REQ#a/1", "REQ#b"]
+    assert ledger.query("pk = :pk AND sk > :after", pk="p", after="REQ#") == [
+        *("REQ#A", "REQ#_", "REQ#a", "REQ#a/1", "REQ#b")
+    ]
+
+
 def test_a_query_backwards_for_one_finds_the_last(ledger: Ledger) -> None:
     ledger.store(*(item("p", sk=f"STATEMENT#{number:06}") for number in (1, 2, 11)))
     answer = ledger.client.query(
