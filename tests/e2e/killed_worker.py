@@ -1,0 +1,205 @@
+"""Workers in processes of their own, to be killed at any moment: each hands to a real function what Lambda would.
+
+What a worker has to remember lies in files, in the queue and in the stream, as with Lambda: a sender's list of the
+bodies that were taken, the messages that were not deleted, the place in the stream up to which all was emitted.
+"""
+
+import json
+import os
+import random
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from standardwebhooks.webhooks import Webhook
+
+from local.functions import Context, handler_of
+
+BATCH = 10
+"""Messages that Lambda takes from a FIFO queue at once."""
+PAGE = 200
+"""Records of the stream at once."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where workers work. `environments`: of the functions by folder; `folder`: what outlives a worker."""
+
+    environments: Mapping[str, Mapping[str, str]]
+    folder: Path
+    webhook_secret: str
+    queue: str
+    stream: str
+
+    @property
+    def bodies(self) -> Path:
+        """The bodies to be posted, one a line."""
+        return self.folder / "bodies.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the functions and the workers say."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def emitted(self) -> Path:
+        """Sequence number of the last stream record whose batch was emitted."""
+        return self.folder / "emitted"
+
+    def taken(self, share: int) -> Path:
+        """Numbers of the bodies of a sender's share that were answered with 202."""
+        return self.folder / f"taken-{share}"
+
+
+def send(place: Place, share: int, shares: int, seed: int) -> None:
+    """Post the bodies of a share, each again until it is taken; what a killed sender posted unheard goes again."""
+    handle, webhook = handler_of("receive_usage"), Webhook(place.webhook_secret)
+    done = set(numbers(place.taken(share)))
+    for number, body in enumerate(place.bodies.read_text().splitlines()):
+        if number % shares != share or number in done:
+            continue
+        while handle(_signed(webhook, body), Context("receive_usage"))["statusCode"] != 202:
+            pass
+        with place.taken(share).open("a") as taken:
+            taken.write(f"{number}\n")
+
+
+def classify(place: Place, share: int, shares: int, seed: int) -> None:
+    """Receive from the queue, let the function decide, and delete what it finished.
+
+    Every third batch goes back into the queue while it is being decided, as if its visibility timeout had run out:
+    another worker gets the same messages at the same time.
+    """
+    handle, sqs, dice = handler_of("classify_usage"), boto3.client("sqs"), random.Random(seed)
+    while True:
+        received = sqs.receive_message(
+            QueueUrl=place.queue,
+            MaxNumberOfMessages=BATCH,
+            WaitTimeSeconds=1,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages", [])
+        if not received:
+            continue
+        if dice.random() < 1 / 3:
+            _quietly(sqs.change_message_visibility_batch, place.queue, received, VisibilityTimeout=0)
+        _say(
+            Batches=1,
+            Messages=len(received),
+            Redelivered=sum(each["Attributes"]["ApproximateReceiveCount"] != "1" for each in received),
+        )
+        answer = handle({"Records": [_record(each) for each in received]}, Context("classify_usage"))
+        again = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        finished = [each for each in received if each["MessageId"] not in again]
+        if finished:
+            _quietly(sqs.delete_message_batch, place.queue, finished)
+
+
+def emit(place: Place, share: int, shares: int, seed: int) -> None:
+    """Read the stream from where the last worker got to, and let the function emit it."""
+    handle, streams = handler_of("emit_billing"), boto3.client("dynamodbstreams")
+    while True:
+        records = read(streams, place.stream, place.emitted.read_text() if place.emitted.exists() else "")
+        if not records:
+            continue
+        answer = handle({"Records": records}, Context("emit_billing"))
+        if not answer["batchItemFailures"]:
+            unfinished = place.emitted.with_suffix(".new")
+            unfinished.write_text(records[-1]["dynamodb"]["SequenceNumber"])
+            unfinished.replace(place.emitted)
+
+
+def read(streams: Any, stream: str, after: str, most: int = PAGE) -> list[dict[str, Any]]:
+    """Records of the stream after a sequence number; of its beginning if there is none."""
+    since = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": after} if after else {}
+    (shard,) = streams.describe_stream(StreamArn=stream)["StreamDescription"]["Shards"]
+    iterator = streams.get_shard_iterator(
+        StreamArn=stream, ShardId=shard["ShardId"], **({"ShardIteratorType": "TRIM_HORIZON"} | since)
+    )["ShardIterator"]
+    found: list[dict[str, Any]] = streams.get_records(ShardIterator=iterator, Limit=most)["Records"]
+    return found
+
+
+def numbers(file: Path) -> list[int]:
+    """The whole lines of a file of numbers; a worker may have been killed in the middle of its last one."""
+    text = file.read_text() if file.exists() else ""
+    return [int(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def _record(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A received message as Lambda hands it on."""
+    attributes = {
+        name: {"dataType": each["DataType"], "stringValue": each["StringValue"]}
+        for name, each in message.get("MessageAttributes", {}).items()
+    }
+    return {
+        "messageId": message["MessageId"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": attributes,
+    }
+
+
+def _signed(webhook: Webhook, body: str) -> dict[str, Any]:
+    message_id, now = f"msg_{uuid.uuid4().hex}", datetime.now(UTC)
+    headers = {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": webhook.sign(message_id, now, body),
+    }
+    return {"rawPath": "/v1/usage-events", "headers": headers, "body": body, "isBase64Encoded": False}
+
+
+def _quietly(batch: Callable[..., Any], queue: str, messages: list[Any], **more: Any) -> None:
+    """A call for each of these messages; a receipt that a later delivery has replaced is refused, as it must be."""
+    entries = [
+        {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"], **more} for number, each in enumerate(messages)
+    ]
+    try:
+        refused = batch(QueueUrl=queue, Entries=entries).get("Failed", [])
+    except ClientError:
+        refused = entries
+    _say(StaleReceipts=len(refused))
+
+
+def _say(**counts: int) -> None:
+    sys.stdout.write(json.dumps({"counts": counts}) + "\n")
+
+
+def _witness() -> None:
+    """Count the transactions that were refused because another worker had changed the document meanwhile."""
+
+    def cancelled(parsed: Any, **_: Any) -> None:
+        reasons = parsed.get("CancellationReasons", [])
+        if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
+            _say(OvertakenCommits=1)
+
+    boto3.setup_default_session()
+    boto3._get_default_session().events.register("after-call.dynamodb.TransactWriteItems", cancelled)
+
+
+Work = Callable[[Place, int, int, int], None]
+WORK: dict[str, tuple[str, Work]] = {
+    "sender": ("receive_usage", send),
+    "classifier": ("classify_usage", classify),
+    "emitter": ("emit_billing", emit),
+}
+"""The function that each kind of worker runs, and what it does."""
+
+
+def work(kind: str, place: Place, share: int, shares: int, seed: int) -> None:
+    """What a worker's process does until it is killed."""
+    function, does = WORK[kind]
+    os.environ.update(place.environments[function])
+    log = os.open(place.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, sys.stdout.fileno())
+    os.dup2(log, sys.stderr.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    _witness()
+    does(place, share, shares, seed)

@@ -1,0 +1,419 @@
+"""A day of traffic while its workers are killed: real processes, SIGKILL at any moment, and then the day is proved.
+
+Senders run receive_usage, classifiers receive from the FIFO queue and run classify_usage, an emitter reads the ledger's
+stream and runs emit_billing, each in a process of its own on the deployed template's resources. One after another is
+killed, and a new one takes its place; or it is stopped for longer than the queue's visibility timeout and then goes on.
+So messages come again while another worker still decides them: several writers on one counter.
+
+`make e2e` plays a short day; `make kill-day` one of 20,000 events (KILLED_DAY_EVENTS). The seed is printed, and chosen
+with KILLED_DAY_SEED; how far a worker has got when it is killed is up to the machine.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from gratis import moment
+from gratis.account import Account
+from gratis.accounts import Accounts
+from gratis.closing import Proof, prove
+from gratis.decision import Books, CounterId, Decision, case_of, settle
+from gratis.events import parse_event
+from gratis.ledger import decision_of
+from gratis.offer import shipped
+from gratis.request import RequestKey
+from gratis.window import Counter
+from local.functions import ROOT
+from local.stack import LOCAL_CREDENTIALS
+from local.up import running
+from tests import ledger_builders
+from tests.e2e.killed_worker import WORK, Place, read, work
+from tests.e2e.system import System, subscribed
+from tests.e2e.test_exactly_once import in_chat_shape
+from tests.ledger_builders import BIG, DAILY, MINI, Stored, plain, stored, totals_by_day, usage
+
+EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "1200"))
+SEED = int(os.environ.get("KILLED_DAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
+PATIENCE_SECONDS = 120 + EVENTS // 10
+"""How long the day may take; it decides only how soon a test that fails says so."""
+VISIBILITY_SECONDS = 1
+"""Of a message in work: less than the time for which a worker may be stopped."""
+CREW = ("sender", "sender", "classifier", "classifier", "classifier", "emitter")
+MOST_RECEIVES = 1000
+"""A message may come this often before it is a dead letter: here it is the workers that fail, not the message."""
+ENABLED: Mapping[str, Any] = {"mode": "enabled"}
+ORGANIZATIONS: Mapping[str, Mapping[str, Any]] = {
+    "org_busy": {"tier": 4, "traffic": ENABLED},
+    "org_low": {"tier": 1, "traffic": ENABLED},
+    "org_some": {"tier": 4, "traffic": {"mode": "selected", "projects": ["proj_shared"]}},
+    "org_private": {"tier": 4, "traffic": {"mode": "disabled"}},
+}
+WEIGHTS = (6, 2, 2, 1)
+"""How the traffic is spread over them."""
+
+
+# --- the day's traffic ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Traffic:
+    """The bodies that are posted. `sent`: the JSON of each valid event by request and payload hash."""
+
+    bodies: list[list[Any]] = field(default_factory=list)
+    sent: dict[RequestKey, dict[str, set[str]]] = field(default_factory=dict)
+    invalid: set[str] = field(default_factory=set)
+
+    @property
+    def events(self) -> int:
+        return sum(map(len, self.bodies))
+
+    def post(self, events: list[Any]) -> None:
+        """One more body."""
+        self.bodies.append(events)
+        for event in events:
+            if event["type"] == "usage.unknown":
+                self.invalid.add(canonical(event))
+                continue
+            request = parse_event(event, datetime.now(UTC))
+            self.sent.setdefault(request.key, {}).setdefault(request.payload_hash, set()).add(canonical(event))
+
+
+def canonical(event: Any) -> str:
+    return json.dumps(event, sort_keys=True)
+
+
+def traffic_of(day: str, count: int, dice: random.Random) -> Traffic:
+    """`count` events of a day: more than twice what the quotas hold; repeats, conflicts and invalid ones among them."""
+    traffic, fresh, events = Traffic(), [], []
+    for number in range(count):
+        event = any_request(f"req_{number}", day, count, dice)
+        draw = dice.random()
+        if fresh and draw < 0.08:
+            again = dice.choice(fresh)
+            event = again if dice.random() < 0.5 else in_chat_shape(again)
+        elif fresh and draw < 0.11:
+            event = with_tokens(dice.choice(fresh), 1_000_000 + number)
+        elif draw < 0.13:
+            event |= {"type": "usage.unknown"}
+        else:
+            fresh.append(event)
+        events.append(event)
+    while events:
+        size = dice.randint(1, max(20, count // 200))
+        traffic.post(events[:size])
+        events = events[size:]
+    return traffic
+
+
+def any_request(request_id: str, day: str, count: int, dice: random.Random) -> dict[str, Any]:
+    largest = 30_000_000 // count
+    at = f"{day}T{dice.randrange(24):02}:{dice.randrange(60):02}:{dice.randrange(60):02}Z"
+    (organization,) = dice.choices(list(ORGANIZATIONS), WEIGHTS)
+    shape: Any = dice.choice(
+        [
+            {"tokens": dice.randrange(largest)},
+            {"tokens": dice.randrange(largest)},
+            {"tokens": dice.randrange(10 * largest), "model": MINI},
+            {"tokens": dice.choice((0, 1, 10))},
+            {"tokens": dice.randrange(largest), "kind": "usage.eval_run"},
+            {"tokens": dice.randrange(largest), "tools": ["web_search"]},
+            {"tokens": dice.randrange(largest), "model": "gpt-of-another-kind"},
+        ]
+    )
+    project = dice.choice(["proj_shared", "proj_other"])
+    return usage(request_id, organization=organization, at=at, project=project, **{"model": BIG} | shape)
+
+
+def with_tokens(event: Any, tokens: int) -> dict[str, Any]:
+    """The same request with another payload."""
+    counts = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
+    return {**event, "data": {**event["data"], "usage": counts}}
+
+
+# --- the workers, and what happens to them -------------------------------------------------------------------------
+
+
+@dataclass
+class Worker:
+    """A place in the crew, and the process that fills it now."""
+
+    kind: str
+    share: int
+    process: Any = None
+    stopped: bool = False
+
+
+@dataclass
+class Crew:
+    """Processes that work on a place. `done`: what was done to them, by name."""
+
+    place: Place
+    dice: random.Random
+    context: Any = field(default_factory=lambda: multiprocessing.get_context("forkserver"))
+    workers: list[Worker] = field(default_factory=list)
+    first: list[Worker] = field(default_factory=list)
+    """Those to be killed before all others: at least one of each kind."""
+    done: Tally[str] = field(default_factory=Tally)
+
+    def begin(self) -> None:
+        self.context.set_forkserver_preload(["tests.e2e.killed_worker", "aws_lambda_powertools.metrics", "gratis.classify"])
+        for number, kind in enumerate(CREW):
+            self.workers.append(Worker(kind, CREW[:number].count(kind)))
+            self._start(self.workers[-1])
+        self.first = [each for each in self.workers if each.share == 0]
+
+    def disturb(self) -> None:
+        """Kill a worker, or stop one; of those that are stopped some go on."""
+        for each in self.workers:
+            if each.stopped and self.dice.random() < 0.25:
+                self._signal(each, signal.SIGCONT)
+                each.stopped = False
+        victim = self.first.pop(0) if self.first else self.dice.choice(self.workers)
+        if not self.first and self.dice.random() < 0.3:
+            self._signal(victim, signal.SIGSTOP)
+            victim.stopped = True
+        elif victim.process.exitcode != 0:
+            self._kill(victim)
+            if victim.process.exitcode == -signal.SIGKILL:
+                self.done[f"{victim.kind} SIGKILL"] += 1
+                self._start(victim)
+        failed = [each.kind for each in self.workers if each.process.exitcode not in (None, 0)]
+        assert not failed, f"{failed} failed: {self.place.log.read_text()[-3000:]}"
+
+    def has_sent_all(self) -> bool:
+        return all(each.process.exitcode == 0 for each in self.workers if each.kind == "sender")
+
+    def end(self) -> None:
+        for each in self.workers:
+            self._kill(each)
+
+    def _start(self, worker: Worker) -> None:
+        arguments = (worker.kind, self.place, worker.share, CREW.count(worker.kind), self.dice.randrange(10**9))
+        worker.process = self.context.Process(target=work, args=arguments, daemon=True)
+        worker.stopped = False
+        worker.process.start()
+
+    def _signal(self, worker: Worker, number: signal.Signals) -> None:
+        try:
+            os.kill(worker.process.pid, number)
+        except ProcessLookupError:  # a sender that has sent its share
+            return
+        self.done[f"{worker.kind} {number.name}"] += 1
+
+    def _kill(self, worker: Worker) -> None:
+        worker.process.kill()
+        worker.process.join()
+
+
+# --- the day -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Played:
+    """A day that is over, and all that it left behind."""
+
+    system: System
+    place: Place
+    traffic: Traffic
+    accounts: Mapping[str, Account]
+    crew: Crew
+    seconds: float = 0
+    stored: Stored = field(default_factory=lambda: Stored({}, {}, {}, set(), []))
+    committed: list[Decision] = field(default_factory=list)
+    """The decisions in the order of their commits."""
+
+    def play(self) -> None:
+        begun, expected = time.monotonic(), {record_id(key) for key in self.traffic.sent}
+        self.crew.begin()
+        while not self._is_over(expected):
+            assert time.monotonic() < begun + PATIENCE_SECONDS, f"not over; seed {SEED}; so far {self.figures()}"
+            time.sleep(self.crew.dice.uniform(0.05, 0.5))
+            self.crew.disturb()
+        self.crew.end()
+        self.seconds = time.monotonic() - begun
+        self.stored = stored(self.system.client("dynamodb"), self.system.table)
+        self.committed = [plain(decision_of(image)) for image in self._stream() if "receipt" in image]
+
+    def records(self, organization: str) -> list[dict[str, Any]]:
+        return self.system.bus.records(organization)
+
+    def prove(self, organization: str) -> Proof:
+        return prove(self.system.ledger, organization, self.system.yesterday, shipped)
+
+    def figures(self) -> dict[str, Any]:
+        """What happened, as the crew and the functions' own logs say."""
+        counts: Tally[str] = Tally()
+        for line in self.place.log.read_text().splitlines():
+            try:
+                counts.update(json.loads(line).get("counts", {}))
+            except ValueError:  # its writer was killed
+                continue
+        names = ("Messages", "Redelivered", "StaleReceipts", "Repeats", "Conflicts", "OvertakenCommits")
+        said = {name: counts[name] for name in names}
+        return {"seed": SEED, "events": self.traffic.events, "seconds": round(self.seconds), **self.crew.done, **said}
+
+    def _is_over(self, expected: set[str]) -> bool:
+        if not self.crew.has_sent_all() or self.system.waiting_messages():
+            return False
+        return expected <= {each["id"] for name in ORGANIZATIONS for each in self.records(name)}
+
+    def _stream(self) -> Iterator[dict[str, Any]]:
+        streams, after = self.system.client("dynamodbstreams"), ""
+        while records := read(streams, self.place.stream, after, 1000):
+            yield from (record["dynamodb"].get("NewImage", {}) for record in records)
+            after = records[-1]["dynamodb"]["SequenceNumber"]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """One day, played to its end."""
+    folder, dice = tmp_path_factory.mktemp("killed"), random.Random(SEED)
+    with running(state=folder / "up" / "up.json") as (stack, up), urllib3.PoolManager() as http:
+        system = System(stack, up, http, subscribed(stack))
+        accounts = {name: put_account(system, name, **chosen) for name, chosen in ORGANIZATIONS.items()}
+        place, traffic = prepared(system, folder), traffic_of(f"{system.yesterday}", EVENTS, dice)
+        place.bodies.write_text("".join(json.dumps(body) + "\n" for body in traffic.bodies))
+        played = Played(system, place, traffic, accounts, Crew(place, dice))
+        try:
+            played.play()
+        finally:
+            played.crew.end()
+            print(json.dumps(played.figures(), indent=1))
+        yield played
+
+
+def prepared(system: System, folder: Path) -> Place:
+    """The deployed system with workers of our own in place of what Lambda runs; a worker may be slow, or gone."""
+    sources = system.client("lambda")
+    for source in sources.list_event_source_mappings()["EventSourceMappings"]:
+        sources.delete_event_source_mapping(UUID=source["UUID"])
+    queue = system.stack.outputs["UsageQueueUrl"]
+    dead_letters = system.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
+    redrive = json.loads(dead_letters["Attributes"]["RedrivePolicy"]) | {"maxReceiveCount": MOST_RECEIVES}
+    patient = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)}
+    system.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes=patient)
+    stream = system.client("dynamodb").describe_table(TableName=system.table)["Table"]["LatestStreamArn"]
+    environments = {function: environment_of(system, function) for function, _ in WORK.values()}
+    return Place(environments, folder, system.up.webhook_secret, queue, stream)
+
+
+def environment_of(system: System, function: str) -> dict[str, str]:
+    """What the function is deployed with."""
+    name = system.function("".join(part.capitalize() for part in function.split("_")))
+    deployed = system.client("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    local = {"AWS_ENDPOINT_URL": system.up.endpoint_url, "POWERTOOLS_METRICS_DISABLED": "true"}
+    return LOCAL_CREDENTIALS | deployed | local
+
+
+def put_account(system: System, name: str, tier: int, traffic: Any) -> Account:
+    since = (datetime.now(UTC) - timedelta(days=60)).isoformat()
+    shared = {"effective_at": since, "traffic": traffic, "evals": traffic}
+    history = {"id": name, "profile": [{"effective_at": since, "tier": tier}], "sharing": [shared]}
+    account = Account.model_validate(history)
+    Accounts(system.client("dynamodb"), system.table).put(account)
+    return account
+
+
+def record_id(key: RequestKey) -> str:
+    return f"{key.organization}:{key.day}:{key.request_id}"
+
+
+# --- what it has to look like when all is over ----------------------------------------------------------------------
+
+
+def test_workers_were_killed_and_came_back_while_others_wrote_to_the_same_counters(played: Played) -> None:
+    figures = played.figures()
+    killed = {kind for kind in WORK if played.crew.done[f"{kind} SIGKILL"]}
+    assert killed == WORK.keys(), figures
+    assert figures["Redelivered"] > 0, figures
+    assert figures["OvertakenCommits"] > 0, figures
+
+
+def test_every_event_ends_as_one_decision_or_one_quarantine_entry(played: Played) -> None:
+    decisions, sent = played.stored.decisions, played.traffic.sent
+    assert decisions.keys() == sent.keys()
+    assert [key for key, each in decisions.items() if each.payload_hash not in sent[key]] == []
+    conflicts = {
+        event
+        for key, by_hash in sent.items()
+        for payload_hash, events in by_hash.items()
+        if payload_hash != decisions[key].payload_hash
+        for event in events
+    }
+    assert conflicts
+    kept = [(entry.code, canonical(json.loads(entry.raw))) for entry in played.stored.quarantine]
+    assert set(kept) == {("conflict", event) for event in conflicts} | {
+        ("invalid_event", event) for event in played.traffic.invalid
+    }
+
+
+def test_the_decisions_are_those_of_one_worker_in_the_order_of_the_commits(played: Played) -> None:
+    committed, found = played.committed, played.stored
+    assert {decision.key: decision for decision in committed} == found.decisions
+    assert len(committed) == len(found.decisions)
+    counters: dict[CounterId, Books] = {}
+    for decision in committed:
+        event = json.loads(min(played.traffic.sent[decision.key][decision.payload_hash]))
+        request = parse_event(event, moment.parse(decision.received_at))
+        case = case_of(request, DAILY, played.accounts[request.organization])
+        books = counters.get(case.counter, Books(Counter(), {}))
+        counters[case.counter], (again,) = settle(books, [case], moment.parse(decision.decided_at))
+        assert plain(again) == decision
+    assert {counter: found.documents[counter].counter for counter in counters} == {
+        counter: books.counter for counter, books in counters.items()
+    }
+    totals = totals_by_day(counters)
+    assert {day: found.documents[day].totals for day in totals} == totals
+
+
+def test_the_day_of_every_organization_is_proved(played: Played) -> None:
+    ledger_builders.prove(played.stored)
+    proofs = {name: played.prove(name) for name in ORGANIZATIONS}
+    assert [proof.content() for proof in proofs.values() if not proof.holds] == []
+    by_organization = Tally(key.organization for key in played.traffic.sent)
+    assert {name: proof.statement["decisions"] for name, proof in proofs.items()} == by_organization
+    over_quota = {each.organization for each in played.stored.decisions.values() if each.reason == "over_quota"}
+    assert over_quota >= {"org_busy", "org_low"}
+
+
+def test_everything_came_out_at_least_once_always_the_same(played: Played) -> None:
+    for name in ORGANIZATIONS:
+        decisions = [each for each in played.stored.decisions.values() if each.organization == name]
+        played.system.emitted_once(name, decisions)
+        entries = {entry.raw: entry for entry in played.stored.quarantine if entry.organization == name}
+        told = {each["id"] for each in played.system.bus.of("EventQuarantined", name)}
+        assert told >= {f"{entry.key['pk']['S']}:{entry.key['sk']['S']}" for entry in entries.values()}
+
+
+def test_the_emitted_records_alone_check_the_statements(played: Played, tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("records", "statements", "without one")}
+    emitted = [record for name in ORGANIZATIONS for record in played.records(name)]
+    stated = [played.prove(name).content() for name in ORGANIZATIONS]
+    files["records"].write_text("".join(json.dumps(each) + "\n" for each in emitted))
+    files["statements"].write_text("".join(json.dumps(each) + "\n" for each in stated))
+    lost = emitted[0]["id"]
+    kept = [each for each in emitted if each["id"] != lost]
+    files["without one"].write_text("".join(json.dumps(each) + "\n" for each in kept))
+    assert proved_from(files["records"], files["statements"]) == 0
+    assert proved_from(files["without one"], files["statements"]) == 1
+
+
+def proved_from(*files: Path) -> int:
+    """The exit code of `gratis prove --records`."""
+    named = [part for file in files for part in ("--records", str(file))]
+    command = [Path(sys.executable).parent / "gratis", "prove", *named]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
