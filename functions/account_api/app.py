@@ -374,8 +374,8 @@ def _json(content: Any, status: int = 200) -> Response[Any]:
 
 
 def _file(name: str) -> Response[Any]:
-    file = PAGE / name
-    if file.parent != PAGE or file.suffix not in TYPES or not file.is_file():
+    file = next((each for each in PAGE.iterdir() if each.name == name and each.suffix in TYPES), None)
+    if file is None:
         raise NotFoundError
     return Response(200, TYPES[file.suffix], file.read_text(encoding="utf-8"), headers=SECURITY)
 
