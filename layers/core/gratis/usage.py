@@ -1,5 +1,6 @@
 """Usage and costs in the shapes of OpenAI's API: buckets of sums, filtered and grouped. FACTS: openai SDK 3.54."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,7 +50,7 @@ class Span:
 
     def _resume(self, cursor: str) -> datetime:
         kind, _, seconds = cursor.partition("_")
-        if kind == "page" and seconds.isascii() and seconds.isdigit() and int(seconds) <= MOST_UNIX:
+        if kind == "page" and re.fullmatch(r"[0-9]{1,12}", seconds) and int(seconds) <= MOST_UNIX:
             first = datetime.fromtimestamp(int(seconds), UTC)
             if self.start <= first < self.end and first == _floor(first, self.width):
                 return first
