@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gratis import moment
 from gratis.errors import Rejected
-from gratis.events import parse_json
+from gratis.events import moment_of, parse_json
 
 MOST_EVENTS = 100
 MOST_BYTES = 60_000
@@ -26,7 +25,7 @@ class Message:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Message":
-        """A record of Lambda's SQS event. `received_at` is when the webhook took it, else when SQS did."""
+        """A record of Lambda's SQS event. `received_at` is when the webhook took it; if it does not say, when SQS did."""
         attributes = record.get("attributes", {})
         stated = record.get("messageAttributes", {}).get("received_at", {}).get("stringValue")
         sent = datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC)
@@ -34,7 +33,7 @@ class Message:
             id=record["messageId"],
             group=attributes.get("MessageGroupId", record["messageId"]),
             body=record["body"],
-            received_at=moment.parse(stated) if stated else sent,
+            received_at=moment_of({"time": stated}) or sent,
         )
 
     def events(self) -> list[Any]:
