@@ -1,7 +1,6 @@
 """Reads events from files: a CloudEvent, an array, JSON lines, or a Lambda envelope around them."""
 
 import base64
-import binascii
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,10 @@ from gratis.account import Account
 from gratis.config import configured_offer
 from gratis.events import parse_json
 from gratis.offer import Offer
+
+
+MOST_PROBLEMS = 20
+"""That a message names one by one."""
 
 
 class Unusable(Exception):
@@ -44,7 +47,7 @@ def read_offer(named: str) -> Offer:
     except OSError as error:
         raise Unusable(f"{named}: {error.strerror}") from None
     except ValidationError as error:
-        raise Unusable(f"{named}: {_problems(error)}") from None
+        raise Unusable(f"{named}: {problems(error)}") from None
 
 
 _ORGANIZATIONS = TypeAdapter(dict[str, list[Account]])
@@ -54,21 +57,23 @@ def _validated(adapter: TypeAdapter[dict[str, list[Account]]], file: Path) -> di
     try:
         found = adapter.validate_json(_read(str(file)))
     except ValidationError as error:
-        raise Unusable(f"{file}: {_problems(error)}") from None
+        raise Unusable(f"{file}: {problems(error)}") from None
     if set(found) != {"organizations"}:
         raise Unusable(f"{file}: holds {sorted(found)}, not just 'organizations'")
     return found
 
 
-def _problems(error: ValidationError) -> str:
-    """Every problem, by field and value."""
+def problems(error: ValidationError) -> str:
+    """Every problem, by field and value; of very many the first."""
     lines = []
-    for problem in error.errors(include_url=False, include_context=False):
+    found = error.errors(include_url=False, include_context=False)
+    for problem in found[:MOST_PROBLEMS]:
         place = ".".join(str(part) for part in problem["loc"]) or "content"
         shown = repr(problem["input"])
         said = problem["msg"].removeprefix("Value error, ")
         lines.append(f"{place}: {said} (found {shown if len(shown) < 80 else shown[:77] + '...'})")
-    return "; ".join(lines)
+    more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
+    return "; ".join(lines + more)
 
 
 def _read(file: str) -> bytes:
@@ -126,7 +131,7 @@ def _body(place: str, envelope: Any) -> bytes:
         raise Unusable(f"{place}: the Lambda envelope has no body (found {body!r})")
     try:
         return base64.b64decode(body, validate=True) if envelope.get("isBase64Encoded") else body.encode()
-    except binascii.Error as error:
+    except ValueError as error:
         raise Unusable(f"{place}: the body is not base64: {error}") from None
 
 
