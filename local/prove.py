@@ -1,11 +1,14 @@
 """Proves days again: from a ledger table, or from emitted billing records alone, without AWS."""
 
 import gzip
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gratis.closing import prove
 from gratis.events import parse_json
@@ -13,10 +16,63 @@ from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
 from gratis.proof import Differences, Proof, by_id, free_of, statement_of, tiling
 from local.replay import TABLE
-from local.sources import Unusable
+from local.sources import Unusable, problems
 from local.stack import NoStack, client_for, stack_of
 
 Record = Mapping[str, Any]
+
+
+def _with_day(written: str) -> str:
+    """A moment or a day, by what it begins with."""
+    if date.fromisoformat(written[:10]).isoformat() != written[:10]:
+        raise ValueError("must begin with a day, YYYY-MM-DD")
+    return written
+
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Amount = Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
+Dated = Annotated[str, AfterValidator(_with_day)]
+
+
+class _Emitted(BaseModel):
+    """What a proof looks at; whatever else there is, is hashed as it is."""
+
+    model_config = ConfigDict(strict=True)
+
+    organization: str
+
+
+class _Tokens(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    total: Count
+
+
+class _BillingRecord(_Emitted):
+    id: str
+    occurred_at: Dated
+    verdict: Literal["free", "billed"]
+    tokens: _Tokens
+    list_amount_usd: Amount | None
+    amount_usd: Amount | None
+    group: str | None
+    window: str | None
+    quota: Count | None
+    used_before: Count | None
+    used_after: Count | None
+
+    @model_validator(mode="after")
+    def _has_a_place_in_its_counter(self) -> Self:
+        taken = self.verdict == "free" and self.used_before != self.used_after
+        if taken and None in (self.group, self.window, self.quota, self.used_before, self.used_after):
+            raise ValueError("is free, but does not say where it lies in which counter")
+        return self
+
+
+class _Statement(_Emitted):
+    day: Dated
+    hash: str
+    revision: Count = 0
 
 
 def ledger_at(endpoint_url: str | None, stack: str, table: str | None) -> Ledger:
@@ -81,11 +137,15 @@ def _found_in(file: str) -> Iterator[Record]:
     try:
         content = Path(file).read_bytes()
         text = gzip.decompress(content) if file.endswith(".gz") else content
-        yield from _unwrapped(_decoded(file, text))
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror or error}") from None
-    except (KeyError, TypeError) as error:
-        raise Unusable(f"{file}: holds no billing records: {error!r} is missing") from None
+    except (EOFError, zlib.error) as error:
+        raise Unusable(f"{file}: is no gzip: {error}") from None
+    try:
+        yield from _unwrapped(_decoded(file, text))
+    except (TypeError, ValidationError) as error:
+        why = problems(error) if isinstance(error, ValidationError) else error
+        raise Unusable(f"{file}: holds no billing records: {why}") from None
 
 
 def _decoded(file: str, text: bytes) -> Any:
@@ -107,10 +167,13 @@ def _unwrapped(content: Any) -> Iterator[Record]:
     if isinstance(content, list):
         for each in content:
             yield from _unwrapped(each)
+    elif not isinstance(content, dict):
+        raise TypeError(f"found {content!r:.80}")
     elif "detail" in content:
         yield from _unwrapped(content["detail"])
     elif "records" in content or ("decisions" in content and "totals" in content):
         yield from _unwrapped(content.get("records", content.get("decisions")))
     elif "verdict" in content or "hash" in content:
+        (_Statement if "hash" in content else _BillingRecord).model_validate(content)
         yield content
     # other events of the bus say nothing about a day's records
