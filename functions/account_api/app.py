@@ -499,5 +499,9 @@ def _normalized(event: dict[str, Any]) -> dict[str, Any]:
     return {
         **event,
         "rawPath": path,
+        "headers": {
+            **headers_of(event),
+            "content-type": "application/json",
+        },  # however it was written: it was looked at
         "queryStringParameters": {name: ",".join(values) for name, values in parameters.items()},
     }
