@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import pydantic_core
-
 from gratis import config, moment, pricing
 from gratis.account import Account
 from gratis.accounts import Accounts
@@ -19,7 +17,7 @@ from gratis.decision import Decision
 from gratis.errors import Busy, Rejected
 from gratis.events import moment_of, parse_event
 from gratis.ledger import Ledger
-from gratis.quarantine import Quarantine
+from gratis.quarantine import Quarantine, text_of
 from gratis.request import Request, RequestKey
 from local.engine import create_table
 from local.functions import Context, handler_of
@@ -119,7 +117,7 @@ class Reader:
             if decision and request and decision.payload_hash == request.payload_hash:
                 yield decision
             else:
-                yield errors[pydantic_core.to_json(arrival.raw).decode()]
+                yield errors[text_of(arrival.raw)]
 
 
 def _arrivals(events: Sequence[Any]) -> Iterator[Arrival]:

@@ -68,11 +68,16 @@ def entry(
         id=_named(request_id),
         code=rejected.code,
         message=rejected.message[:MOST_SAID],
-        raw=pydantic_core.to_json(raw).decode(),
+        raw=text_of(raw),
         received_at=moment.text(received_at),
         whence=whence,
         decided=json.dumps(decided) if decided is not None else None,
     )
+
+
+def text_of(raw: Any) -> str:
+    """An event as an entry keeps it. A number too large for a float is kept as one, to be refused again."""
+    return pydantic_core.to_json(raw, inf_nan_mode="constants").decode()
 
 
 class Quarantine:
