@@ -1,6 +1,7 @@
 """Reads events from files: a CloudEvent, an array, JSON lines, or a Lambda envelope around them."""
 
 import base64
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from gratis.account import Account
 from gratis.config import configured_offer
 from gratis.events import parse_json
 from gratis.offer import Offer
-
 
 MOST_PROBLEMS = 20
 """That a message names one by one."""
@@ -91,7 +91,7 @@ def _events_of(file: str) -> Iterator[Any]:
         yield from _lines(file, content)
         return
     try:
-        decoded = parse_json(content)
+        decoded = _json(content)
     except ValueError as error:
         if file == "-" and b"\n" in content.strip():
             yield from _lines(file, content)
@@ -135,8 +135,15 @@ def _body(place: str, envelope: Any) -> bytes:
         raise Unusable(f"{place}: the body is not base64: {error}") from None
 
 
+def _json(text: bytes) -> Any:
+    """Any JSON value that can be handed on as JSON. Raises ValueError for no JSON, and for a number such as 1e400."""
+    decoded = parse_json(text)
+    json.dumps(decoded, allow_nan=False)
+    return decoded
+
+
 def _decoded(place: str, text: bytes) -> Any:
     try:
-        return parse_json(text)
+        return _json(text)
     except ValueError as error:
         raise Unusable(f"{place}: is no JSON: {error}") from None

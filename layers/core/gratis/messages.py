@@ -25,7 +25,7 @@ class Message:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Message":
-        """A record of Lambda's SQS event. `received_at` is when the webhook took it; if it does not say, when SQS did."""
+        """A record of Lambda's SQS event. `received_at`: when the webhook took it, or where that is not said, SQS."""
         attributes = record.get("attributes", {})
         stated = record.get("messageAttributes", {}).get("received_at", {}).get("stringValue")
         sent = datetime.fromtimestamp(int(attributes.get("SentTimestamp", 0)) / 1000, UTC)
