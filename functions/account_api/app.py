@@ -489,7 +489,10 @@ def _name(parameter: str) -> str:
 
 
 def _normalized(event: dict[str, Any]) -> dict[str, Any]:
-    """Both spellings of arrays (`group_by=`, `group_by[]=`) as one, and a request id's slashes as part of its name."""
+    """Both spellings of arrays (`group_by=`, `group_by[]=`) as one, and a request id's slashes as part of its name.
+
+    A body was seen to be JSON by now, in whatever letters its content type says so.
+    """
     given = parse_qs(event.get("rawQueryString", ""), keep_blank_values=True)
     parameters: dict[str, list[str]] = {}
     for name, values in given.items():
@@ -499,9 +502,6 @@ def _normalized(event: dict[str, Any]) -> dict[str, Any]:
     return {
         **event,
         "rawPath": path,
-        "headers": {
-            **headers_of(event),
-            "content-type": "application/json",
-        },  # however it was written: it was looked at
+        "headers": headers_of(event) | {"content-type": "application/json"},
         "queryStringParameters": {name: ",".join(values) for name, values in parameters.items()},
     }
