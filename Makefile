@@ -6,7 +6,7 @@ SAM := .venv-sam/bin/sam
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e check lock prices build deploy up clean clients browser
+.PHONY: help setup replay test e2e fuzz kill-day check lock prices build deploy up clean clients browser
 
 help:  ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,13 @@ test: setup  ## run the tests
 
 e2e: setup browser  ## deploy the template on the local engine and drive it
 	@$(BIN)/python -m pytest tests/e2e
+
+fuzz: setup  ## try hostile input on all that parses it, FUZZ_SECONDS (60) with each of ten targets
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(BIN)/python -m pytest -n 2 tests/fuzz -k mutation \
+		|| { echo "make: what was found is in .hypothesis/found; mend it, and keep the file in tests/fuzz/corpus/<target>/ under a name that says what it is"; exit 1; }
+
+kill-day: setup  ## play a day of 20,000 events on the local engine whose workers are killed
+	@KILLED_DAY_EVENTS=$${KILLED_DAY_EVENTS:-20000} $(BIN)/python -m pytest -s tests/e2e/test_killed_workers.py
 
 check: setup $(SAM)  ## lint, types, template
 	@$(BIN)/ruff check .

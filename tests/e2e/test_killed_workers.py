@@ -46,7 +46,7 @@ from tests.e2e.system import System, subscribed
 from tests.e2e.test_exactly_once import in_chat_shape
 from tests.ledger_builders import BIG, DAILY, MINI, Stored, plain, stored, totals_by_day, usage
 
-EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "1200"))
+EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "800"))
 SEED = int(os.environ.get("KILLED_DAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 PATIENCE_SECONDS = 120 + EVENTS // 10
 """How long the day may take; it decides only how soon a test that fails says so."""
@@ -62,6 +62,8 @@ ORGANIZATIONS: Mapping[str, Mapping[str, Any]] = {
     "org_some": {"tier": 4, "traffic": {"mode": "selected", "projects": ["proj_shared"]}},
     "org_private": {"tier": 4, "traffic": {"mode": "disabled"}},
 }
+PRELOADED = ["tests.e2e.killed_worker", "aws_lambda_powertools.metrics", "gratis.classify"]
+"""What a new worker need not load: it is forked from a process that has it."""
 WEIGHTS = (6, 2, 2, 1)
 """How the traffic is spread over them."""
 
@@ -170,7 +172,7 @@ class Crew:
     done: Tally[str] = field(default_factory=Tally)
 
     def begin(self) -> None:
-        self.context.set_forkserver_preload(["tests.e2e.killed_worker", "aws_lambda_powertools.metrics", "gratis.classify"])
+        self.context.set_forkserver_preload(PRELOADED)
         for number, kind in enumerate(CREW):
             self.workers.append(Worker(kind, CREW[:number].count(kind)))
             self._start(self.workers[-1])
@@ -182,8 +184,9 @@ class Crew:
             if each.stopped and self.dice.random() < 0.25:
                 self._signal(each, signal.SIGCONT)
                 each.stopped = False
+        is_stopped = not self.first and self.dice.random() < 0.3
         victim = self.first.pop(0) if self.first else self.dice.choice(self.workers)
-        if not self.first and self.dice.random() < 0.3:
+        if is_stopped:
             self._signal(victim, signal.SIGSTOP)
             victim.stopped = True
         elif victim.process.exitcode != 0:
@@ -292,7 +295,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
             played.play()
         finally:
             played.crew.end()
-            print(json.dumps(played.figures(), indent=1))
+            sys.stdout.write(json.dumps(played.figures(), indent=1) + "\n")
         yield played
 
 

@@ -40,6 +40,12 @@ def kept(target: str) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted((CORPUS / target).iterdir())}
 
 
+def hostile(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """Mutations of the seeds; now and then any JSON, and any bytes."""
+    text = JSON.map(lambda value: json.dumps(value).encode())
+    return st.one_of(mutated(seeds), mutated(seeds), mutated(seeds), text, st.binary(max_size=300))
+
+
 @st.composite
 def mutated(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
     """One of the seeds, changed in up to four places: as bytes or, if it is JSON, at a place of its structure."""
@@ -57,21 +63,21 @@ def _changed(draw: st.DrawFn, data: bytes, seeds: Sequence[bytes]) -> bytes:
     end = draw(st.integers(start, min(len(data), start + draw(st.sampled_from([1, 8, 200])))))
     match draw(st.sampled_from(["flip", "cut", "end", "repeat", "token", "bytes", "splice"])):
         case "flip":
-            bit = draw(st.integers(0, 7))
-            return data[:start] + bytes(byte ^ 1 << bit for byte in data[start : start + 1]) + data[start + 1 :]
+            between, end = bytes(byte ^ 1 << draw(st.integers(0, 7)) for byte in data[start : start + 1]), start + 1
         case "cut":
-            return data[:start] + data[end:]
+            between = b""
         case "end":
-            return data[:start]
+            between, end = b"", len(data)
         case "repeat":
-            return data[:end] + data[start:end] * draw(st.sampled_from([1, 2, 50])) + data[end:]
+            between = data[start:end] * draw(st.sampled_from([2, 3, 50]))
         case "token":
-            return data[:start] + draw(st.sampled_from(TOKENS)) + data[end:]
+            between = draw(st.sampled_from(TOKENS))
         case "bytes":
-            return data[:start] + draw(st.binary(max_size=8)) + data[end:]
+            between = draw(st.binary(max_size=8))
         case _:
             other = draw(st.sampled_from(seeds))
-            return data[:start] + other[draw(st.integers(0, len(other))) :]
+            between, end = other[draw(st.integers(0, len(other))) :], len(data)
+    return data[:start] + between + data[end:]
 
 
 @st.composite

@@ -1,13 +1,10 @@
 """Events as they come in: what is accepted, what is refused and how it is named, and what makes two the same."""
 
 import json
-from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from gratis.errors import Rejected
 from gratis.events import moment_of, parse_event, parse_json
@@ -592,66 +589,3 @@ NOT_JSON = {
 def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are the parser's
         parse_json(body)
-
-
-# Whatever comes in
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
-JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4)
-)
-
-
-def paths(event: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in event.items():
-        yield prefix + key
-        if isinstance(value, dict):
-            yield from paths(value, f"{prefix}{key}.")
-
-
-OPTIONAL = ("endpoint", "tools", "batch", "shared", "user_id", "unknown", "usage.prompt_tokens")
-PLACES = [*paths(usage_event()), *(f"data.{name}" for name in OPTIONAL)]
-
-
-def outcome(raw: Any) -> Request | Rejected:
-    """What parse_event returns, or what it refuses with; any other error ends the test."""
-    try:
-        return parse_event(raw, RECEIVED)
-    except Rejected as rejected:
-        return rejected
-
-
-def assert_a_request_or_refused(raw: Any) -> None:
-    found = outcome(raw)
-    if isinstance(found, Rejected):
-        assert found.code in {"invalid_event", "too_old", "in_the_future", "no_organization"}
-        assert 0 < len(found.message) < 1000
-    else:
-        assert isinstance(found, Request)
-
-
-@settings(deadline=None, max_examples=100)
-@given(raw=JSON)
-def test_any_json_is_a_request_or_is_refused(raw: Any) -> None:
-    assert_a_request_or_refused(raw)
-
-
-@settings(deadline=None, max_examples=150)
-@given(place=st.sampled_from(PLACES), value=JSON)
-@example(place="data.unknown", value=float("inf"))
-@example(place="time", value="9999-12-31T23:59:59.999999-23:59")
-def test_an_event_with_anything_at_any_place_is_a_request_or_is_refused(place: str, value: Any) -> None:
-    assert_a_request_or_refused(with_value(place, value))
-
-
-NEARLY_JSON = st.text(alphabet='{}[]",:.eE+-0123456789nulltrfas\\ud ', max_size=60).map(str.encode)
-
-
-@settings(deadline=None, max_examples=150)
-@given(body=st.binary(max_size=200) | NEARLY_JSON)
-def test_any_bytes_are_json_or_a_value_error(body: bytes) -> None:
-    try:
-        value = parse_json(body)
-    except ValueError:
-        return
-    assert value is None or isinstance(value, bool | int | float | str | list | dict)

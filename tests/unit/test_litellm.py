@@ -7,10 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from gratis import litellm
 from gratis.errors import Rejected
 from gratis.events import parse_event
 from gratis.litellm import FIELDS, in_their_words, is_skipped, usage_event
@@ -460,38 +457,3 @@ KNOWN = {"litellm_call_id", "call_type", "startTime", "model", "prompt_tokens", 
 @pytest.mark.parametrize("name", sorted(set(SAMPLE[4]) - KNOWN - {"metadata", "response", "model_parameters"}))
 def test_no_other_field_of_an_entry_is_taken_over(name: str) -> None:
     assert PRIVATE not in json.dumps(usage_event(entry() | {name: PRIVATE}))
-
-
-# --- whatever comes ------------------------------------------------------------------------------------------------
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
-FIELD_NAMES = (
-    "litellm_call_id",
-    "call_type",
-    "startTime",
-    "model",
-    "response",
-    "model_parameters",
-    "metadata",
-    "status",
-)
-OF_METADATA = st.dictionaries(st.sampled_from(sorted(metadata())), VALUES).map(lambda fields: metadata(**fields))
-ENTRIES = VALUES | st.dictionaries(st.sampled_from(FIELD_NAMES), VALUES | OF_METADATA).map(lambda odd: entry() | odd)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(ENTRIES, max_size=4), st.booleans())
-def test_whatever_an_entry_holds_it_is_stored_skipped_or_the_body_is_a_400(
-    webhook: Deployed, logged: list[Any], in_lines: bool
-) -> None:
-    body = lines(*logged) if in_lines else json.dumps(logged).encode()
-    answer = webhook.post_litellm(body)
-    assert answer.status in {202, 400}
-    if answer.status == 202:
-        entries = litellm.entries(body)
-        assert answer.accepted + len(answer.quarantined) == sum(not is_skipped(each) for each in entries)
-        assert all(index < len(entries) for index in (each["index"] for each in answer.quarantined))

@@ -716,23 +716,6 @@ def test_whatever_comes_unsigned_is_answered_and_only_a_bearer_secret_opens_anyt
 
 
 @WHATEVER
-@given(body=BODIES, headers=HEADERS, path=PATHS)
-def test_whatever_comes_from_a_known_sender_is_answered_and_every_event_is_stored(
-    webhook: Deployed, body: bytes, headers: dict[str, str], path: str
-) -> None:
-    webhook.messages()
-    webhook.dynamodb.calls.clear()
-    answer = webhook.post(body, headers | signed(body) | {"authorization": f"Bearer {BEARER}"}, path=path)
-    assert answer.status in {202, 400}
-    if answer.status == 202:
-        messages = [as_lambda_gets(message) for message in webhook.messages()]
-        assert sum(len(message.events()) for message in messages) == answer.accepted
-        pages = [each["RequestItems"][webhook.table] for each in webhook.dynamodb.asked("batch_write_item")]
-        kept = {each["PutRequest"]["Item"]["message"]["S"] for page in pages for each in page}
-        assert kept == {each["error"]["message"] for each in answer.quarantined}
-
-
-@WHATEVER
 @given(body=st.text(st.characters(max_codepoint=127)) | st.none(), encoded=st.booleans(), path=PATHS)
 def test_whatever_stands_in_the_body_of_lambdas_event_is_answered(
     webhook: Deployed, body: str | None, encoded: bool, path: str
