@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ from gratis.messages import Message
 from local.cli import app
 from local.functions import ROOT
 from local.replay import TABLE
+from local.sources import Unusable, read_events
+from tests.fuzz.inputs import CORPUS
 
 EVENTS = ROOT / "events"
 SEED_DAY = EVENTS / "seed-day.json"
@@ -282,6 +285,30 @@ def test_all_samples_at_once_are_decided_as_each_alone(ledger: str) -> None:
     without_index = [row[1:] for sample in SAMPLES.values() for row in rows(sample.quarantined)]
     assert [row[1:] for row in refused(printed)] == without_index
     assert printed["totals"]["repeats"] == sum(sample.repeats for sample in SAMPLES.values())
+
+
+def hostile_files() -> list[Path]:
+    """The files of the fuzzers' corpus that events can be read from; not those that hold thousands of one kind."""
+    found = []
+    for file in sorted(each for target in ("webhook", "queue", "replay") for each in (CORPUS / target).iterdir()):
+        with suppress(Unusable):
+            if len(read_events([str(file)])) <= 300:
+                found.append(file)
+    return found
+
+
+def test_of_hostile_files_every_event_is_decided_or_quarantined(ledger: str) -> None:
+    files = hostile_files()
+    printed = replayed(ledger, *files)
+    events = read_events([str(file) for file in files])
+    assert printed["totals"]["events"] == len(events) > 500
+    refused = {entry["index"]: entry["error"] for entry in printed["quarantined"]}
+    decided_ids = {record["request_id"] for record in printed["decisions"]}
+    lost = [index for index, event in enumerate(events) if index not in refused and event["id"] not in decided_ids]
+    assert lost == []
+    assert [
+        error for error in refused.values() if error["code"] == "internal_error" or ": " not in error["message"]
+    ] == []
 
 
 def test_cached_input_costs_less_and_batch_and_flex_cost_half(ledger: str) -> None:
