@@ -8,8 +8,9 @@ import json
 import os
 import random
 import sys
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,19 +23,23 @@ from standardwebhooks.webhooks import Webhook
 from local.functions import Context, handler_of
 
 BATCH = 10
-"""Messages that Lambda takes from a FIFO queue at once."""
+"""Messages that Lambda takes from a FIFO queue at once, at most."""
 PAGE = 200
 """Records of the stream at once."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where workers work. `environments`: of the functions by folder; `folder`: what outlives a worker."""
+    """Where workers work. `environments`: of the functions by folder; `folder`: what outlives a worker.
+
+    `queues`: the deployed one, which keeps the order, and one that does not, so that several workers decide different
+    requests of an organization at the same time. Each sender has one of them.
+    """
 
     environments: Mapping[str, Mapping[str, str]]
     folder: Path
     webhook_secret: str
-    queue: str
+    queues: Sequence[str]
     stream: str
 
     @property
@@ -59,6 +64,7 @@ class Place:
 
 def send(place: Place, share: int, shares: int, seed: int) -> None:
     """Post the bodies of a share, each again until it is taken; what a killed sender posted unheard goes again."""
+    os.environ["USAGE_QUEUE"] = place.queues[share % len(place.queues)]
     handle, webhook = handler_of("receive_usage"), Webhook(place.webhook_secret)
     done = set(numbers(place.taken(share)))
     for number, body in enumerate(place.bodies.read_text().splitlines()):
@@ -71,24 +77,25 @@ def send(place: Place, share: int, shares: int, seed: int) -> None:
 
 
 def classify(place: Place, share: int, shares: int, seed: int) -> None:
-    """Receive from the queue, let the function decide, and delete what it finished.
+    """Receive from the queues, let the function decide, and delete what it finished.
 
     Every third batch goes back into the queue while it is being decided, as if its visibility timeout had run out:
     another worker gets the same messages at the same time.
     """
     handle, sqs, dice = handler_of("classify_usage"), boto3.client("sqs"), random.Random(seed)
     while True:
+        queue = dice.choice(place.queues)
         received = sqs.receive_message(
-            QueueUrl=place.queue,
-            MaxNumberOfMessages=BATCH,
-            WaitTimeSeconds=1,
+            QueueUrl=queue,
+            MaxNumberOfMessages=dice.randint(1, BATCH),
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
         ).get("Messages", [])
         if not received:
+            time.sleep(0.05)
             continue
         if dice.random() < 1 / 3:
-            _quietly(sqs.change_message_visibility_batch, place.queue, received, VisibilityTimeout=0)
+            _quietly(sqs.change_message_visibility_batch, queue, received, VisibilityTimeout=0)
         _say(
             Batches=1,
             Messages=len(received),
@@ -98,7 +105,7 @@ def classify(place: Place, share: int, shares: int, seed: int) -> None:
         again = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
         finished = [each for each in received if each["MessageId"] not in again]
         if finished:
-            _quietly(sqs.delete_message_batch, place.queue, finished)
+            _quietly(sqs.delete_message_batch, queue, finished)
 
 
 def emit(place: Place, share: int, shares: int, seed: int) -> None:

@@ -233,10 +233,10 @@ class System:
         days = (self.yesterday + timedelta(days=after) for after in (1, 2))
         return [entry for day in days for entry in self.quarantine.of_day(day) if entry.organization == organization]
 
-    def waiting_messages(self) -> int:
-        """Messages in the usage queue and its dead-letter queue."""
+    def waiting_messages(self, *others: str) -> int:
+        """Messages in the usage queue and its dead-letter queue, and in others named by their URL."""
         names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-        queues = (self.stack.outputs["UsageQueueUrl"], self.stack.outputs["UsageDeadLettersUrl"])
+        queues = {self.stack.outputs["UsageQueueUrl"], self.stack.outputs["UsageDeadLettersUrl"], *others}
         found = [self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names) for url in queues]
         return sum(int(each["Attributes"][name]) for each in found for name in names)
 
