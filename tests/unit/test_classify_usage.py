@@ -793,6 +793,20 @@ def test_a_document_that_moves_again_and_again_is_decided_on_afresh_each_time(cl
     prove(stored(client))
 
 
+def test_after_a_conflict_with_another_writer_the_next_attempt_knows_what_that_one_wrote(
+    client: Any, faulty: Faulty
+) -> None:
+    def conflicts(real: Any, arguments: dict[str, Any]) -> Any:
+        classified(client, message("other", usage("other", 900_000)))
+        return cancelled(client, "TransactionConflict")(real, arguments)
+
+    faulty.on("transact_write_items", conflicts)
+    outcome = classified(faulty, message("m1", usage("r1", 150_000)))
+    assert [(each.verdict, each.used_before) for each in outcome.decisions] == [("billed", 900_000)]
+    assert len(faulty.transactions) == 2
+    prove(stored(client))
+
+
 def test_the_same_message_in_two_workers_at_once_is_decided_once(client: Any, faulty: Faulty) -> None:
     faulty.on("transact_write_items", interloper(client, *EVENTS))
     outcome = classified(faulty, message("m1", *EVENTS))

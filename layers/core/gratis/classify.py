@@ -238,6 +238,12 @@ class _Batch:
                 raise Busy(f"other writers were faster {attempts} times")
             if attempts:
                 pause(attempts)
+                self._read_again(counter, chunk)
+
+    def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
+        """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
+        documents = {counter} | {totals_of(counter, case.day) for _, case in chunk}
+        self.shelf |= self.ledger.read((), documents)[1]
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions

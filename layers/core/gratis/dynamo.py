@@ -23,4 +23,9 @@ def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
 
 def pause(attempt: int) -> None:
     """Wait a random moment, longer on average with each attempt: 10 ms to 0.6 s."""
-    time.sleep(random.uniform(0, min(0.6, 0.01 * 2**attempt)))  # noqa: S311 - jitter, not a secret
+    time.sleep(random.uniform(0, longest_pause(attempt)))  # noqa: S311 - jitter, not a secret
+
+
+def longest_pause(attempt: int) -> float:
+    """Seconds."""
+    return min(0.6, 0.01 * 2.0**attempt)
