@@ -1,4 +1,4 @@
-"""The simulation of many writers on one counter: it loses nothing, decides nothing twice, and is the same every time."""
+"""The simulation of many writers on one counter: it loses nothing, decides nothing twice, and repeats itself."""
 
 from itertools import chain
 
