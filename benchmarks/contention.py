@@ -9,7 +9,7 @@ stands in the constants; how Gratis packs, gives up, and waits is imported from 
 import heapq
 import random
 import statistics
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
@@ -105,16 +105,16 @@ class Ledger:
             return Refusal()  # throttled
         if self.locked:
             return Refusal()  # TransactionConflict
-        earlier = [event for event in events if event in self.decided]
+        earlier = {event for event in events if event in self.decided}
         if earlier or version_read != self.version:
             return Refusal(self.version, earlier)
         self.locked = True
         return None
 
-    def commit(self, now: float, events: Sequence[int]) -> None:
+    def commit(self, now: float, events: Sequence[int], version_read: int) -> None:
         """What was locked is written; the second half of a transaction's write units."""
         self.locked = False
-        self.version += 1
+        self.version = version_read + 1
         self.document.spend(DOCUMENT_UNITS)
         self.decisions.spend(len(events))
         self.decide(now, events)
@@ -132,7 +132,7 @@ class Refusal:
     """What came back: the document's version (None: DynamoDB only said that it may work later) and decided events."""
 
     version: int | None = None
-    decided: Sequence[int] = ()
+    decided: Collection[int] = ()
 
 
 @dataclass
@@ -221,10 +221,10 @@ Handle = Callable[[World, Sequence[int], list[int]], Steps]
 """Decides the events of a batch; the last argument holds the document's version as far as the writer knows it."""
 
 
-def writer(world: World, handle: Handle) -> Steps:
-    """Takes batch after batch, until there is none left and none can come again."""
+def writer(world: World, handle: Handle, first: Sequence[Message] = ()) -> Steps:
+    """Takes batch after batch (`first` is in hand), until there is none left and none can come again."""
     while True:
-        batch = world.take()
+        batch, first = first or world.take(), ()
         if not batch and not world.returning:
             return
         if not batch:
@@ -261,9 +261,9 @@ class Transactions:
             if refusal is None:
                 return
             known[0] = known[0] if refusal.version is None else refusal.version
-            left = [event for event in chunk if event not in refusal.decided]
-            attempts = attempts + 1 if len(left) == len(chunk) else 0
-            chunk = left
+            attempts = 0 if refusal.decided else attempts + 1
+            if refusal.decided:
+                chunk = [event for event in chunk if event not in refusal.decided]
             if attempts > MOST_ATTEMPTS:
                 raise Busy
             if attempts:
@@ -283,7 +283,7 @@ class Transactions:
         refusal = world.ledger.refusal(world.now, chunk, known[0])
         if refusal is None:
             yield duration * (1 - 2 * WAY)
-            world.ledger.commit(world.now, chunk)
+            world.ledger.commit(world.now, chunk, known[0])
             world.commits += 1
             known[0] = world.ledger.version
         yield duration * WAY
@@ -352,10 +352,11 @@ class Outcome:
     p99: float
 
 
-def simulate(design: Design, writers: int, seed: int = 1, seconds: float = SECONDS) -> World:
-    """Run `writers` of a design on one counter, with always more to do than they can."""
+def simulate(design: Design, writers: int, seed: int = 1, seconds: float = SECONDS, *, same: bool = False) -> World:
+    """Run `writers` of a design on one counter, with more to do than they can. `same`: all begin with one batch."""
     world = World(seed, design.events_a_message, design.partitions, seconds)
-    world.run([writer(world, design.handle) for _ in range(writers)])
+    first = world.take() if same else []
+    world.run([writer(world, design.handle, first) for _ in range(writers)])
     return world
 
 
@@ -372,6 +373,14 @@ def outcome(writers: int, worlds: Sequence[World]) -> Outcome:
         median=waited[len(waited) // 2],
         p99=waited[len(waited) * 99 // 100],
     )
+
+
+def bursts(design: Design, *, same: bool) -> list[Outcome]:
+    """What becomes of a single batch for each writer, for each number of writers."""
+    return [
+        outcome(writers, [simulate(design, writers, seed, ONE_BATCH, same=same) for seed in BURSTS])
+        for writers in WRITERS
+    ]
 
 
 def table(name: str, rows: Sequence[Outcome], *, saturated: bool) -> Table:
@@ -418,17 +427,15 @@ def plot(results: Mapping[str, Sequence[Outcome]]) -> None:
 
 
 def main() -> None:
-    """Every design with every number of writers: with more to do than they can, and with one batch each."""
+    """Every design with every number of writers: with more to do than they can, and with one batch each or for all."""
     console = Console(width=100)
     results = {}
     for design in DESIGNS:
         results[design.name] = [outcome(writers, [simulate(design, writers)]) for writers in WRITERS]
         console.print(table(design.name, results[design.name], saturated=True))
     for design in (GRATIS, NOT_READING_AGAIN):
-        rows = [
-            outcome(writers, [simulate(design, writers, seed, ONE_BATCH) for seed in BURSTS]) for writers in WRITERS
-        ]
-        console.print(table(f"{design.name}: one batch for each writer, at once", rows, saturated=False))
+        console.print(table(f"{design.name}: a batch for each writer", bursts(design, same=False), saturated=False))
+    console.print(table("Gratis: the same batch for each writer", bursts(GRATIS, same=True), saturated=False))
     plot(results)
 
 

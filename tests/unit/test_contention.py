@@ -4,7 +4,17 @@ from itertools import chain
 
 import pytest
 
-from benchmarks.contention import DESIGNS, GRATIS, NOT_READING_AGAIN, Design, Ledger, outcome, simulate
+from benchmarks.contention import (
+    BATCH,
+    DESIGNS,
+    GRATIS,
+    NOT_READING_AGAIN,
+    ONE_BATCH,
+    Design,
+    Ledger,
+    outcome,
+    simulate,
+)
 
 every_design = pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.name)
 
@@ -18,6 +28,12 @@ def test_every_event_is_decided_or_in_a_dead_letter(design: Design, writers: int
     assert len(taken) == sum(message.size for message in world.messages) > 0
     assert world.ledger.decided.keys() <= taken
     assert taken - world.ledger.decided.keys() <= dead
+
+
+def test_a_batch_in_two_writers_at_once_is_decided_once() -> None:
+    world = simulate(GRATIS, 2, seconds=ONE_BATCH, same=True)
+    assert len(world.messages) == BATCH
+    assert world.ledger.decided.keys() == set(chain.from_iterable(message.events for message in world.messages))
 
 
 def test_no_event_is_decided_twice() -> None:
