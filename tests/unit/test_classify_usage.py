@@ -807,6 +807,17 @@ def test_after_a_conflict_with_another_writer_the_next_attempt_knows_what_that_o
     prove(stored(client))
 
 
+def test_reading_again_after_a_conflict_may_fail_for_a_moment_too(client: Any, faulty: Faulty) -> None:
+    def conflicts(real: Any, arguments: dict[str, Any]) -> Any:
+        faulty.on("batch_get_item", fails(aws_error("ThrottlingException")))
+        return cancelled(client, "TransactionConflict")(real, arguments)
+
+    faulty.on("transact_write_items", conflicts)
+    outcome = classified(faulty, message("m1", *EVENTS))
+    assert (outcome.unfinished, outcome.contended) == ([], 2)
+    assert_decided_once(client)
+
+
 def test_the_same_message_in_two_workers_at_once_is_decided_once(client: Any, faulty: Faulty) -> None:
     faulty.on("transact_write_items", interloper(client, *EVENTS))
     outcome = classified(faulty, message("m1", *EVENTS))

@@ -216,10 +216,12 @@ class _Batch:
         """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
         attempts = 0
         while chunk:
-            books = books_of(self.shelf, counter, {case.day for _, case in chunk})
-            now = self.clock([arrival.request for arrival, _ in chunk])
-            books, decisions = settle(books, [case for _, case in chunk], now)
             try:
+                if attempts:
+                    self._read_again(counter, chunk)
+                books = books_of(self.shelf, counter, {case.day for _, case in chunk})
+                now = self.clock([arrival.request for arrival, _ in chunk])
+                books, decisions = settle(books, [case for _, case in chunk], now)
                 self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions)
             except CommitRefused as refused:
                 self.shelf |= refused.documents
@@ -238,7 +240,6 @@ class _Batch:
                 raise Busy(f"other writers were faster {attempts} times")
             if attempts:
                 pause(attempts)
-                self._read_again(counter, chunk)
 
     def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
