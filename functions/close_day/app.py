@@ -17,7 +17,7 @@ from gratis.days import day_of_message, send_days
 from gratis.errors import Busy
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
-from gratis.telemetry import NAMESPACE, report_closed, report_not_closed
+from gratis.telemetry import NAMESPACE, report_closed, report_not_closed, report_queued
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -54,6 +54,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
         yesterday = moment.day_of(datetime.now(UTC)) - moment.DAY
         organizations = {organization for organization, _ in ledger().marked(yesterday)}
         send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, yesterday.isoformat()) for each in organizations})
+        report_queued(len(organizations), logger, metrics)
         return {"queued": len(organizations)}
     return {"batchItemFailures": [failure for record in event["Records"] if (failure := _closed(record))]}
 
