@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -50,6 +50,9 @@ errors = Console(stderr=True)
 
 StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
 EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write a page with charts to this file (.html); it needs nothing else.")
+]
 Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if left out.")]
 
 
@@ -62,6 +65,7 @@ def replay_command(
         ROOT / "events/organizations.json"
     ),
     offer: Annotated[str, typer.Option(help="The rules: a file, or the id of a shipped offer.")] = "data-sharing-2025",
+    report_file: ReportFile = None,
     endpoint_url: Annotated[str | None, typer.Option(help="A DynamoDB to use in place of the embedded engine.")] = None,
     to: Annotated[str | None, typer.Option(help="Post the events, signed, to this deployed webhook instead.")] = None,
     secret: Annotated[
@@ -76,11 +80,14 @@ def replay_command(
     with _usable_input():
         events = read_events(files)
         if to:
+            if report_file:
+                raise Unusable("--report: what a webhook decides is not seen here; leave out --to")
             _send(events, to, secret, move_to, as_json=as_json)
             return
         read_offer(offer)
         accounts = read_organizations(organizations)
-        _replay(events, accounts, offer, endpoint_url, as_json=as_json)
+        _writable(report_file)
+        _replay(events, accounts, offer, endpoint_url, report_file, as_json=as_json)
 
 
 @app.command("up")
@@ -209,9 +216,21 @@ def main() -> None:
     app()
 
 
-def _replay(events: list[Any], accounts: list[Account], offer: str, endpoint_url: str | None, *, as_json: bool) -> None:
+def _replay(
+    events: list[Any],
+    accounts: list[Account],
+    offer: str,
+    endpoint_url: str | None,
+    report_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     with _engine_at(endpoint_url) as url, _progress("Deciding", len(events)) as progress:
-        replayed = replay(events, accounts, offer, url, progress)
+        replayed = replay(events, accounts, offer, url, progress, metrics=report_file is not None)
+    if report_file:
+        from local.preview.replayed import replay_page  # noqa: PLC0415 - it takes a second that only a report needs
+
+        _write(report_file, replay_page(replayed, offer))
     if as_json:
         _print_json(replayed.as_json())
     else:
@@ -264,6 +283,20 @@ def _print_json(content: Any) -> None:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
+
+
+def _writable(file: Path | None) -> None:
+    """Fail before the work if its report could not be written after it."""
+    if file:
+        _write(file, "", "a")
+
+
+def _write(file: Path, content: str, mode: Literal["a", "w"] = "w") -> None:
+    try:
+        with file.open(mode, encoding="utf-8") as report_file:
+            report_file.write(content)
+    except OSError as error:
+        raise Unusable(f"--report: {file}: {error.strerror}") from None
 
 
 @contextmanager

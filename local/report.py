@@ -31,6 +31,8 @@ FIRST_ENTRY = json.dumps(
         },
     }
 )
+DECISION_COLUMNS = ("Time (UTC)", "Organization", "Model", "Tokens", "Running total", "Verdict", "Reason", "Amount")
+FIGURES = ("Tokens", "Running total", "Amount")
 VERDICT_STYLE = {"free": "green", "billed": "yellow"}
 
 
@@ -52,27 +54,33 @@ def _decisions(decisions: list[Decision]) -> Table:
     table = Table(
         title="Decisions", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    table.add_column("Time (UTC)", no_wrap=True)
-    table.add_column("Organization", overflow="fold")
-    table.add_column("Model", overflow="fold")
-    for name in ("Tokens", "Running\ntotal"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    table.add_column("Reason", no_wrap=True)
-    table.add_column("Amount", justify="right", no_wrap=True)
-    for decision in decisions:
-        unit = " runs" if decision.group == EVALS else ""
-        table.add_row(
-            decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
-            decision.organization,
-            decision.model,
-            f"{decision.input + decision.output:,}",
-            "-" if decision.running_total is None else f"{decision.running_total:,}{unit}",
-            f"[{VERDICT_STYLE[decision.verdict]}]{decision.verdict}[/]",
-            decision.reason,
-            amount(decision.amount_usd),
+    for name in DECISION_COLUMNS:
+        folds, figure = name in ("Organization", "Model"), name in FIGURES
+        table.add_column(
+            name.replace(" total", "\ntotal"),
+            no_wrap=not folds,
+            overflow="fold" if folds else "ellipsis",
+            justify="right" if figure else "left",
         )
+    for decision in decisions:
+        *before, verdict, reason, billed = decision_cells(decision)
+        table.add_row(*before, f"[{VERDICT_STYLE[verdict]}]{verdict}[/]", reason, billed)
     return table
+
+
+def decision_cells(decision: Decision) -> tuple[str, ...]:
+    """A decision for people, as the seed's table shows it: what stands under `DECISION_COLUMNS`."""
+    unit = " runs" if decision.group == EVALS else ""
+    return (
+        decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
+        decision.organization,
+        decision.model,
+        f"{decision.input + decision.output:,}",
+        "-" if decision.running_total is None else f"{decision.running_total:,}{unit}",
+        decision.verdict,
+        decision.reason,
+        amount(decision.amount_usd),
+    )
 
 
 def print_sent(sent: Received, console: Console) -> None:
@@ -164,16 +172,25 @@ def _refused(entries: Sequence[dict[str, Any]]) -> Table:
 
 
 def _totals(replayed: Replayed) -> Table:
-    totals = replayed.totals()
     table = Table(title="Totals", title_justify="left", title_style="bold", box=box.SIMPLE, show_header=False)
     table.add_column("what")
     table.add_column("figure")
-    table.add_row("Events", f"{totals['events']:,}")
-    table.add_row("Free", f"{totals['free']:,} ({totals['free_tokens']:,} tokens)")
-    table.add_row("Billed", f"{totals['billed']:,} ({totals['billed_tokens']:,} tokens)")
-    table.add_row("Repeats", f"{totals['repeats']:,}")
-    table.add_row("Quarantined", f"{totals['quarantined']:,}")
+    for name, figure in totals_of(replayed).items():
+        table.add_row(name, figure)
+    return table
+
+
+def totals_of(replayed: Replayed) -> dict[str, str]:
+    """The totals for people."""
+    totals = replayed.totals()
+    rows = {
+        "Events": f"{totals['events']:,}",
+        "Free": f"{totals['free']:,} ({totals['free_tokens']:,} tokens)",
+        "Billed": f"{totals['billed']:,} ({totals['billed_tokens']:,} tokens)",
+        "Repeats": f"{totals['repeats']:,}",
+        "Quarantined": f"{totals['quarantined']:,}",
+    }
     for name, field in (("At the normal rate", "list_amount_usd"), ("Billed amount", "amount_usd")):
         unknown = sum(getattr(decision, field) is None for decision in replayed.decisions)
-        table.add_row(name, amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else ""))
-    return table
+        rows[name] = amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else "")
+    return rows

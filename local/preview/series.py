@@ -7,14 +7,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import accumulate
 
 from local.preview.dashboard import Line, Widget
 from local.preview.emf import Dimensions, Sample
+from local.preview.periods import start_of
 
-PERIODS = (300, 900, 3600, 6 * 3600, 86400, 7 * 86400)
-MOST_POINTS = 300
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
     "Sum": math.fsum,
     "Average": lambda values: math.fsum(values) / len(values),
@@ -37,23 +35,13 @@ _DYNAMIC = re.compile(r"\$\{PROP\('Dim\.(\w+)'\)\}")
 
 @dataclass(frozen=True)
 class Drawn:
-    """One line of a chart. `right`: its scale is the one on the right."""
+    """One line of a chart. `right`: its scale is the one on the right; `summed`: its points add up."""
 
     label: str
     points: Points
     color: str | None = None
     right: bool = False
-
-
-def period_of(moments: Sequence[datetime]) -> int:
-    """Seconds of a period, so that the time between the first and the last moment takes at most `MOST_POINTS`."""
-    span = (max(moments) - min(moments)).total_seconds() if moments else 0
-    return next((period for period in PERIODS if span / period <= MOST_POINTS), PERIODS[-1])
-
-
-def start_of(when: datetime, period: int) -> int:
-    """The unix time at which the period begins that `when` lies in."""
-    return int(when.timestamp()) // period * period
+    summed: bool = False
 
 
 def lines_of(widget: Widget, samples: Sequence[Sample], period: int) -> list[Drawn]:
@@ -63,15 +51,17 @@ def lines_of(widget: Widget, samples: Sequence[Sample], period: int) -> list[Dra
     points = {_id(line): _points(line, widget, samples, seconds) for line in widget.lines if line.name}
     drawn: list[Drawn] = []
     for line in widget.lines:
-        if line.options.get("visible", True):
-            drawn += _drawn(line, points, samples, seconds)
+        if line.name and line.options.get("visible", True):
+            summed = _stat(line, widget) == "Sum"
+            right = line.options.get("yAxis") == "right"
+            drawn.append(Drawn(line.options["label"], points[_id(line)], line.options.get("color"), right, summed))
+        elif not line.name:
+            drawn += _computed(line, points, samples, seconds)
     return drawn
 
 
-def _drawn(line: Line, points: Mapping[str, Points], samples: Sequence[Sample], period: int) -> list[Drawn]:
-    label, color = line.options.get("label", line.name), line.options.get("color")
-    if line.name:
-        return [Drawn(label, points[_id(line)], color, line.options.get("yAxis") == "right")]
+def _computed(line: Line, points: Mapping[str, Points], samples: Sequence[Sample], period: int) -> list[Drawn]:
+    label, color = line.options["label"], line.options.get("color")
     expression = line.options["expression"]
     if found := _SEARCH.match(expression):
         return _searched(found, label, samples, period)
@@ -84,11 +74,13 @@ def _id(line: Line) -> str:
 
 
 def _points(line: Line, widget: Widget, samples: Iterable[Sample], period: int) -> Points:
-    stat = line.options.get("stat", widget.properties.get("stat", "Average"))
     wanted = (line.namespace, line.name, line.dimensions)
-    return _summarized(
-        [each for each in samples if (each.namespace, each.name, each.dimensions) == wanted], stat, period
-    )
+    ours = [each for each in samples if (each.namespace, each.name, each.dimensions) == wanted]
+    return _summarized(ours, _stat(line, widget), period)
+
+
+def _stat(line: Line, widget: Widget) -> str:
+    return str(line.options.get("stat", widget.properties["stat"]))
 
 
 def _searched(found: re.Match[str], label: str, samples: Iterable[Sample], period: int) -> list[Drawn]:
@@ -100,7 +92,11 @@ def _searched(found: re.Match[str], label: str, samples: Iterable[Sample], perio
         } == {found["dimension"]}:
             by_value[each.dimensions].append(each)
     return [
-        Drawn(_labelled(label, dict(dimensions)), _summarized(of_one, found["stat"], period))
+        Drawn(
+            _labelled(label, dict(dimensions)),
+            _summarized(of_one, found["stat"], period),
+            summed=found["stat"] == "Sum",
+        )
         for dimensions, of_one in sorted(by_value.items(), key=lambda item: sorted(item[0]))
     ]
 
