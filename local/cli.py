@@ -29,6 +29,7 @@ from local.simulation import simulate
 from local.sources import Unusable, read_events, read_offer, read_organizations
 from local.stack import STACK, NoStack, stack_of
 from local.up import running
+from local.what_if import what_if
 
 UNDECIDED, UNUSABLE = 1, 2
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,6 +51,9 @@ errors = Console(stderr=True)
 
 StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
 EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
+Files = Annotated[list[str], typer.Argument(help="JSON, JSON lines (.jsonl), or - for standard input.")]
+Organizations = Annotated[Path, typer.Option(help="Who the organizations are and what they share.")]
+ORGANIZATIONS = ROOT / "events/organizations.json"
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="Write a page with charts to this file (.html); it needs nothing else.")
 ]
@@ -58,12 +62,10 @@ Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if l
 
 @app.command("replay")
 def replay_command(
-    files: Annotated[list[str], typer.Argument(help="JSON, JSON lines (.jsonl), or - for standard input.")],
+    files: Files,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
-    organizations: Annotated[Path, typer.Option(help="Who the organizations are and what they share.")] = (
-        ROOT / "events/organizations.json"
-    ),
+    organizations: Organizations = ORGANIZATIONS,
     offer: Annotated[str, typer.Option(help="The rules: a file, or the id of a shipped offer.")] = "data-sharing-2025",
     report_file: ReportFile = None,
     endpoint_url: Annotated[str | None, typer.Option(help="A DynamoDB to use in place of the embedded engine.")] = None,
@@ -88,6 +90,43 @@ def replay_command(
         accounts = read_organizations(organizations)
         _writable(report_file)
         _replay(events, accounts, offer, endpoint_url, report_file, as_json=as_json)
+
+
+@app.command("what-if")
+def what_if_command(
+    files: Files,
+    *,
+    offer: Annotated[
+        list[str], typer.Option(help="Twice: offer A, then offer B; a file, or the id of a shipped offer.")
+    ],
+    organizations: Organizations = ORGANIZATIONS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
+    report_file: ReportFile = None,
+) -> None:
+    """Decide the same events under two offers and show who pays what.
+
+    Stranded are tokens that would have been free if a request could be split: of each window in which requests were
+    billed over_quota, what the quota has left in the end, but no more than those requests' tokens.
+    """
+    with _usable_input():
+        if len(offer) != 2:
+            raise Unusable(f"--offer: name two offers, A and B ({len(offer)} given)")
+        events, accounts = read_events(files), read_organizations(organizations)
+        for named in offer:
+            read_offer(named)
+        _writable(report_file)
+        with _progress("Deciding", 2 * len(events)) as progress:
+            compared = what_if(events, accounts, (offer[0], offer[1]), progress)
+        if report_file:
+            from local.preview.compared import compared_page  # noqa: PLC0415 - as above
+
+            _write(report_file, compared_page(compared))
+    if as_json:
+        _print_json(compared.content())
+    else:
+        report.print_compared(compared, _console())
+    if any(each.quarantined for each in compared.replays):
+        raise typer.Exit(UNDECIDED)
 
 
 @app.command("up")

@@ -73,15 +73,15 @@ def over_time(lines: Sequence[Drawn], period: int, *, stacked: bool) -> str:
         return _svg(figure)
 
 
-def side_by_side(names: Sequence[str], values: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
-    """Horizontal bars: for each name one of each of the `labels`."""
+def side_by_side(names: Sequence[str], values: Sequence[Sequence[float]]) -> str:
+    """Horizontal bars: for each name one of each of the `values`."""
     with mpl.rc_context(STYLE | {"axes.grid.axis": "x"}):
-        figure, axes = _figure(height=40 + 34 * len(names))
-        thickness = 0.8 / len(labels)
-        for number, label in enumerate(labels):
+        figure, axes = _figure(height=max(HEIGHT, 40 + 34 * len(names)))
+        thickness = 0.8 / len(values)
+        for number, of_one in enumerate(values):
             places = [place + number * thickness for place in range(len(names))]
-            axes.barh(places, values[number], thickness, label=label, color=COLORS[number])
-        middle = thickness * (len(labels) - 1) / 2
+            axes.barh(places, of_one, thickness, color=COLORS[number])
+        middle = thickness * (len(values) - 1) / 2
         axes.set_yticks([place + middle for place in range(len(names))], [_plain(name) for name in names])
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(FuncFormatter(short))

@@ -22,21 +22,14 @@ def replay_page(replayed: Replayed, offer: str) -> str:
         [line for _, text in replayed.printed for line in emf.printed(text)],
         replayed.period,
     )
+    refused = [report.refused_cells(entry) for entry in replayed.quarantined]
     rows = [report.decision_cells(decision) for decision in replayed.decisions]
     return page.document(
         "Gratis: a replay",
         f"{replayed.events:,} events under {offer}, decided by the real function on an embedded engine. "
         "Its metrics are shown as CloudWatch would show them, at the time of the events; a batch is all of a period.",
         page.tiles(report.totals_of(replayed)),
-        page.section("Quarantined: not decided, nothing lost", _refused(replayed)),
+        page.section(report.REFUSED, page.table(report.REFUSED_COLUMNS, refused, ["#"])),
         *(drawn(dashboard, printed) for dashboard in reversed(dashboards())),
         page.section("Decisions", page.table(report.DECISION_COLUMNS, rows, report.FIGURES)),
     )
-
-
-def _refused(replayed: Replayed) -> str:
-    rows = [
-        [str(each["index"]), str(each["id"] or "-"), each["error"]["code"], each["error"]["message"]]
-        for each in replayed.quarantined
-    ]
-    return page.table(["#", "Id", "Code", "Why"], rows, ["#"])
