@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
         yesterday = moment.day_of(datetime.now(UTC)) - moment.DAY
         organizations = {organization for organization, _ in ledger().marked(yesterday)}
         send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, yesterday.isoformat()) for each in organizations})
-        report_queued(len(organizations), logger, metrics)
+        report_queued(len(organizations), yesterday, logger, metrics)
         return {"queued": len(organizations)}
     return {"batchItemFailures": [failure for record in event["Records"] if (failure := _closed(record))]}
 

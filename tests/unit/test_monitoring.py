@@ -41,7 +41,7 @@ REPORTED: dict[str, Any] = {
     "report_refused": lambda: [Refused(401, "invalid_signature", "no"), "no"],
     "report_emitted": lambda: [Emitted(decided_at={"2025-03-11T09:15:00Z"}), RECEIVED],
     "report_answered": lambda: [200],
-    "report_queued": lambda: [1],
+    "report_queued": lambda: [3, DAY],
     "report_closed": lambda: [Proof(statement_of("org_a", DAY, []), []), None],
 }
 """What each function of `telemetry` that records metrics is called with."""

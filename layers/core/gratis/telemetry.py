@@ -127,12 +127,6 @@ def report_answered(status: int, logger: Logger, metrics: Metrics) -> None:
     metrics.add_metric(name="ApiErrors", unit=MetricUnit.Count, value=int(status >= 500))
 
 
-def report_queued(days: int, logger: Logger, metrics: Metrics) -> None:
-    """The schedule's call of `close_day`: its alarm is on when a night goes by without one."""
-    logger.info("days queued", extra={"days": days})
-    metrics.add_metric(name="DaysQueued", unit=MetricUnit.Count, value=days)
-
-
 def report_closed(proof: "Proof", stated: dict[str, Any] | None, logger: Logger, metrics: Metrics) -> None:
     """What a closed day's proof found. A difference is an alarm, and the log names the request ids."""
     metrics.add_metric(name="DaysProved", unit=MetricUnit.Count, value=1)
@@ -142,6 +136,12 @@ def report_closed(proof: "Proof", stated: dict[str, Any] | None, logger: Logger,
     log = logger.info if proof.holds else logger.error
     named = {name: content[name] for name in ("organization", "day", "decisions", "hash", "differences")}
     log("day proved", extra=named | {"revision": stated["revision"] if stated else None})
+
+
+def report_queued(organizations: int, day: "date", logger: Logger, metrics: Metrics) -> None:
+    """The schedule ran: the day of so many organizations waits to be closed."""
+    metrics.add_metric(name="DaysQueued", unit=MetricUnit.Count, value=organizations)
+    logger.info("days queued", extra={"organizations": organizations, "day": str(day)})
 
 
 def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger) -> None:
