@@ -9,7 +9,6 @@ from typing import Any
 from gratis import pricing
 from gratis.account import Account
 from gratis.decision import Decision
-from gratis.offer import EVALS
 from local.engine import engine
 from local.replay import Replayed, replay
 
@@ -105,7 +104,7 @@ def stranded_tokens(decisions: Iterable[Decision]) -> int:
     left: dict[tuple[str, str | None, str], int] = {}
     missed: dict[tuple[str, str | None, str], int] = defaultdict(int)
     for each in decisions:
-        if each.window is None or each.group == EVALS or each.quota is None or each.used_after is None:
+        if each.window is None or each.quota is None or each.used_after is None:
             continue
         window = (each.organization, each.group, each.window)
         left[window] = max(0, each.quota - each.used_after)

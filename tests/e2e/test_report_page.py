@@ -14,10 +14,10 @@ OFFERS = ["--offer", "data-sharing-2025", "--offer", "data-sharing"]
 SEED_DAY = ROOT / "events/seed-day.json"
 
 
-@pytest.fixture(params=["replay", "what-if"])
-def report(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module", params=["replay", "what-if"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The seed's day as a report."""
-    file = tmp_path / "report.html"
+    file = tmp_path_factory.mktemp("report") / "report.html"
     offers = OFFERS if request.param == "what-if" else []
     run([GRATIS, request.param, SEED_DAY, *offers, "--report", file], check=True, capture_output=True)
     return file

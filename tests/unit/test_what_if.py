@@ -61,7 +61,7 @@ def test_what_is_billed_for_another_reason_strands_nothing() -> None:
     )
 
 
-def test_evaluation_runs_are_no_tokens() -> None:
+def test_evaluation_runs_strand_nothing_since_one_that_is_billed_finds_none_left() -> None:
     assert stranded_tokens(decided(*(request(1_000_000, kind="usage.eval_run") for _ in range(8)))) == 0
 
 
