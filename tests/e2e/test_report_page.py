@@ -1,5 +1,9 @@
-"""A report in real Chromium, from its file: it asks for nothing, fits a phone, and can be read in both schemes."""
+"""A report in real Chromium, from its file: it asks for nothing, fits a phone, and can be read in both schemes.
 
+With GRATIS_SCREENSHOTS=1 it renews docs/images/report.png.
+"""
+
+import os
 import sys
 from pathlib import Path
 from subprocess import run
@@ -11,6 +15,7 @@ from local.functions import ROOT
 
 GRATIS = Path(sys.executable).parent / "gratis"
 OFFERS = ["--offer", "data-sharing-2025", "--offer", "data-sharing"]
+IMAGE = ROOT / "docs/images/report.png"
 SEED_DAY = ROOT / "events/seed-day.json"
 
 
@@ -41,6 +46,8 @@ def test_a_report_asks_for_nothing_and_is_as_wide_as_its_window(
     assert (brightness(ink) > brightness(paper)) == (scheme == "dark")
     texts = page.evaluate("[...document.querySelectorAll('svg text')].map(each => getComputedStyle(each).fill)")
     assert set(texts) == {ink}
+    if os.environ.get("GRATIS_SCREENSHOTS") and (width, scheme) == (1400, "light") and "a replay" in page.title():
+        page.screenshot(path=IMAGE, clip={"x": 0, "y": 0, "width": width, "height": 1330}, full_page=True)
 
 
 def brightness(color: str) -> int:
