@@ -67,6 +67,8 @@ def over_time(lines: Sequence[Drawn], period: int, *, stacked: bool) -> str:
             other = axes.twinx()
             _curves(other, right)
             other.grid(visible=False)
+        starts = [start for line in lines for start in line.points]
+        axes.set_xlim(*_times([min(starts) - period, max(starts) + period]))
         locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]

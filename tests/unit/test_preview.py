@@ -199,6 +199,11 @@ def test_a_chart_of_nothing_but_zeros_is_drawn_from_zero_to_one() -> None:
     assert re.findall(r">(0|0\.5|1)</text>", drawing) == ["0", "0.5", "1"]
 
 
+def test_a_single_point_is_drawn_in_the_hour_it_belongs_to() -> None:
+    drawing = charts.over_time([Drawn("A", {START: 1.0})], 300, stacked=False)
+    assert {"11:55", "12:00", "12:05"} == set(re.findall(r">(\d\d:\d\d)</text>", drawing))
+
+
 def test_a_name_with_dollars_is_text_and_no_mathematics() -> None:
     assert ">a$b$c</text>" in charts.side_by_side(["a$b$c"], [[1.0], [2.0]])
 
