@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ from local.simulation import simulate
 from local.sources import Unusable, read_events, read_offer, read_organizations
 from local.stack import STACK, NoStack, stack_of
 from local.up import running
+from local.what_if import what_if
 
 UNDECIDED, UNUSABLE = 1, 2
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,18 +51,23 @@ errors = Console(stderr=True)
 
 StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
 EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
+Files = Annotated[list[str], typer.Argument(help="JSON, JSON lines (.jsonl), or - for standard input.")]
+Organizations = Annotated[Path, typer.Option(help="Who the organizations are and what they share.")]
+ORGANIZATIONS = ROOT / "events/organizations.json"
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write a page with charts to this file (.html); it needs nothing else.")
+]
 Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if left out.")]
 
 
 @app.command("replay")
 def replay_command(
-    files: Annotated[list[str], typer.Argument(help="JSON, JSON lines (.jsonl), or - for standard input.")],
+    files: Files,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
-    organizations: Annotated[Path, typer.Option(help="Who the organizations are and what they share.")] = (
-        ROOT / "events/organizations.json"
-    ),
+    organizations: Organizations = ORGANIZATIONS,
     offer: Annotated[str, typer.Option(help="The rules: a file, or the id of a shipped offer.")] = "data-sharing-2025",
+    report_file: ReportFile = None,
     endpoint_url: Annotated[str | None, typer.Option(help="A DynamoDB to use in place of the embedded engine.")] = None,
     to: Annotated[str | None, typer.Option(help="Post the events, signed, to this deployed webhook instead.")] = None,
     secret: Annotated[
@@ -76,11 +82,51 @@ def replay_command(
     with _usable_input():
         events = read_events(files)
         if to:
+            if report_file:
+                raise Unusable("--report: what a webhook decides is not seen here; leave out --to")
             _send(events, to, secret, move_to, as_json=as_json)
             return
         read_offer(offer)
         accounts = read_organizations(organizations)
-        _replay(events, accounts, offer, endpoint_url, as_json=as_json)
+        _writable(report_file)
+        _replay(events, accounts, offer, endpoint_url, report_file, as_json=as_json)
+
+
+@app.command("what-if")
+def what_if_command(
+    files: Files,
+    *,
+    offer: Annotated[
+        list[str], typer.Option(help="Twice: offer A, then offer B; a file, or the id of a shipped offer.")
+    ],
+    organizations: Organizations = ORGANIZATIONS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
+    report_file: ReportFile = None,
+) -> None:
+    """Decide the same events under two offers and show who pays what.
+
+    Stranded are tokens that would have been free if a request could be split: of each window in which requests were
+    billed over_quota, what the quota has left in the end, but no more than those requests' tokens.
+    """
+    with _usable_input():
+        if len(offer) != 2:
+            raise Unusable(f"--offer: name two offers, A and B ({len(offer)} given)")
+        events, accounts = read_events(files), read_organizations(organizations)
+        for named in offer:
+            read_offer(named)
+        _writable(report_file)
+        with _progress("Deciding", 2 * len(events)) as progress:
+            compared = what_if(events, accounts, (offer[0], offer[1]), progress)
+        if report_file:
+            from local.preview.compared import compared_page  # noqa: PLC0415 - as above
+
+            _write(report_file, compared_page(compared))
+    if as_json:
+        _print_json(compared.content())
+    else:
+        report.print_compared(compared, _console())
+    if any(each.quarantined for each in compared.replays):
+        raise typer.Exit(UNDECIDED)
 
 
 @app.command("up")
@@ -209,9 +255,21 @@ def main() -> None:
     app()
 
 
-def _replay(events: list[Any], accounts: list[Account], offer: str, endpoint_url: str | None, *, as_json: bool) -> None:
+def _replay(
+    events: list[Any],
+    accounts: list[Account],
+    offer: str,
+    endpoint_url: str | None,
+    report_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
     with _engine_at(endpoint_url) as url, _progress("Deciding", len(events)) as progress:
-        replayed = replay(events, accounts, offer, url, progress)
+        replayed = replay(events, accounts, offer, url, progress, metrics=report_file is not None)
+    if report_file:
+        from local.preview.replayed import replay_page  # noqa: PLC0415 - it takes a second that only a report needs
+
+        _write(report_file, replay_page(replayed, offer))
     if as_json:
         _print_json(replayed.as_json())
     else:
@@ -264,6 +322,20 @@ def _print_json(content: Any) -> None:
 def _console() -> Console:
     console = Console()
     return console if console.is_terminal else Console(width=WIDE)
+
+
+def _writable(file: Path | None) -> None:
+    """Fail before the work if its report could not be written after it."""
+    if file:
+        _write(file, "", "a")
+
+
+def _write(file: Path, content: str, mode: Literal["a", "w"] = "w") -> None:
+    try:
+        with file.open(mode, encoding="utf-8") as report_file:
+            report_file.write(content)
+    except OSError as error:
+        raise Unusable(f"--report: {file}: {error.strerror}") from None
 
 
 @contextmanager

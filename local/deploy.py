@@ -27,10 +27,11 @@ def deploy(endpoint_url: str, parameters: Mapping[str, str]) -> Stack:
     storage = client_for(endpoint_url, "s3")
     storage.create_bucket(Bucket=BUCKET)
     template = packaged(ROOT / "template.yaml", storage)
+    storage.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(template))
     stacks = client_for(endpoint_url, "cloudformation")
     stacks.create_stack(
         StackName=STACK,
-        TemplateBody=json.dumps(template),
+        TemplateURL=f"{endpoint_url}/{BUCKET}/template.json",
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
@@ -43,7 +44,7 @@ def deploy(endpoint_url: str, parameters: Mapping[str, str]) -> Stack:
 
 def packaged(template: Path, storage: Any) -> Any:
     """The template with every local folder of code in place of an uploaded archive, as `sam package` leaves it."""
-    content = yaml.load(template.read_text(encoding="utf-8"), Loader=_Intrinsics)  # noqa: S506 - a SafeLoader
+    content = read_template(template)
     for name, resource in content["Resources"].items():
         properties = resource.get("Properties", {})
         for field in {"CodeUri", "ContentUri"} & properties.keys():
@@ -55,6 +56,11 @@ def packaged(template: Path, storage: Any) -> Any:
             storage.put_object(Bucket=BUCKET, Key=f"{name}.zip", Body=archive)
             properties[field] = f"s3://{BUCKET}/{name}.zip"
     return content
+
+
+def read_template(template: Path) -> Any:
+    """A template, with CloudFormation's functions in their long form."""
+    return yaml.load(template.read_text(encoding="utf-8"), Loader=_Intrinsics)  # noqa: S506 - a SafeLoader
 
 
 def layer_archive() -> bytes:

@@ -1,6 +1,7 @@
 """Loads the real Lambda functions from `functions/` and calls them as Lambda would."""
 
 import importlib.util
+import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ def handler_of(function: str) -> Handler:
     spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"there is no function {function!r}")
+    logging.Logger.manager.loggerDict.pop(function, None)  # it would go on writing to what standard output was then
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     handler: Handler = module.handler

@@ -8,6 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import groupby, islice
 from typing import Any
 
 from gratis import config, moment, pricing
@@ -21,6 +22,7 @@ from gratis.quarantine import Quarantine, text_of
 from gratis.request import Request, RequestKey
 from local.engine import create_table
 from local.functions import Context, handler_of
+from local.preview.periods import period_of, start_of
 from local.stack import LOCAL_CREDENTIALS, client_for
 
 TABLE = "gratis-replay"
@@ -30,11 +32,17 @@ BATCH = 1000
 
 @dataclass
 class Replayed:
-    """What became of the events: decisions in file order, and quarantine entries as SPEC section 5 shapes them."""
+    """What became of the events: decisions in file order, and quarantine entries as SPEC section 5 shapes them.
+
+    `printed`: if it was asked for, what the function printed for each batch, with the batch's moment; no batch reaches
+    beyond a period of `period` seconds.
+    """
 
     events: int = 0
     decisions: list[Decision] = field(default_factory=list)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
+    printed: list[tuple[datetime, str]] = field(default_factory=list)
+    period: int = 0
 
     def totals(self) -> dict[str, Any]:
         """Shape: SPEC section 5. Amounts that are not known count as nothing."""
@@ -73,21 +81,31 @@ def replay(
     offer_file: str,
     endpoint_url: str,
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    metrics: bool = False,
 ) -> Replayed:
-    """Run `events` in order through classify_usage on the DynamoDB at `endpoint_url`. Raises Busy if it gives up."""
+    """Run `events` in order through classify_usage on the DynamoDB at `endpoint_url`. Raises Busy if it gives up.
+
+    `metrics`: the function prints its metrics too, and what it prints is kept.
+    """
     client = client_for(endpoint_url, "dynamodb")
     create_table(client, TABLE)
     stored = Accounts(client, TABLE)
     for account in accounts:
         stored.put(account)
-    replayed = Replayed()
+    arrivals = list(_arrivals(events))
+    replayed = Replayed(period=period_of([arrival.received_at for arrival in arrivals]) if metrics else 0)
     seen: set[RequestKey] = set()
     reader = Reader(Ledger(client, TABLE), Quarantine(client, TABLE))
     log = io.StringIO()
-    with _environment(offer_file, endpoint_url), redirect_stdout(log):
+    with _environment(offer_file, endpoint_url, metrics=metrics), redirect_stdout(log):
         handle = handler_of("classify_usage")
-        for batch in _batches(_arrivals(events)):
+        for batch in _batches(arrivals, replayed.period):
             _invoke(handle, batch, log)
+            if metrics:
+                replayed.printed.append((batch[-1].received_at, log.getvalue()))
+                log.seek(0)
+                log.truncate()
             for arrival, found in zip(batch, reader.outcomes(batch), strict=True):
                 replayed.events += 1
                 if isinstance(found, dict):
@@ -128,15 +146,12 @@ def _arrivals(events: Sequence[Any]) -> Iterator[Arrival]:
         yield Arrival(index, raw, clock)
 
 
-def _batches(arrivals: Iterator[Arrival]) -> Iterator[list[Arrival]]:
-    batch: list[Arrival] = []
-    for arrival in arrivals:
-        batch.append(arrival)
-        if len(batch) == BATCH:
+def _batches(arrivals: Sequence[Arrival], period: int) -> Iterator[list[Arrival]]:
+    """Arrivals in order, at most `BATCH` at once, and none of two periods together (0: there are no periods)."""
+    for _, together in groupby(arrivals, lambda each: period and start_of(each.received_at, period)):
+        rest = iter(together)
+        while batch := list(islice(rest, BATCH)):
             yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _invoke(
@@ -180,7 +195,7 @@ def _sum(amounts: Any) -> str:
 
 
 @contextmanager
-def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
+def _environment(offer_file: str, endpoint_url: str, *, metrics: bool) -> Iterator[None]:
     """What the function is configured with here; as it was before, afterwards."""
     ours = LOCAL_CREDENTIALS | {
         "LEDGER_TABLE": TABLE,
@@ -188,7 +203,7 @@ def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
         "KEEP": "forever",
         "CLOCK": "events",
         "AWS_ENDPOINT_URL": endpoint_url,
-        "POWERTOOLS_METRICS_DISABLED": "true",
+        "POWERTOOLS_METRICS_DISABLED": "false" if metrics else "true",
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

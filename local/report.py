@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Any
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from gratis import pricing
 from gratis.decision import Decision
 from gratis.offer import EVALS
 from gratis.proof import Proof
@@ -19,6 +21,7 @@ from gratis.receive import Received
 from local.redrive import Redriven
 from local.replay import Replayed
 from local.up import Running
+from local.what_if import Bill, Compared
 
 FIRST_ENTRY = json.dumps(
     {
@@ -31,6 +34,15 @@ FIRST_ENTRY = json.dumps(
         },
     }
 )
+DECISION_COLUMNS = ("Time (UTC)", "Organization", "Model", "Tokens", "Running total", "Verdict", "Reason", "Amount")
+FIGURES = ("Tokens", "Running total", "Amount")
+BILL_COLUMNS = ("Organization", "Amount A", "Amount B", "B - A", "Free A", "Free B", "Stranded A", "Stranded B")
+BILL_FIGURES = BILL_COLUMNS[1:]
+CHANGE_COLUMNS = ("Time (UTC)", "Organization", "Id", "Model", "Tokens", "Under A", "Under B")
+CHANGE_FIGURES = ("Tokens",)
+MOST_CHANGES = 50
+REFUSED = "Quarantined: not decided, nothing lost"
+REFUSED_COLUMNS = ("#", "Id", "Code", "Why")
 VERDICT_STYLE = {"free": "green", "billed": "yellow"}
 
 
@@ -52,26 +64,95 @@ def _decisions(decisions: list[Decision]) -> Table:
     table = Table(
         title="Decisions", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
-    table.add_column("Time (UTC)", no_wrap=True)
-    table.add_column("Organization", overflow="fold")
-    table.add_column("Model", overflow="fold")
-    for name in ("Tokens", "Running\ntotal"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Verdict", no_wrap=True)
-    table.add_column("Reason", no_wrap=True)
-    table.add_column("Amount", justify="right", no_wrap=True)
-    for decision in decisions:
-        unit = " runs" if decision.group == EVALS else ""
-        table.add_row(
-            decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
-            decision.organization,
-            decision.model,
-            f"{decision.input + decision.output:,}",
-            "-" if decision.running_total is None else f"{decision.running_total:,}{unit}",
-            f"[{VERDICT_STYLE[decision.verdict]}]{decision.verdict}[/]",
-            decision.reason,
-            amount(decision.amount_usd),
+    for name in DECISION_COLUMNS:
+        folds, figure = name in ("Organization", "Model"), name in FIGURES
+        table.add_column(
+            name.replace(" total", "\ntotal"),
+            no_wrap=not folds,
+            overflow="fold" if folds else "ellipsis",
+            justify="right" if figure else "left",
         )
+    for decision in decisions:
+        *before, verdict, reason, billed = decision_cells(decision)
+        table.add_row(*before, f"[{VERDICT_STYLE[verdict]}]{verdict}[/]", reason, billed)
+    return table
+
+
+def decision_cells(decision: Decision) -> tuple[str, ...]:
+    """A decision for people, as the seed's table shows it: what stands under `DECISION_COLUMNS`."""
+    unit = " runs" if decision.group == EVALS else ""
+    return (
+        decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
+        decision.organization,
+        decision.model,
+        f"{decision.input + decision.output:,}",
+        "-" if decision.running_total is None else f"{decision.running_total:,}{unit}",
+        decision.verdict,
+        decision.reason,
+        amount(decision.amount_usd),
+    )
+
+
+def print_compared(compared: Compared, console: Console) -> None:
+    """Bills under two offers, then the requests whose verdict differs."""
+    console.print(f"A: {escape(compared.offers[0])}   B: {escape(compared.offers[1])}\n", highlight=False)
+    console.print(_plain_table("Who pays what", BILL_COLUMNS, bill_rows(compared), BILL_FIGURES))
+    changes = [change_cells(*pair) for pair in compared.changes()]
+    if changes:
+        console.print(_plain_table("Verdicts that differ", CHANGE_COLUMNS, changes[:MOST_CHANGES], CHANGE_FIGURES))
+    if len(changes) > MOST_CHANGES:
+        console.print(f"{len(changes) - MOST_CHANGES:,} more: --json prints them all.")
+    first, second = (len(each.quarantined) for each in compared.replays)
+    console.print(f"Verdicts that differ: {len(changes):,}   Quarantined: {first:,} (A), {second:,} (B)")
+
+
+def bill_rows(compared: Compared) -> list[list[str]]:
+    """What stands under `BILL_COLUMNS`: a row for each organization, and one for all."""
+    rows = [*compared.organizations().items(), ("all together", compared.totals)]
+    return [
+        [
+            name,
+            _billed(first),
+            _billed(second),
+            difference_of(first, second),
+            f"{first.free_tokens:,}",
+            f"{second.free_tokens:,}",
+            f"{first.stranded_tokens:,}",
+            f"{second.stranded_tokens:,}",
+        ]
+        for name, (first, second) in rows
+    ]
+
+
+def change_cells(first: Decision, second: Decision) -> list[str]:
+    """What stands under `CHANGE_COLUMNS`."""
+    when, organization, model, tokens, *_ = decision_cells(first)
+    verdicts = (f"{each.verdict}, {each.reason}" for each in (first, second))
+    return [when, organization, first.request_id, model, tokens, *verdicts]
+
+
+def amount_of(usd: Decimal) -> str:
+    """An exact amount for people."""
+    return amount(pricing.usd(usd))
+
+
+def difference_of(first: Bill, second: Bill) -> str:
+    """How much more is paid under the second, with its sign."""
+    difference = second.amount - first.amount
+    sign = "-" if difference < 0 else "+" if difference else ""
+    return sign + amount_of(abs(difference))
+
+
+def _billed(bill: Bill) -> str:
+    return amount_of(bill.amount) + (f" and {bill.unpriced:,} of unknown price" if bill.unpriced else "")
+
+
+def _plain_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], figures: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for head in heads:
+        table.add_column(head, justify="right" if head in figures else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
@@ -149,31 +230,43 @@ def print_running(up: Running, console: Console) -> None:
 
 def _refused(entries: Sequence[dict[str, Any]]) -> Table:
     table = Table(
-        title="Quarantined: not decided, nothing lost",
+        title=REFUSED,
         title_justify="left",
         title_style="bold red",
         box=box.SIMPLE_HEAD,
     )
-    table.add_column("#", justify="right")
-    for name in ("Id", "Code", "Why"):
-        table.add_column(name, overflow="fold")
+    for name in REFUSED_COLUMNS:
+        table.add_column(name, justify="right" if name == "#" else "left", overflow="fold")
     for entry in entries:
-        error = entry["error"]
-        table.add_row(str(entry["index"]), escape(str(entry["id"] or "-")), error["code"], escape(error["message"]))
+        table.add_row(*map(escape, refused_cells(entry)))
     return table
+
+
+def refused_cells(entry: dict[str, Any]) -> list[str]:
+    """What stands under `REFUSED_COLUMNS`."""
+    return [str(entry["index"]), str(entry["id"] or "-"), entry["error"]["code"], entry["error"]["message"]]
 
 
 def _totals(replayed: Replayed) -> Table:
-    totals = replayed.totals()
     table = Table(title="Totals", title_justify="left", title_style="bold", box=box.SIMPLE, show_header=False)
     table.add_column("what")
     table.add_column("figure")
-    table.add_row("Events", f"{totals['events']:,}")
-    table.add_row("Free", f"{totals['free']:,} ({totals['free_tokens']:,} tokens)")
-    table.add_row("Billed", f"{totals['billed']:,} ({totals['billed_tokens']:,} tokens)")
-    table.add_row("Repeats", f"{totals['repeats']:,}")
-    table.add_row("Quarantined", f"{totals['quarantined']:,}")
+    for name, figure in totals_of(replayed).items():
+        table.add_row(name, figure)
+    return table
+
+
+def totals_of(replayed: Replayed) -> dict[str, str]:
+    """The totals for people."""
+    totals = replayed.totals()
+    rows = {
+        "Events": f"{totals['events']:,}",
+        "Free": f"{totals['free']:,} ({totals['free_tokens']:,} tokens)",
+        "Billed": f"{totals['billed']:,} ({totals['billed_tokens']:,} tokens)",
+        "Repeats": f"{totals['repeats']:,}",
+        "Quarantined": f"{totals['quarantined']:,}",
+    }
     for name, field in (("At the normal rate", "list_amount_usd"), ("Billed amount", "amount_usd")):
         unknown = sum(getattr(decision, field) is None for decision in replayed.decisions)
-        table.add_row(name, amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else ""))
-    return table
+        rows[name] = amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else "")
+    return rows

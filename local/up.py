@@ -43,7 +43,7 @@ class Running:
 def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running]]:
     """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all."""
     with engine(port) as url:
-        stack = deploy(url, {"ArchiveRetentionDays": "-1"})
+        stack = deploy(url, {"ArchiveRetentionDays": "-1", "ContributorInsights": "false"})
         webhook, litellm = _replace_secrets(stack)
         owner, platform = _seed(stack)
         _wait_for_api(stack)

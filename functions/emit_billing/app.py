@@ -1,6 +1,7 @@
 """emit_billing: carries what the ledger's stream says to the bus."""
 
 import os
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,5 +41,5 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Stream batch in; out goes the position from which it has to come again, if any."""
     emitted = emit(event["Records"], bus(), os.environ["EVENT_BUS"])
     send_days(queue(), os.environ["CLOSE_QUEUE"], emitted.late, LATE_SECONDS)
-    report_emitted(emitted, logger, metrics)
+    report_emitted(emitted, datetime.now(UTC), logger, metrics)
     return {"batchItemFailures": [{"itemIdentifier": emitted.retry_from}] if emitted.retry_from else []}

@@ -21,7 +21,7 @@ from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
 from gratis.receive import Received, receive
 from gratis.signature import require_bearer, require_signature
-from gratis.telemetry import NAMESPACE, report_received
+from gratis.telemetry import NAMESPACE, report_received, report_refused
 
 SECRETS_SECONDS = 60
 """How long fetched secrets are used: a rotation takes effect within this time."""
@@ -60,11 +60,11 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     try:
         received = _webhook(event) if not event["rawPath"].endswith("/litellm") else _litellm(event)
     except Refused as refused:
-        report_refused(refused, str(refused))
+        report_refused(refused, str(refused), logger, metrics)
         return refused.answer()
     except Busy as busy:
         later = Refused(503, "try_again", "the events could not be stored; send them again")
-        report_refused(later, str(busy))
+        report_refused(later, str(busy), logger, metrics)
         return later.answer()
     report_received(received, logger, metrics)
     return answer(202, received.content())
@@ -91,9 +91,3 @@ def _litellm(event: Mapping[str, Any]) -> Received:
         (index, litellm.usage_event(entry)) for index, entry in enumerate(entries) if not litellm.is_skipped(entry)
     ]
     return receive(events, datetime.now(UTC), queue(), quarantine(), litellm.in_their_words)
-
-
-def report_refused(refused: Refused, cause: str) -> None:
-    """The log says why, not what was in the request."""
-    logger.warning("refused", extra={"status": refused.status, "code": refused.code, "cause": cause})
-    metrics.add_metric(name="RequestsRefused", unit="Count", value=1)

@@ -1,12 +1,21 @@
 """One deployed system for all tests that need one."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import urllib3
 
 from local.up import running
 from tests.e2e.system import System, subscribed
+
+if TYPE_CHECKING:  # most tests need no browser
+    from playwright.sync_api import Browser, Page, ViewportSize
+
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+DESKTOP: "ViewportSize" = {"width": 1200, "height": 900}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,3 +35,29 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 def organization(system: System) -> str:
     """An organization of the test's own at tier 4, which shares everything."""
     return system.new_organization()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """The Chromium of this machine, else Playwright's own (`make browser` puts one there)."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, "--disable-gpu", *sandbox])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: "Browser") -> "Iterator[Page]":
+    """A fresh page that fails the test if it complains in its console."""
+    page = chromium.new_page(viewport=DESKTOP)
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    page.close()
+    # a refused call is logged by the browser itself, whatever the page makes of it
+    assert [each for each in complaints if "Failed to load resource" not in each] == []

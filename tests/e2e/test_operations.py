@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,13 @@ def test_a_webhook_that_is_not_there_is_named_and_the_exit_code_is_2(system: Sys
     sent = gratis("replay", sample, "--to", "http://127.0.0.1:9/v1", "--secret", system.up.webhook_secret)
     assert (sent.exit_code, sent.stdout) == (2, "")
     assert "http://127.0.0.1:9/v1/usage-events" in sent.stderr
+
+
+def test_the_dashboards_are_deployed_and_name_what_is_deployed(system: System) -> None:
+    cloudwatch = system.client("cloudwatch")
+    names = [each["DashboardName"] for each in cloudwatch.list_dashboards()["DashboardEntries"]]
+    assert sorted(names) == ["gratis-business", "gratis-operators"]
+    bodies = [cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"] for name in names]
+    assert all(json.loads(body)["widgets"] for body in bodies)
+    assert re.findall(r"\$\{(?!PROP)", "".join(bodies)) == []
+    assert f'"TableName", "{system.table}"' in "".join(bodies)

@@ -1,43 +1,16 @@
 """The account page in real Chromium, against the deployed API. With GRATIS_SCREENSHOTS=1 it renews docs/images."""
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from gratis.keys import Holder, Keys
 from tests.e2e.system import System
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 800}
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """The Chromium of this machine, else Playwright's own (`make browser` puts one there)."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, "--disable-gpu", *sandbox])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A fresh page that fails the test if it complains in its console."""
-    page = chromium.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
-    complaints: list[str] = []
-    page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    yield page
-    page.close()
-    # a refused call is logged by the browser itself, whatever the page makes of it
-    assert [each for each in complaints if "Failed to load resource" not in each] == []
 
 
 def key_for(system: System, organization: str, role: str = "owner") -> str:

@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -22,7 +21,6 @@ from gratis.errors import Busy
 from gratis.messages import Message
 from local.cli import app
 from local.functions import ROOT
-from local.replay import TABLE
 from local.sources import Unusable, read_events
 from tests.fuzz.inputs import CORPUS
 
@@ -204,21 +202,6 @@ SAMPLES = {
         quarantined="0  f897a5f6-8aa9-4a18-b314-  no_organization  subject",
     ),
 }
-
-
-@pytest.fixture
-def ledger(engine_url: str) -> Iterator[str]:
-    """The URL of an engine without decisions of earlier tests."""
-    yield engine_url
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=engine_url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-    )
-    if TABLE in client.list_tables()["TableNames"]:
-        client.delete_table(TableName=TABLE)
 
 
 def gratis_replay(*arguments: object, stdin: bytes | None = None) -> Result:
@@ -591,7 +574,7 @@ def test_the_command_prints_only_json_and_leaves_nothing_behind(tmp_path: Path) 
 def test_a_command_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     terminated_in_the_middle = (
         "import os, signal; from local import cli; "
-        "cli.replay = lambda *_: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
+        "cli.replay = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
     )
     command = [sys.executable, "-c", terminated_in_the_middle, "replay", SEED_DAY]
     done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=False)

@@ -170,7 +170,7 @@ def test_metrics_are_one_set_a_batch_however_many_events_it_holds(
     emitted = [line for line in lines if "_aws" in line]
     batch = next(line for line in emitted if "EventsReceived" in line)
     values = {name: value[0] for name, value in batch.items() if isinstance(value, list)}
-    del values["ContendedCommits"]
+    del values["ContendedCommits"], values["DecisionLatency"]
     assert values == {
         "EventsReceived": 16,
         "FreeRequests": 10,
@@ -182,6 +182,11 @@ def test_metrics_are_one_set_a_batch_however_many_events_it_holds(
         "Quarantined": 2,
         "Unpriced": 1,
         "UnfinishedMessages": 0,
+        "QuotasNearlyUsed": 1,
+        "QuotasUsedUp": 1,
+        "QuotaUse": 100,
+        "ListAmountUsd": 3,
+        "BilledAmountUsd": 0.5,
     }
     reasons = {line["Reason"]: line["Decisions"] for line in emitted if "Decisions" in line}
     assert reasons == {"within_quota": [10], "over_quota": [2], "model_not_listed": [1]}

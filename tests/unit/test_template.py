@@ -1,7 +1,6 @@
 """template.yaml says the same as the code: keys, permissions, metrics, stream filters, lifetimes."""
 
 import ast
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,28 +11,25 @@ from typing import Any
 
 import botocore.session
 import pytest
-import yaml
 from botocore import xform_name
 
-from gratis import events, ledger, telemetry
+from gratis import events, ledger
 from gratis.account import Account
 from gratis.accounts import Accounts
-from gratis.classify import Outcome
-from gratis.errors import Busy, Rejected
+from gratis.errors import Rejected
 from gratis.keys import Holder, Keys
-from gratis.outbox import Emitted, bus_entries
+from gratis.outbox import bus_entries
 from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Quarantine, entry
-from gratis.receive import Received
 from gratis.statements import Statements
-from local import deploy
+from local.deploy import read_template
 from local.engine import TABLE_SCHEMA
-from local.functions import ROOT, handler_of
+from local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
 from tests.unit.webhook import incompressible
 
-TEMPLATE: Any = yaml.load((ROOT / "template.yaml").read_text(), Loader=deploy._Intrinsics)  # noqa: S506 - a SafeLoader
+TEMPLATE: Any = read_template(ROOT / "template.yaml")
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 PACKAGE = ROOT / "layers/core/gratis"
 FUNCTIONS = sorted(folder.name for folder in (ROOT / "functions").iterdir() if (folder / "app.py").exists())
@@ -237,93 +233,6 @@ def test_a_function_is_given_the_environment_that_its_code_reads(folder: str) ->
     texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
     assert read <= shared | given
     assert given <= texts
-
-
-# --- alarms --------------------------------------------------------------------------------------------------------
-
-REPORTED: dict[str, Any] = {
-    "report_batch": [Outcome()],
-    "report_received": [Received()],
-    "report_emitted": [Emitted()],
-    "report_answered": [200],
-    "report_closed": [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
-    "report_queued": [3, DAY],
-    "report_put_down": ["org_a", DAY],
-    "report_not_closed": ["org_a", DAY, Busy("later")],
-}
-"""What each function of `telemetry` that records metrics is called with."""
-
-
-def emitted_metrics(folder: str, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:
-    """Name and service of each metric that a function's report records, as CloudWatch reads them from its log."""
-    namespace = inspect.unwrap(handler_of(folder)).__globals__
-    capsys.readouterr()
-    for name in sorted(REPORTED.keys() & namespace.keys()):
-        namespace[name](*REPORTED[name], namespace["logger"], namespace["metrics"])
-        namespace["metrics"].flush_metrics()
-    found = set()
-    for line in capsys.readouterr().out.splitlines():
-        blob = json.loads(line)
-        for directive in blob.get("_aws", {}).get("CloudWatchMetrics", []):
-            assert directive["Namespace"] == telemetry.NAMESPACE
-            if directive["Dimensions"] == [["service"]]:
-                found |= {(metric["Name"], blob["service"]) for metric in directive["Metrics"]}
-    return found
-
-
-def test_every_report_that_records_metrics_is_looked_at() -> None:
-    reports = {each.name: ast.unparse(each.body[0]) for each in module(PACKAGE / "telemetry.py").definitions}
-    assert {name for name, source in reports.items() if "add_metric" in source} == REPORTED.keys()
-
-
-def test_every_alarm_of_ours_is_on_a_metric_that_the_code_records(capsys: pytest.CaptureFixture[str]) -> None:
-    recorded = {metric for folder in FUNCTIONS for metric in emitted_metrics(folder, capsys)}
-    alarms = {
-        name: (each["MetricName"], {pair["Name"]: pair["Value"] for pair in each["Dimensions"]})
-        for name, each in of_type("AWS::CloudWatch::Alarm").items()
-        if each["Namespace"] == telemetry.NAMESPACE
-    }
-    assert alarms
-    assert {
-        name: alarm for name, alarm in alarms.items() if alarm not in [(m, {"service": s}) for m, s in recorded]
-    } == {}
-
-
-def test_every_alarm_tells_somebody() -> None:
-    alarms = of_type("AWS::CloudWatch::Alarm").values()
-    assert all(each["AlarmActions"] == [{"Ref": "AlarmTopic"}] for each in alarms)
-
-
-def test_the_topic_of_the_alarms_takes_what_cloudwatch_publishes() -> None:
-    """CloudWatch may not use the key that AWS manages for SNS; with it no alarm would ever arrive."""
-    (topic,) = of_type("AWS::SNS::Topic").values()
-    assert topic.get("KmsMasterKeyId") != "alias/aws/sns"
-
-
-def alarmed(namespace: str, metric: str, dimension: str) -> list[Any]:
-    """The resources that an alarm on this metric watches."""
-    return [
-        pair["Value"].get("Ref") or pair["Value"]["Fn::GetAtt"][0]
-        for each in of_type("AWS::CloudWatch::Alarm").values()
-        if (each["Namespace"], each["MetricName"]) == (namespace, metric)
-        for pair in each["Dimensions"]
-        if pair["Name"] == dimension
-    ]
-
-
-def test_errors_of_every_function_are_an_alarm() -> None:
-    watched = alarmed("AWS/Lambda", "Errors", "FunctionName")
-    assert sorted(watched) == sorted(of_type("AWS::Serverless::Function"))
-
-
-def test_every_queue_of_dead_letters_is_watched() -> None:
-    watched = alarmed("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName")
-    assert sorted(watched) == sorted(dead_letter_queues())
-
-
-def test_the_age_of_the_stream_and_of_the_usage_queue_are_watched() -> None:
-    assert alarmed("AWS/Lambda", "IteratorAge", "FunctionName") == ["EmitBilling"]
-    assert "UsageQueue" in alarmed("AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName")
 
 
 # --- the stream ----------------------------------------------------------------------------------------------------

@@ -43,10 +43,12 @@ class Emitted:
     """What became of a stream batch. `retry_from`: sequence number from which the stream has to come again.
 
     `late`: organizations and days that got a decision after they were over: they have to be closed again.
+    `decided_at`: when the records that are on the bus now were decided, each moment once.
     """
 
     records: int = 0
     late: set[tuple[str, str]] = field(default_factory=set)
+    decided_at: set[str] = field(default_factory=set)
     sent: int = 0
     failed: int = 0
     causes: list[str] = field(default_factory=list)
@@ -67,6 +69,8 @@ def emit(stream: Sequence[Mapping[str, Any]], client: "EventBridgeClient", bus: 
     for call in _calls(outgoing):
         left = _put(client, bus, call, emitted)
         emitted.sent += len(call) - len(left)
+        sent = (entry for entry in call if entry not in left)
+        emitted.decided_at |= {record["decided_at"] for entry in sent for record in entry.detail.get("records", ())}
         failed += left
     if failed:
         emitted.failed = len(failed)

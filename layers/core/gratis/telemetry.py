@@ -1,20 +1,28 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
 from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
+from gratis import moment
+
 if TYPE_CHECKING:  # each function imports only what it needs
-    from datetime import date
+    from datetime import date, datetime
 
     from gratis.classify import Outcome
+    from gratis.decision import Decision
+    from gratis.http import Refused
     from gratis.outbox import Emitted
     from gratis.proof import Proof
     from gratis.receive import Received
 
 NAMESPACE = "Gratis"
+MOST_VALUES = 10
+"""Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
 
 
 def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
@@ -32,9 +40,20 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
         "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
         "ContendedCommits": outcome.contended,
         "UnfinishedMessages": len(outcome.unfinished),
+        "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),
+        "QuotasUsedUp": sum(100 in decision.thresholds for decision in decided),
     }
     for name, value in counts.items():
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    for name, amounts in {
+        "ListAmountUsd": [decision.list_amount_usd for decision in decided],
+        "BilledAmountUsd": [decision.amount_usd for decision in decided],
+    }.items():
+        metrics.add_metric(name=name, unit=MetricUnit.NoUnit, value=sum(float(each) for each in amounts if each))
+    for use in picked(quota_uses(decided)):
+        metrics.add_metric(name="QuotaUse", unit=MetricUnit.Percent, value=use)
+    for wait in waits((decision.received_at, decision.decided_at) for decision in decided):
+        metrics.add_metric(name="DecisionLatency", unit=MetricUnit.Milliseconds, value=wait)
     reasons = Counter(decision.reason for decision in decided)
     for reason, count in reasons.items():
         with single_metric(name="Decisions", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
@@ -44,6 +63,34 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
     unpriced = sorted({decision.model for decision in decided if decision.list_amount_usd is None})
     if unpriced:
         logger.warning("models without a price", extra={"models": unpriced[:20]})
+    for decision in decided:
+        for threshold in decision.thresholds:
+            named = {"organization": decision.organization, "group": decision.group, "window": decision.window}
+            logger.info("quota threshold reached", extra=named | {"reached": f"{threshold} %"})
+
+
+def quota_uses(decided: Iterable["Decision"]) -> list[float]:
+    """Per cent of its quota that each counter has used after the last of these decisions."""
+    latest = {
+        (each.organization, each.group, each.window): (each.used_after or 0, each.quota)
+        for each in decided
+        if each.quota
+    }
+    return [100 * used / quota for used, quota in latest.values()]
+
+
+def waits(spans: Iterable[tuple[str, str]]) -> list[float]:
+    """Milliseconds from the first to the second moment of each span, the same span once. Never below 0, for which
+    CloudWatch has no percentiles: two machines' clocks may differ."""
+    lasted = (moment.parse(until) - moment.parse(since) for since, until in set(spans))
+    return picked(max(0.0, each / timedelta(milliseconds=1)) for each in lasted)
+
+
+def picked(values: Iterable[float]) -> list[float]:
+    """At most `MOST_VALUES` of them, evenly from the least to the greatest, which is always among them."""
+    ordered = sorted(values)
+    count = min(len(ordered), MOST_VALUES)
+    return [ordered[(number + 1) * len(ordered) // count - 1] for number in range(count)]
 
 
 def report_received(received: "Received", logger: Logger, metrics: Metrics) -> None:
@@ -56,11 +103,19 @@ def report_received(received: "Received", logger: Logger, metrics: Metrics) -> N
     log("events stored", extra={"accepted": received.accepted, "quarantined": dict(codes)})
 
 
-def report_emitted(emitted: "Emitted", logger: Logger, metrics: Metrics) -> None:
+def report_refused(refused: "Refused", cause: str, logger: Logger, metrics: Metrics) -> None:
+    """A call of `receive_usage` that stored nothing. The log says why, not what was in the request."""
+    logger.warning("refused", extra={"status": refused.status, "code": refused.code, "cause": cause})
+    metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
+
+
+def report_emitted(emitted: "Emitted", now: "datetime", logger: Logger, metrics: Metrics) -> None:
     """What a batch of `emit_billing` put on the bus."""
     metrics.add_metric(name="RecordsEmitted", unit=MetricUnit.Count, value=emitted.records)
     metrics.add_metric(name="BusEntries", unit=MetricUnit.Count, value=emitted.sent)
     metrics.add_metric(name="BusEntriesFailed", unit=MetricUnit.Count, value=emitted.failed)
+    for wait in waits((decided_at, moment.text(now)) for decided_at in emitted.decided_at):
+        metrics.add_metric(name="BusLatency", unit=MetricUnit.Milliseconds, value=wait)
     log = logger.warning if emitted.failed else logger.info
     log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": emitted.causes[:10]})
 

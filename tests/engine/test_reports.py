@@ -1,0 +1,163 @@
+"""`--report` and `what-if` as commands: real functions on the engine, and the page that comes of it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from local.cli import app
+from local.functions import ROOT
+from local.preview import emf
+from local.replay import replay
+from local.sources import read_events, read_organizations
+
+EVENTS = ROOT / "events"
+SEED_DAY = EVENTS / "seed-day.json"
+SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing-2025.json"
+
+
+def gratis(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(each) for each in arguments])
+
+
+@pytest.fixture
+def closing(tmp_path: Path) -> Path:
+    """The shipped offer, but a request that does not fit closes its window."""
+    offer = json.loads(SHIPPED.read_text())
+    for version in offer["versions"]:
+        version["overflow"] = "close"
+    file = tmp_path / "closing.json"
+    file.write_text(json.dumps(offer))
+    return file
+
+
+@pytest.mark.parametrize("name", ["seed-day.json", "rolling-window-day.json", "exclusions.json", "invalid.json"])
+def test_a_report_shows_what_the_replay_printed(ledger: str, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "report.html"
+    result = gratis("replay", "--json", "--endpoint-url", ledger, EVENTS / name, "--report", file)
+    printed, content = json.loads(result.stdout), file.read_text()
+    assert result.exit_code == (1 if printed["quarantined"] else 0)
+    assert content.count("<td class=free>") == printed["totals"]["free"]
+    assert content.count("<td class=billed>") == printed["totals"]["billed"]
+    assert content.count("<svg") >= 11
+    assert_whole(content)
+
+
+def assert_whole(content: str) -> None:
+    """The page asks for nothing and runs nothing."""
+    assert "<script" not in content
+    assert re.findall(r"(?:src|href)=\"(?!#)", content) == []
+    assert "url(" not in re.sub(r"url\(#\w+\)", "", content)
+    assert "@import" not in content
+
+
+def test_the_metrics_of_a_replay_add_up_to_its_totals(ledger: str) -> None:
+    events, accounts = read_events([str(EVENTS / "exclusions.json")]), read_organizations(EVENTS / "organizations.json")
+    replayed = replay(events, accounts, "data-sharing-2025", ledger, metrics=True)
+    sums: dict[str, float] = {}
+    for when, text in replayed.printed:
+        for each in emf.samples(text, when):
+            sums[each.name] = sums.get(each.name, 0) + sum(each.values)
+    totals = replayed.totals()
+    assert sums["EventsReceived"] == totals["events"] == len(events)
+    assert (sums["FreeRequests"], sums["BilledRequests"]) == (totals["free"], totals["billed"])
+    assert (sums["FreeTokens"], sums["BilledTokens"]) == (totals["free_tokens"], totals["billed_tokens"])
+    assert sums["BilledAmountUsd"] == pytest.approx(float(totals["amount_usd"]))
+    assert sums["ListAmountUsd"] == pytest.approx(float(totals["list_amount_usd"]))
+    assert sums["Decisions"] == totals["free"] + totals["billed"]
+
+
+def test_no_batch_of_a_report_reaches_beyond_its_period(ledger: str) -> None:
+    events, accounts = read_events([str(SEED_DAY)]), read_organizations(EVENTS / "organizations.json")
+    replayed = replay(events, accounts, "data-sharing-2025", ledger, metrics=True)
+    assert replayed.period == 300
+    assert [when.isoformat()[11:16] for when, _ in replayed.printed] == [event["time"][11:16] for event in events]
+
+
+def test_a_report_changes_no_decision(ledger: str, tmp_path: Path) -> None:
+    def decisions(*arguments: object) -> Any:
+        found = json.loads(gratis("replay", "--json", EVENTS / "boundary-day.json", *arguments).stdout)["decisions"]
+        return [each | {"decided_at": None} for each in found]
+
+    assert decisions("--report", tmp_path / "r.html") == decisions("--endpoint-url", ledger)
+
+
+def test_what_a_quarantined_event_calls_itself_is_text_on_the_page(ledger: str, tmp_path: Path) -> None:
+    event = json.loads(SEED_DAY.read_text())[0] | {"id": "<img src=x onerror=alert(1)>"}
+    (tmp_path / "evil.json").write_text(json.dumps([event]))
+    file = tmp_path / "report.html"
+    assert gratis("replay", "--endpoint-url", ledger, tmp_path / "evil.json", "--report", file).exit_code == 1
+    assert "&lt;img src=x onerror=alert(1)&gt;" in file.read_text()
+    assert "<img" not in file.read_text()
+
+
+@pytest.mark.parametrize("command", ["replay", "what-if"])
+@pytest.mark.parametrize("place", ["no/such/folder/report.html", "."])
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, command: str, place: str) -> None:
+    offers = ["--offer", "data-sharing"] * 2 if command == "what-if" else []
+    result = gratis(command, SEED_DAY, *offers, "--report", tmp_path / place)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--report: " in result.stderr
+    assert "Deciding" not in result.stderr
+
+
+def test_a_webhook_has_no_report(tmp_path: Path) -> None:
+    result = gratis("replay", SEED_DAY, "--to", "http://127.0.0.1:9", "--secret", "x", "--report", tmp_path / "r.html")
+    assert result.exit_code == 2
+    assert "leave out --to" in result.stderr
+
+
+# --- what if -------------------------------------------------------------------------------------------------------
+
+
+def test_the_seed_day_under_an_offer_that_closes_costs_the_last_request_more(closing: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    result = gratis("what-if", SEED_DAY, "--json", "--offer", "data-sharing-2025", "--offer", closing, "--report", file)
+    printed = json.loads(result.stdout)
+    assert result.exit_code == 0
+    # req_009: 18,750 tokens in at 2.50 and 6,250 out at 10.00 USD a million
+    assert printed["totals"] == {
+        "a": {"amount_usd": "0.13125", "free_tokens": 1_000_000, "stranded_tokens": 0, "unpriced": 0},
+        "b": {"amount_usd": "0.240625", "free_tokens": 975_000, "stranded_tokens": 25_000, "unpriced": 0},
+        "difference_usd": "0.109375",
+    }
+    assert [each["id"] for each in printed["changes"]] == ["org_demo:2025-03-11:req_009"]
+    content = file.read_text()
+    assert "+$0.109375" in content
+    assert content.count("<svg") == 2
+    assert_whole(content)
+
+
+def test_an_offer_compared_with_itself_differs_in_nothing() -> None:
+    result = gratis("what-if", EVENTS / "exclusions.json", "--json", "--offer", SHIPPED, "--offer", "data-sharing-2025")
+    printed = json.loads(result.stdout)
+    assert printed["totals"]["a"] == printed["totals"]["b"]
+    assert printed["changes"] == []
+    assert all(each["difference_usd"] == "0" for each in printed["organizations"])
+
+
+def test_what_is_quarantined_under_both_offers_is_listed_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    offers = ["--offer", "data-sharing-2025", "--offer", "data-sharing"]
+    result = gratis("what-if", EVENTS / "invalid.json", "--json", *offers, "--report", tmp_path / "report.html")
+    printed = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert printed["quarantined"]["a"] == printed["quarantined"]["b"] != []
+    assert "tokens_as_text" in (tmp_path / "report.html").read_text()
+
+
+def test_the_table_names_both_offers(closing: Path) -> None:
+    result = gratis("what-if", SEED_DAY, "--offer", "data-sharing-2025", "--offer", closing)
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert f"A: data-sharing-2025 B: {closing}" in lines
+    assert "org_demo $0.13125 $0.240625 +$0.109375 1,000,000 975,000 0 25,000" in lines
+
+
+@pytest.mark.parametrize("offers", [["data-sharing"], ["data-sharing"] * 3, ["data-sharing", "data-sharing-2052"]])
+def test_offers_that_are_not_two_are_refused(offers: list[str]) -> None:
+    named = [argument for offer in offers for argument in ("--offer", offer)]
+    result = gratis("what-if", SEED_DAY, *named)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "offer" in result.stderr
