@@ -1,5 +1,6 @@
 """Usage and costs in the shapes of OpenAI's API: buckets of sums, filtered and grouped. FACTS: openai SDK 3.54."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ FREE_TIER = "incentivized-tier"
 MOST_UNIX = 253_370_764_800
 """Unix seconds of 9999-01-01: every bucket before it has an end."""
 Rows = Iterable[tuple[RowKey, Sums]]
+_CURSOR = re.compile(r"page_([0-9]{1,12})")
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ class Span:
         return starts, f"page_{int(first.timestamp())}" if first < self.end else None
 
     def _resume(self, cursor: str) -> datetime:
-        kind, _, seconds = cursor.partition("_")
-        if kind == "page" and seconds.isascii() and seconds.isdigit() and int(seconds) <= MOST_UNIX:
-            first = datetime.fromtimestamp(int(seconds), UTC)
+        found = _CURSOR.fullmatch(cursor)
+        if found and int(found[1]) <= MOST_UNIX:
+            first = datetime.fromtimestamp(int(found[1]), UTC)
             if self.start <= first < self.end and first == _floor(first, self.width):
                 return first
         raise Refused(400, "invalid_value", f"page {cursor!r} is no page of this query", "page")
