@@ -58,4 +58,4 @@ class Keys:
 
 def _key_of(key: str) -> Item:
     """Where a key is stored. It is found by its hash, so no stored text is ever compared with what a caller sent."""
-    return {"pk": {"S": f"KEY#{hashlib.sha256(key.encode()).hexdigest()}"}, "sk": {"S": "KEY"}}
+    return {"pk": {"S": f"KEY#{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"}, "sk": {"S": "KEY"}}
