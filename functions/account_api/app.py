@@ -49,15 +49,29 @@ SECURITY = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+DOCS_SECURITY = SECURITY | {
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+"""Swagger UI comes whole in one file, its scripts and styles inline."""
 ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models", "line_items")
 MOST_ANSWER = 5_500_000
 """Bytes of an answer: Lambda hands on 6 MB."""
 
 logger = Logger(service="account_api")
 metrics = Metrics(namespace=NAMESPACE, service="account_api")
-app = openapi.Api(enable_validation=True)
+app = openapi.Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DEV says: it would print every request
+
+
+def secured(app: openapi.Api, following: Callable[[openapi.Api], Response[Any]]) -> Response[Any]:
+    answer = following(app)
+    answer.headers.update(DOCS_SECURITY)
+    return answer
+
+
 app.enable_swagger(
     path="/docs",
+    middlewares=[secured],
     title="Gratis",
     version="1.0.0",
     description="What an organization has left of its free tokens, what it used, what it pays, and why.",
@@ -90,13 +104,19 @@ def holder_of(event: dict[str, Any]) -> Holder:
     scheme, _, key = headers_of(event).get("authorization", "").partition(" ")
     found = keys().find(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
     if found is None:
-        raise Refused(401, "invalid_api_key", "the Authorization header holds no valid API key")
+        raise nobody()
     return found
 
 
+def nobody() -> Refused:
+    return Refused(401, "invalid_api_key", "the Authorization header holds no valid API key")
+
+
 def holder() -> Holder:
-    """Who asks; known before anything else of a request is looked at."""
-    by: Holder = app.context["holder"]
+    """Who asks; known before anything else of a request is looked at. Raises Refused: 401 if nobody was asked who."""
+    by: Holder | None = app.context.get("holder")
+    if by is None:
+        raise nobody()
     return by
 
 
@@ -373,9 +393,15 @@ def _json(content: Any, status: int = 200) -> Response[Any]:
     return Response(status, "application/json", body, headers={"cache-control": "no-store"})
 
 
+@cache
+def _files() -> dict[str, Path]:
+    """The page's files by name: a name that a request brings is looked up here and never becomes a path."""
+    return {file.name: file for file in PAGE.iterdir() if file.suffix in TYPES}
+
+
 def _file(name: str) -> Response[Any]:
-    file = PAGE / name
-    if file.parent != PAGE or file.suffix not in TYPES or not file.is_file():
+    file = _files().get(name)
+    if file is None:
         raise NotFoundError
     return Response(200, TYPES[file.suffix], file.read_text(encoding="utf-8"), headers=SECURITY)
 
@@ -424,7 +450,7 @@ def _refusal(error: Refused) -> Response[Any]:
     return Response(answer["statusCode"], headers.pop("content-type"), answer["body"], headers=headers)
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out."""
@@ -434,6 +460,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _answered(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    app.clear_context()  # type: ignore[no-untyped-call]  # a key lets in its own request only
     if event["rawPath"].startswith("/v1/"):
         try:
             app.append_context(holder=holder_of(event))  # type: ignore[no-untyped-call]
