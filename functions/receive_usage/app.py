@@ -53,7 +53,7 @@ def secrets(variable: str) -> list[str]:
         raise Busy(f"the secret cannot be read: {error}") from error
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out. 2xx only when everything is stored."""
