@@ -12,7 +12,6 @@ from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gratis.account import IDENTIFIER, Account
@@ -272,7 +271,8 @@ def _usable_input() -> Iterator[None]:
     try:
         yield
     except (Unusable, EngineFailed, Busy, NoStack, NotTaken) as error:
-        errors.print(f"[bold red]gratis:[/] {escape(str(error))}", soft_wrap=True)
+        said = "\n".join(map(report.plain, str(error).split("\n")))
+        errors.print(f"[bold red]gratis:[/] {said}", soft_wrap=True)
         raise typer.Exit(UNUSABLE) from None
 
 

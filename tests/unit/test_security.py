@@ -1,9 +1,23 @@
 """What docs/security.md promises and no other test shows: who gets in, what leaves in a log, what a call may cost."""
 
+import gzip
+import io
+import unicodedata
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from gratis.errors import Rejected
+from gratis.quarantine import entry
+from gratis.receive import Received
+from local import prove, report
+from local.prove import prove_from_records
+from local.redrive import Redriven
+from local.sources import Unusable
 from tests.unit.account_api import ALLOWANCE, REQUESTS, Api, Loaded, deployed, loaded
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -71,3 +85,72 @@ def test_a_page_loads_nothing_from_elsewhere_and_is_framed_by_nobody(api: Api, p
     assert "frame-ancestors 'none'" in policy
     assert not {"http:", "https:", "*", "'unsafe-eval'"} & set(policy.replace(";", " ").split())
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+# --- what a stranger's text may not do to a terminal -----------------------------------------------------------------
+
+HOSTILE = {
+    "a sequence that clears the screen": "\x1b[2J",
+    "a title with a command": "\x1b]0;rm -rf\x07",
+    "an eight-bit sequence": "\x9b31m",
+    "another line": "req_1\n  decided",
+    "a return": "req_1\rdecided",
+    "text that runs backwards": "\u202edediced",
+    "no width": "req\u200b_1",
+    "markup": "[bold red]req_1[/]",
+    "markup that nothing opened": "[/nothing]",
+    "a link": "[link=https://evil.example]here[/link]",
+    "a backslash before markup": "\\[/nothing]",
+}
+
+
+def printed(print_it: Any, *given: Any) -> str:
+    """What a person would see, without the lines' own ends."""
+    out = io.StringIO()
+    print_it(*given, Console(file=out, width=400, no_color=True, highlight=False))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostile: str) -> None:
+    raw = {"id": hostile, "subject": hostile, "data": None}
+    kept = entry(raw, Rejected("invalid_event", hostile), datetime(2025, 3, 11, tzinfo=UTC), "receive_usage")
+    refused = {"index": 0, "id": hostile, "error": {"code": "invalid_event", "message": hostile}}
+    for shown in (
+        printed(report.print_quarantine, [kept]),
+        printed(report.print_redriven, [Redriven(kept, "refused", hostile)], 0),
+        printed(report.print_sent, Received(0, [refused])),
+        printed(report.print_proofs, [prove._proof(hostile, "2025-03-11", [], {"hash": hostile, "revision": hostile})]),
+    ):
+        assert [each for each in shown if unicodedata.category(each)[0] == "C" and each != "\n"] == []
+        assert report.written_out(hostile) in shown
+
+
+# --- what may not cost too much --------------------------------------------------------------------------------------
+
+
+def test_records_that_inflate_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prove, "MOST_BYTES", 100_000)
+    file = tmp_path / "records.jsonl.gz"
+    file.write_bytes(gzip.compress(b" " * 100_001))
+    with pytest.raises(Unusable, match="inflates to more than 100,000 bytes"):
+        prove_from_records([str(file)])
+    file.write_bytes(gzip.compress(b"[]".ljust(100_000)))
+    with pytest.raises(Unusable, match="no billing records"):
+        prove_from_records([str(file)])
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"[]")[:-1], gzip.compress(b"[]")[:-9] + bytes(9)])
+def test_records_that_are_not_whole_are_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "records.jsonl.gz"
+    file.write_bytes(content)
+    with pytest.raises(Unusable, match=r"records.jsonl.gz: "):
+        prove_from_records([str(file)])
+
+
+@pytest.mark.parametrize("content", ['"records"', '["detail"]', "[1]", "[null]", "[]", ""])
+def test_what_holds_no_records_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(content)
+    with pytest.raises(Unusable, match="no billing records"):
+        prove_from_records([str(file)])
