@@ -2,8 +2,13 @@
 
 import gzip
 import io
+import json
+import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,7 @@ from gratis.errors import Rejected
 from gratis.quarantine import entry
 from gratis.receive import Received
 from local import prove, report
+from local.functions import ROOT
 from local.prove import prove_from_records
 from local.redrive import Redriven
 from local.sources import Unusable
@@ -55,6 +61,54 @@ def test_a_key_that_is_no_text_is_401(api: Api) -> None:
 def test_two_authorization_headers_in_one_let_nobody_in(api: Api) -> None:
     for joined in (f"{api.key()},Bearer gk_nobody", f"gk_nobody,Bearer {api.key()}", f"{api.key()}, {api.key()}"):
         assert api.get(ALLOWANCE, key=joined).refused() == (401, "invalid_api_key", None)
+
+
+# --- what leaves in a log --------------------------------------------------------------------------------------------
+
+SWITCHES = {
+    "POWERTOOLS_LOG_LEVEL": "DEBUG",
+    "POWERTOOLS_LOGGER_LOG_EVENT": "true",
+    "POWERTOOLS_DEBUG": "true",
+    "POWERTOOLS_DEV": "true",
+    "POWERTOOLS_METRICS_DISABLED": "false",
+}
+"""Whatever can be switched on to see more; the program also sets the level of all loggers to DEBUG, as Lambda may."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """All that the functions wrote on both outputs, the outcomes they met, and the secrets and keys they were given."""
+
+    text: str
+    outcomes: set[str]
+    secrets: list[str]
+
+
+@pytest.fixture(scope="module")
+def written() -> Written:
+    aws = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.unit.canaries"]
+    ended = subprocess.run(
+        command, cwd=ROOT, env=os.environ | aws | SWITCHES, capture_output=True, text=True, check=True
+    )
+    logged, _, last = ended.stdout.rstrip("\n").rpartition("\n")
+    told = json.loads(last)
+    return Written(logged + ended.stderr, set(told["outcomes"]), told["secrets"])
+
+
+def test_nothing_that_was_sent_and_no_secret_or_key_is_in_any_log_or_metric(written: Written) -> None:
+    assert "canary" not in written.text.lower()
+    assert [secret for secret in written.secrets if secret in written.text] == []
+
+
+def test_the_logs_were_searched_for_every_function_and_every_outcome(written: Written) -> None:
+    statuses = {"receive_usage": (202, 400, 401, 413, 503), "account_api": (200, 400, 401, 404, 503)}
+    batches = {"classify_usage": (0, 1, 2), "emit_billing": (0, 1, "TypeError"), "close_day": (0, 1)}
+    assert written.outcomes == {f"{name} {each}" for name, of in (statuses | batches).items() for each in of}
+    said = ("refused", "events stored", "batch decided", "emitted", "day proved", "not closed yet", "answered")
+    assert [each for each in said if f'"message":"{each}"' not in written.text] == []
+    metrics = ("RequestsRefused", "EventsAccepted", "Conflicts", "RecordsEmitted", "DaysProved", "ApiAnswers")
+    assert [each for each in metrics if each not in written.text] == []
 
 
 # --- what a name may not do ------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from gratis.receive import Received
 
 NAMESPACE = "Gratis"
+for _library in ("botocore", "aws_lambda_powertools"):
+    logging.getLogger(_library).setLevel(logging.INFO)  # at DEBUG they log whole calls and answers, secrets included
 
 
 def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
