@@ -192,10 +192,9 @@ def completions_usage(
     daily = bucket_width == "1d"
     kept = moment.midnight(moment.day_of(datetime.now(UTC)) - KEEP_DECISIONS)
     _not_recorded(not daily and span.start < kept, "start_time", f"usage by the hour before {moment.text(kept)}")
-    rows = (
-        usage.day_rows(ledger(), config().offer, whose, starts) if daily else usage.hour_rows(ledger(), whose, starts)
-    )
-    filters = usage.Filters(project_ids, models, batch)
+    rows_of = usage.day_rows if daily else usage.hour_rows
+    rows = rows_of(ledger(), config().offer, whose, starts)
+    filters = usage.Filters(_any_of(project_ids), _any_of(models), batch)
     return _json(usage.usage_page(rows, span.width, next_page, filters, _distinct(group_by)))
 
 
@@ -224,7 +223,9 @@ def costs(
     span = usage.Span.of(start_time, end_time, bucket_width, datetime.now(UTC))
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(ledger(), config().offer, whose, starts)
-    return _json(usage.costs_page(rows, next_page, usage.Filters(project_ids, line_items), _distinct(group_by)))
+    return _json(
+        usage.costs_page(rows, next_page, usage.Filters(_any_of(project_ids), _any_of(line_items)), _distinct(group_by))
+    )
 
 
 @app.get(
@@ -378,6 +379,10 @@ def _limit(limit: int | None, usual: int, most: int) -> int:
     if limit is not None and limit > most:
         raise Refused(400, "invalid_value", f"limit {limit} is over {most}, the most for this bucket_width", "limit")
     return limit or usual
+
+
+def _any_of(names: list[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
 
 
 def _distinct(names: list[Any] | None) -> list[str]:

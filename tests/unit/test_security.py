@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from gratis import usage
 from gratis.errors import Rejected
 from gratis.quarantine import entry
 from gratis.receive import Received
@@ -24,7 +25,7 @@ from local.functions import ROOT
 from local.prove import prove_from_records
 from local.redrive import Redriven
 from local.sources import Unusable
-from tests.unit.account_api import ALLOWANCE, REQUESTS, Api, Loaded, deployed, loaded
+from tests.unit.account_api import ALLOWANCE, REQUESTS, Api, Loaded, billed, deployed, loaded, unix, used
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
@@ -181,6 +182,20 @@ def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostil
 
 
 # --- what may not cost too much --------------------------------------------------------------------------------------
+
+
+def test_hours_of_more_decisions_than_a_call_may_read_are_refused_before_one_is_read(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "MOST_DECISIONS", 3)
+    api.decide(*(used(at=f"2025-03-1{day}T09:00:00Z") for day in (1, 1, 2)), billed())
+    hours = {"start_time": unix("2025-03-11T00:00"), "bucket_width": "1h"}
+    answer = api.usage(**hours, limit=48)
+    assert answer.refused() == (400, "too_many_decisions", "bucket_width")
+    assert "hold 4 decisions" in answer.error["message"]
+    assert api.items < 10  # the day's documents and the key, no decision
+    one_day = api.usage(**hours, limit=24)
+    assert sum(each["num_model_requests"] for results in one_day.results for each in results) == 2
 
 
 def test_records_that_inflate_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
