@@ -201,6 +201,18 @@ def keys_create(
     sys.stdout.write(key + "\n")
 
 
+@keys.command("revoke")
+def keys_revoke(*, stack: StackName = STACK, endpoint_url: EndpointUrl = None) -> None:
+    """Take back the key that is asked for, or that standard input holds: it is accepted no more from now on."""
+    with _usable_input():
+        key = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+        deployed = stack_of(endpoint_url, stack)
+        holder = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).revoke(key.strip())
+        if holder is None:
+            raise Unusable("there is no such key")
+    sys.stdout.write(f"revoked: {holder.role} of {holder.organization or 'the platform'} ({holder.name})\n")
+
+
 def main() -> None:
     """Entry point of the command. SIGTERM ends it as Ctrl-C does: what was started is stopped."""
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from gratis import usage
 from gratis.errors import Rejected
+from gratis.keys import Holder, Keys
 from gratis.quarantine import entry
 from gratis.receive import Received
 from local import prove, report
@@ -57,6 +58,21 @@ def test_a_key_lets_in_its_own_request_and_not_the_next_one(api: Api, before: st
 
 def test_a_key_that_is_no_text_is_401(api: Api) -> None:
     assert api.get(ALLOWANCE, key="gk_\ud800").refused() == (401, "invalid_api_key", None)
+
+
+def test_a_key_that_was_taken_back_is_401_at_once_and_the_others_are_not(api: Api) -> None:
+    key = api.key("reader")
+    assert (api.get(ALLOWANCE, key).status, api.get(ALLOWANCE).status) == (200, 200)
+    taken = Keys(api.client, api.table).revoke(key)
+    assert taken == Holder("reader", "org_a", "reader of org_a")
+    assert (api.get(ALLOWANCE, key).status, api.get(ALLOWANCE).status) == (401, 200)
+    assert Keys(api.client, api.table).revoke(key) is None
+
+
+@pytest.mark.parametrize("holder", [Holder("owner", None, "of nobody"), Holder("platform", "org_a", "of somebody")])
+def test_a_stored_key_whose_role_and_organization_do_not_go_together_lets_nobody_in(api: Api, holder: Holder) -> None:
+    key = Keys(api.client, api.table).create(holder)
+    assert api.get(ALLOWANCE, key, organization="org_b").refused() == (401, "invalid_api_key", None)
 
 
 def test_two_authorization_headers_in_one_let_nobody_in(api: Api) -> None:
@@ -209,7 +225,10 @@ def test_records_that_inflate_without_end_are_refused(tmp_path: Path, monkeypatc
         prove_from_records([str(file)])
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"[]")[:-1], gzip.compress(b"[]")[:-9] + bytes(9)])
+PACKED = gzip.compress(b"[]", mtime=0)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", PACKED[:-1], PACKED[:-9] + bytes(9)], ids=["other", "cut", "changed"])
 def test_records_that_are_not_whole_are_named(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "records.jsonl.gz"
     file.write_bytes(content)
