@@ -26,7 +26,10 @@ from local.functions import ROOT
 from local.prove import prove_from_records
 from local.redrive import Redriven
 from local.sources import Unusable
-from tests.unit.account_api import ALLOWANCE, REQUESTS, Api, Loaded, billed, deployed, loaded, unix, used
+from tests.unit import webhook
+from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, Loaded, billed, deployed, loaded, unix, used
+from tests.unit.test_template import function_of
+from tests.unit.webhook import event
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
@@ -78,6 +81,46 @@ def test_a_stored_key_whose_role_and_organization_do_not_go_together_lets_nobody
 def test_two_authorization_headers_in_one_let_nobody_in(api: Api) -> None:
     for joined in (f"{api.key()},Bearer gk_nobody", f"gk_nobody,Bearer {api.key()}", f"{api.key()}, {api.key()}"):
         assert api.get(ALLOWANCE, key=joined).refused() == (401, "invalid_api_key", None)
+
+
+# --- what may be written from outside -------------------------------------------------------------------------------
+
+
+def written_below(folder: str, keys: set[str]) -> bool:
+    """Whether the template lets a function that faces the internet write under all these keys, and under no others."""
+    statements = [each for policy in function_of(folder)["Policies"] for each in policy["Statement"]]
+    writing = [each for each in statements if {"dynamodb:PutItem", "dynamodb:BatchWriteItem"} & set(actions_of(each))]
+    ((pattern,),) = [each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] for each in writing]
+    kinds = {key.partition("#")[0] for key in keys}
+    return pattern == f"{min(kinds)}#*" and len(kinds) == 1
+
+
+def actions_of(statement: Any) -> list[str]:
+    actions = statement["Action"]
+    return actions if isinstance(actions, list) else [actions]
+
+
+def test_the_account_writes_accounts_and_the_template_lets_it_write_nothing_else(api: Api) -> None:
+    keys: set[str] = set()
+    api.on("before-parameter-build.PutItem", lambda params, **_: keys.add(params["Item"]["pk"]["S"]))
+    owner, platform = api.key(), api.platform
+    keys.clear()
+    assert api.post({"traffic": {"mode": "disabled"}}, owner).status == 200
+    assert api.call("PUT", f"{ORGANIZATIONS}/org_new", key=platform, body='{"tier": 4}').status == 200
+    assert keys == {"ORG#org_a", "ORG#org_new"}
+    assert written_below("account_api", keys)
+
+
+def test_the_webhook_writes_quarantine_entries_and_the_template_lets_it_write_nothing_else() -> None:
+    named = event("KEY#x", organization="ORG#x") | {"time": "2020-01-01T00:00:00Z"}
+    with webhook.aws() as clients, webhook.deployed(clients) as hook:
+        assert hook.post_events(event("r1"), "KEY#x", named, event("r2", note="x" * 90_000)).codes
+        calls = hook.dynamodb.asked("batch_write_item")
+    puts = [
+        each["PutRequest"]["Item"] for call in calls for of_table in call["RequestItems"].values() for each in of_table
+    ]
+    assert len(puts) == 3
+    assert written_below("receive_usage", {each["pk"]["S"] for each in puts})
 
 
 # --- what leaves in a log --------------------------------------------------------------------------------------------
