@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import unicodedata
@@ -199,6 +200,29 @@ def test_a_page_loads_nothing_from_elsewhere_and_is_framed_by_nobody(api: Api, p
     assert "frame-ancestors 'none'" in policy
     assert not {"http:", "https:", "*", "'unsafe-eval'"} & set(policy.replace(";", " ").split())
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+OBEYED = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|javascript:")
+
+
+def test_no_script_of_the_page_makes_markup_of_a_text() -> None:
+    scripts = list((ROOT / "functions/account_api/page").glob("*.js"))
+    assert len(scripts) > 5
+    assert [(each.name, OBEYED.findall(each.read_text())) for each in scripts if OBEYED.search(each.read_text())] == []
+
+
+# --- what is installed -----------------------------------------------------------------------------------------------
+
+
+def test_every_package_is_locked_by_its_hash_and_installed_by_it() -> None:
+    locks = [*(ROOT / "requirements").glob("*.txt"), ROOT / "layers/core/requirements.txt"]
+    for lock in locks:
+        packages = re.split(r"\n(?=[a-z0-9])", re.sub(r"(?m)^\s*#.*\n", "", lock.read_text()), flags=re.IGNORECASE)
+        assert [each for each in packages if "==" not in each or "--hash=sha256:" not in each] == [], lock
+    makefiles = [ROOT / "Makefile", ROOT / "layers/core/Makefile"]
+    lines = [line for each in makefiles for line in each.read_text().splitlines() if "pip install" in line]
+    assert len(lines) >= 5
+    assert [line for line in lines if "--require-hashes" not in line and "--editable ." not in line] == []
 
 
 # --- what a stranger's text may not do to a terminal -----------------------------------------------------------------
