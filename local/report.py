@@ -171,7 +171,8 @@ def _refused(entries: Sequence[dict[str, Any]]) -> Table:
         table.add_column(name, overflow="fold")
     for entry in entries:
         error = entry["error"]
-        table.add_row(str(entry["index"]), plain(str(entry["id"] or "-")), error["code"], plain(error["message"]))
+        said = (plain(str(each)) for each in (entry["index"], entry["id"] or "-", error["code"], error["message"]))
+        table.add_row(*said)
     return table
 
 

@@ -65,6 +65,7 @@ app = openapi.Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DE
 
 
 def secured(app: openapi.Api, following: Callable[[openapi.Api], Response[Any]]) -> Response[Any]:
+    """The page of Powertools, with what our own pages say about themselves."""
     answer = following(app)
     answer.headers.update(DOCS_SECURITY)
     return answer

@@ -253,7 +253,7 @@ def printed(print_it: Any, *given: Any) -> str:
 def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostile: str) -> None:
     raw = {"id": hostile, "subject": hostile, "data": None}
     kept = entry(raw, Rejected("invalid_event", hostile), datetime(2025, 3, 11, tzinfo=UTC), "receive_usage")
-    refused = {"index": 0, "id": hostile, "error": {"code": "invalid_event", "message": hostile}}
+    refused = {"index": hostile, "id": hostile, "error": {"code": hostile, "message": hostile}}
     for shown in (
         printed(report.print_quarantine, [kept]),
         printed(report.print_redriven, [Redriven(kept, "refused", hostile)], 0),
