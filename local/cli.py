@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gratis.account import IDENTIFIER, Account
@@ -248,6 +247,18 @@ def keys_create(
     sys.stdout.write(key + "\n")
 
 
+@keys.command("revoke")
+def keys_revoke(*, stack: StackName = STACK, endpoint_url: EndpointUrl = None) -> None:
+    """Take back the key that is asked for, or that standard input holds: it is accepted no more from now on."""
+    with _usable_input():
+        key = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+        deployed = stack_of(endpoint_url, stack)
+        holder = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).revoke(key.strip())
+        if holder is None:
+            raise Unusable("there is no such key")
+    sys.stdout.write(f"revoked: {holder.role} of {holder.organization or 'the platform'} ({holder.name})\n")
+
+
 def main() -> None:
     """Entry point of the command. SIGTERM ends it as Ctrl-C does: what was started is stopped."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -344,7 +355,8 @@ def _usable_input() -> Iterator[None]:
     try:
         yield
     except (Unusable, EngineFailed, Busy, NoStack, NotTaken) as error:
-        errors.print(f"[bold red]gratis:[/] {escape(str(error))}", soft_wrap=True)
+        said = "\n".join(map(report.plain, str(error).split("\n")))
+        errors.print(f"[bold red]gratis:[/] {said}", soft_wrap=True)
         raise typer.Exit(UNUSABLE) from None
 
 

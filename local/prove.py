@@ -20,6 +20,8 @@ from local.sources import Unusable, problems
 from local.stack import NoStack, client_for, stack_of
 
 Record = Mapping[str, Any]
+MOST_BYTES = 1_000_000_000
+"""Of one inflated file: those of our delivery stream are cut at 64 MB."""
 
 
 def _with_day(written: str) -> str:
@@ -95,6 +97,8 @@ def prove_from_records(files: Sequence[str]) -> list[Proof]:
             stated[key] = max(found, stated.get(key, found), key=lambda each: each.get("revision", 0))
         else:
             records[found["organization"], found["occurred_at"][:10]].append(found)
+    if not records and not stated:
+        raise Unusable(f"{', '.join(files)}: no billing records and no statements, so there is nothing to prove")
     return [_proof(*key, records.get(key, []), stated.get(key)) for key in sorted(records.keys() | stated.keys())]
 
 
@@ -135,17 +139,25 @@ def _table(endpoint_url: str | None, stack: str) -> str:
 def _found_in(file: str) -> Iterator[Record]:
     """The records and statements of a file: replay's output, bus events, what Firehose delivers, or bare ones."""
     try:
-        content = Path(file).read_bytes()
-        text = gzip.decompress(content) if file.endswith(".gz") else content
+        text = _inflated(file) if file.endswith(".gz") else Path(file).read_bytes()
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror or error}") from None
-    except (EOFError, zlib.error) as error:
-        raise Unusable(f"{file}: is no gzip: {error}") from None
     try:
         yield from _unwrapped(_decoded(file, text))
     except (TypeError, ValidationError) as error:
         why = problems(error) if isinstance(error, ValidationError) else error
         raise Unusable(f"{file}: holds no billing records: {why}") from None
+
+
+def _inflated(file: str) -> bytes:
+    try:
+        with gzip.open(file) as packed:
+            text = packed.read(MOST_BYTES + 1)
+    except (EOFError, zlib.error) as error:
+        raise Unusable(f"{file}: is not whole: {error}") from None
+    if len(text) > MOST_BYTES:
+        raise Unusable(f"{file}: inflates to more than {MOST_BYTES:,} bytes; cut it into parts")
+    return text
 
 
 def _decoded(file: str, text: bytes) -> Any:

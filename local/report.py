@@ -60,6 +60,16 @@ def amount(usd: str | None) -> str:
     return "unknown" if usd is None else f"${usd}"
 
 
+def written_out(text: str) -> str:
+    """With what a terminal would obey, or not show, written out: `\\x1b`."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def plain(text: str | None) -> str:
+    """A stranger's text for a terminal: neither it nor its markup does anything."""
+    return "-" if text is None else escape(written_out(text))
+
+
 def _decisions(decisions: list[Decision]) -> Table:
     table = Table(
         title="Decisions", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
@@ -170,7 +180,7 @@ def print_quarantine(entries: Sequence[Entry], console: Console) -> None:
         table.add_column(name, overflow="fold")
     for entry in entries:
         when = entry.received_at.replace("T", " ")[:19]
-        table.add_row(when, entry.organization, entry.id, entry.code, escape(entry.message), entry.whence)
+        table.add_row(when, plain(entry.organization), plain(entry.id), entry.code, plain(entry.message), entry.whence)
     console.print(table if entries else "Quarantine is empty: every event has its decision.")
 
 
@@ -181,7 +191,7 @@ def print_redriven(redriven: Sequence[Redriven], dead_letters: int, console: Con
         for name in ("Organization", "Id", "State", "Why"):
             table.add_column(name, overflow="fold")
         for each in redriven:
-            table.add_row(each.entry.organization, each.entry.id, each.state, escape(each.why))
+            table.add_row(plain(each.entry.organization), plain(each.entry.id), each.state, plain(each.why))
         console.print(table)
     decided = sum(each.state == "decided" for each in redriven)
     console.print(f"Quarantined: {len(redriven):,} sent through again, {decided:,} of them decided now")
@@ -197,16 +207,18 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
     """Statements of days, and what does not hold."""
     for proof in proofs:
         stated = proof.statement
-        table = Table(title=f"{stated['organization']} {stated['day']}", title_justify="left", title_style="bold")
+        table = Table(
+            title=plain(f"{stated['organization']} {stated['day']}"), title_justify="left", title_style="bold"
+        )
         table.box, table.show_header = box.SIMPLE, False
         for name, value in stated.items():
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else escape(str(value)))
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else plain(str(value)))
         console.print(table)
         if proof.holds:
             console.print("[green]Proved:[/] the decisions add up, tile their counters, and each is right.\n")
         for each in proof.differences:
-            console.print(f"[bold red]{each.kind}:[/] {escape(each.message)}", soft_wrap=True)
-            console.print("".join(f"  {escape(one)}\n" for one in each.ids), soft_wrap=True, highlight=False)
+            console.print(f"[bold red]{each.kind}:[/] {plain(each.message)}", soft_wrap=True)
+            console.print("".join(f"  {plain(one)}\n" for one in each.ids), soft_wrap=True, highlight=False)
 
 
 def print_running(up: Running, console: Console) -> None:
@@ -238,7 +250,7 @@ def _refused(entries: Sequence[dict[str, Any]]) -> Table:
     for name in REFUSED_COLUMNS:
         table.add_column(name, justify="right" if name == "#" else "left", overflow="fold")
     for entry in entries:
-        table.add_row(*map(escape, refused_cells(entry)))
+        table.add_row(*map(plain, refused_cells(entry)))
     return table
 
 

@@ -44,20 +44,36 @@ TYPES = {
 }
 SECURITY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
     "cache-control": "no-cache",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
 }
+DOCS_SECURITY = SECURITY | {
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+"""Swagger UI comes whole in one file, its scripts and styles inline."""
 ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models", "line_items")
 MOST_ANSWER = 5_500_000
 """Bytes of an answer: Lambda hands on 6 MB."""
 
 logger = Logger(service="account_api")
 metrics = Metrics(namespace=NAMESPACE, service="account_api")
-app = openapi.Api(enable_validation=True)
+app = openapi.Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DEV says: it would print every request
+
+
+def secured(app: openapi.Api, following: Callable[[openapi.Api], Response[Any]]) -> Response[Any]:
+    """The page of Powertools, with what our own pages say about themselves."""
+    answer = following(app)
+    answer.headers.update(DOCS_SECURITY)
+    return answer
+
+
 app.enable_swagger(
     path="/docs",
+    middlewares=[secured],
     title="Gratis",
     version="1.0.0",
     description="What an organization has left of its free tokens, what it used, what it pays, and why.",
@@ -90,13 +106,19 @@ def holder_of(event: dict[str, Any]) -> Holder:
     scheme, _, key = headers_of(event).get("authorization", "").partition(" ")
     found = keys().find(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
     if found is None:
-        raise Refused(401, "invalid_api_key", "the Authorization header holds no valid API key")
+        raise nobody()
     return found
 
 
+def nobody() -> Refused:
+    return Refused(401, "invalid_api_key", "the Authorization header holds no valid API key")
+
+
 def holder() -> Holder:
-    """Who asks; known before anything else of a request is looked at."""
-    by: Holder = app.context["holder"]
+    """Who asks; known before anything else of a request is looked at. Raises Refused: 401 if nobody was asked who."""
+    by: Holder | None = app.context.get("holder")
+    if by is None:
+        raise nobody()
     return by
 
 
@@ -172,10 +194,9 @@ def completions_usage(
     daily = bucket_width == "1d"
     kept = moment.midnight(moment.day_of(datetime.now(UTC)) - KEEP_DECISIONS)
     _not_recorded(not daily and span.start < kept, "start_time", f"usage by the hour before {moment.text(kept)}")
-    rows = (
-        usage.day_rows(ledger(), config().offer, whose, starts) if daily else usage.hour_rows(ledger(), whose, starts)
-    )
-    filters = usage.Filters(project_ids, models, batch)
+    rows_of = usage.day_rows if daily else usage.hour_rows
+    rows = rows_of(ledger(), config().offer, whose, starts)
+    filters = usage.Filters(_any_of(project_ids), _any_of(models), batch)
     return _json(usage.usage_page(rows, span.width, next_page, filters, _distinct(group_by)))
 
 
@@ -204,7 +225,9 @@ def costs(
     span = usage.Span.of(start_time, end_time, bucket_width, datetime.now(UTC))
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(ledger(), config().offer, whose, starts)
-    return _json(usage.costs_page(rows, next_page, usage.Filters(project_ids, line_items), _distinct(group_by)))
+    return _json(
+        usage.costs_page(rows, next_page, usage.Filters(_any_of(project_ids), _any_of(line_items)), _distinct(group_by))
+    )
 
 
 @app.get(
@@ -360,6 +383,10 @@ def _limit(limit: int | None, usual: int, most: int) -> int:
     return limit or usual
 
 
+def _any_of(names: list[str] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)
+
+
 def _distinct(names: list[Any] | None) -> list[str]:
     return list(dict.fromkeys(names or ()))
 
@@ -373,8 +400,14 @@ def _json(content: Any, status: int = 200) -> Response[Any]:
     return Response(status, "application/json", body, headers={"cache-control": "no-store"})
 
 
+@cache
+def _files() -> dict[str, Path]:
+    """The page's files by name: a name that a request brings is looked up here and never becomes a path."""
+    return {file.name: file for file in PAGE.iterdir() if file.suffix in TYPES}
+
+
 def _file(name: str) -> Response[Any]:
-    file = next((each for each in PAGE.iterdir() if each.name == name and each.suffix in TYPES), None)
+    file = _files().get(name)
     if file is None:
         raise NotFoundError
     return Response(200, TYPES[file.suffix], file.read_text(encoding="utf-8"), headers=SECURITY)
@@ -424,7 +457,7 @@ def _refusal(error: Refused) -> Response[Any]:
     return Response(answer["statusCode"], headers.pop("content-type"), answer["body"], headers=headers)
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out."""
@@ -434,6 +467,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _answered(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    app.clear_context()  # type: ignore[no-untyped-call]  # a key lets in its own request only
     if event["rawPath"].startswith("/v1/"):
         try:
             app.append_context(holder=holder_of(event))  # type: ignore[no-untyped-call]

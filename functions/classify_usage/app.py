@@ -26,7 +26,7 @@ def classifier() -> Classifier:
     return Classifier(ledger, Quarantine(client, chosen.table), chosen.offer, clock)
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """SQS FIFO batch in; out go an organization's first unfinished message and all its later ones."""

@@ -50,7 +50,7 @@ def offer_of(offer_id: str) -> Offer:
     return config().offer if config().offer.id == offer_id else shipped(offer_id)
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """From the schedule: queue yesterday for every organization that had decisions. From the queue: close days."""

@@ -35,7 +35,7 @@ def queue() -> "SQSClient":
     return boto3.client("sqs", config=QUICK)
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """Stream batch in; out goes the position from which it has to come again, if any."""

@@ -48,12 +48,13 @@ def secrets_provider() -> SecretsProvider:
 def secrets(variable: str) -> list[str]:
     """The active secrets: one, or several with whitespace between them while one replaces another."""
     try:
-        return str(secrets_provider().get(os.environ[variable], max_age=SECRETS_SECONDS)).split()
+        stored = secrets_provider().get(os.environ[variable], max_age=SECRETS_SECONDS)
     except GetParameterError as error:
         raise Busy(f"the secret cannot be read: {error}") from error
+    return stored.split() if isinstance(stored, str) else []  # what is stored as bytes is none of ours
 
 
-@logger.inject_lambda_context
+@logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out. 2xx only when everything is stored."""

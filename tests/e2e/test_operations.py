@@ -224,6 +224,23 @@ def test_a_key_that_cannot_be_is_refused_with_exit_code_2(
     assert named in result.stderr
 
 
+def test_a_key_that_is_taken_back_is_refused_from_then_on(system: System, organization: str) -> None:
+    key = on_stack(system, "keys", "create", "--role", "owner", "--organization", organization).stdout.strip()
+    revoke = ["keys", "revoke", "--endpoint-url", system.up.endpoint_url]
+
+    def status() -> int:
+        url = f"{system.up.base_url}/organization/allowance"
+        return system.http.request("GET", url, headers={"authorization": f"Bearer {key}"}).status
+
+    assert status() == 200
+    revoked = CliRunner().invoke(app, revoke, input=f"{key}\n")
+    assert (revoked.exit_code, revoked.stdout) == (0, f"revoked: owner of {organization} ()\n")
+    assert status() == 401
+    again = CliRunner().invoke(app, revoke, input=key)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert key not in again.stderr
+
+
 # events posted from files
 
 

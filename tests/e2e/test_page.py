@@ -83,6 +83,30 @@ def test_everything_is_loaded_from_the_page_s_own_host(page: Page, system: Syste
     assert hosts == {system.up.page_url.split("/")[2]}
 
 
+def test_a_name_that_holds_markup_is_shown_as_it_is(page: Page, system: System, organization: str) -> None:
+    name = '<img src=x onerror="document.title = 1"><b>an owner</b>'
+    sign_in(page, system, Keys(system.client("dynamodb"), system.table).create(Holder("owner", organization, name)))
+    page.get_by_role("button", name="Stop sharing everything").click()
+    page.get_by_role("button", name="Yes, stop sharing").click()
+    expect(page.locator("#sharing")).to_contain_text(name)
+    assert page.locator("#sharing").locator("img, b").count() == 0
+
+
+def test_no_text_becomes_a_part_of_the_page_even_if_a_script_of_its_own_tried(
+    chromium: Browser, system: System
+) -> None:
+    page = chromium.new_page()  # the browser complains, as it should
+    page.goto(system.up.page_url)
+    tried = "() => { try { document.body.innerHTML = '<b>x</b>'; return null } catch (error) { return error.name } }"
+    assert page.evaluate(tried) == "TypeError"
+    page.close()
+
+
+def test_the_documentation_of_the_api_works_with_nothing_from_elsewhere(page: Page, system: System) -> None:
+    page.goto(f"{system.up.page_url}docs")
+    expect(page.locator(".opblock").first).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("name", "viewport", "scheme"),
     [("page", DESKTOP, "light"), ("page-dark", DESKTOP, "dark"), ("page-phone", PHONE, "light")],

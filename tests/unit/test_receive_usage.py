@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -124,6 +125,38 @@ def test_an_empty_secret_lets_the_others_work(webhook: Deployed) -> None:
     assert webhook.post(b"[]", signed(b"[]", OTHER_SECRET)).status == 202
 
 
+SCRAPS = {
+    "one byte": "whsec_QQ==",
+    "what decodes to nothing": "whsec_----",
+    "23 bytes": "whsec_" + base64.b64encode(bytes(23)).decode(),
+    "the name of a JSON field": '{"the_webhook_secret_of_this_stack": ',
+    "a placeholder": "changeme",
+}
+
+
+@pytest.mark.parametrize("scrap", SCRAPS.values(), ids=SCRAPS)
+def test_a_scrap_in_a_secrets_place_lets_nobody_in_and_the_others_work(webhook: Deployed, scrap: str) -> None:
+    webhook.put_secret("webhook", f"{scrap} {OTHER_SECRET}")
+    webhook.put_secret("litellm", f"{scrap[:23]} {BEARER}")
+    words = scrap.removeprefix("whsec_").strip()
+    key = base64.b64decode("".join(re.findall("[A-Za-z0-9+/]", words)) + "==") or b""
+    for guessed in (key, b""):
+        assert webhook.post(b"[]", signed(b"[]", "whsec_" + base64.b64encode(guessed).decode())).status == 401
+    for guessed_bearer in (scrap[:23].strip(), scrap[:23], ""):
+        assert webhook.post_litellm(b"[]", {"authorization": f"Bearer {guessed_bearer}"}).status == 401
+    assert webhook.post(b"[]", signed(b"[]", OTHER_SECRET)).status == 202
+    assert webhook.post_litellm(b"[]").status == 202
+
+
+def test_a_secret_that_is_stored_as_bytes_lets_nobody_in(webhook: Deployed) -> None:
+    """As text, b' ' would be two secrets: b' and '."""
+    for name in ("webhook", "litellm"):
+        webhook.secretsmanager.client.put_secret_value(SecretId=f"{webhook.table}-{name}", SecretBinary=b" " * 30)
+    for token in ("'", "b'", str(b" " * 30)):
+        assert webhook.post_litellm(b"[]", {"authorization": f"Bearer {token}"}).status == 401
+    assert webhook.post(b"[]").status == 401
+
+
 WRONG = "v1," + base64.b64encode(bytes(32)).decode()
 PASSING_SIGNATURES = {
     "after a wrong one": f"{WRONG} GOOD",
@@ -239,8 +272,8 @@ def test_anything_but_the_bearer_secret_is_a_401(webhook: Deployed, header: str)
 
 
 def test_any_of_several_active_bearer_secrets_passes(webhook: Deployed) -> None:
-    webhook.put_secret("litellm", f"another-secret\n{BEARER}")
-    for secret in ("another-secret", BEARER):
+    webhook.put_secret("litellm", f"another-bearer-secret-for-litellm\n{BEARER}")
+    for secret in ("another-bearer-secret-for-litellm", BEARER):
         assert webhook.post_litellm(b"[]", {"authorization": f"Bearer {secret}"}).status == 202
 
 

@@ -215,6 +215,46 @@ def test_no_permission_is_for_everything(folder: str) -> None:
             assert all(isinstance(each, dict) for each in as_list(statement["Resource"]))
 
 
+OF_TYPE = {
+    "dynamodb": "AWS::DynamoDB::Table",
+    "events": "AWS::Events::EventBus",
+    "secretsmanager": "AWS::SecretsManager::Secret",
+    "sqs": "AWS::SQS::Queue",
+}
+"""What the actions of a service are on."""
+
+
+@pytest.mark.parametrize("folder", FUNCTIONS)
+def test_a_permission_is_on_just_those_resources_that_the_functions_environment_names(folder: str) -> None:
+    shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    own = function_of(folder)["Environment"]["Variables"]
+    named = {each["Ref"] for each in (shared | own).values() if isinstance(each, dict)} & RESOURCES.keys()
+    for policy in function_of(folder)["Policies"]:
+        for statement in policy["Statement"]:
+            (service,) = {action.partition(":")[0] for action in as_list(statement["Action"])}
+            on = {each.get("Ref") or each["Fn::GetAtt"][0] for each in as_list(statement["Resource"])}
+            assert on == {name for name in named if RESOURCES[name]["Type"] == OF_TYPE[service]}
+
+
+def test_no_role_of_a_service_may_do_everything_or_to_everything() -> None:
+    roles = of_type("AWS::IAM::Role")
+    for role in roles.values():
+        for statement in (each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]):
+            assert all("*" not in action for action in as_list(statement["Action"]))
+            assert all(isinstance(each, dict) for each in as_list(statement["Resource"]))
+        (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert trusted["Principal"].keys() == {"Service"}
+    assert roles
+
+
+def test_what_allows_everybody_something_allows_it_from_one_source_only() -> None:
+    kinds = ("AWS::SQS::QueuePolicy", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy")
+    policies = [each["PolicyDocument"] for kind in kinds for each in of_type(kind).values()]
+    granted = [each for policy in policies for each in policy["Statement"] if each["Effect"] == "Allow"]
+    assert [each for each in granted if each["Principal"] == "*" or "aws:SourceArn" not in str(each["Condition"])] == []
+    assert all("SourceArn" in each for each in of_type("AWS::Lambda::Permission").values())
+
+
 @pytest.mark.parametrize("folder", FUNCTIONS)
 def test_a_function_is_given_the_environment_that_its_code_reads(folder: str) -> None:
     trees: list[ast.AST] = [module(ROOT / "functions" / folder / "app.py").tree]
@@ -374,6 +414,33 @@ def test_dead_letters_are_kept_for_two_weeks() -> None:
     assert {RESOURCES[name]["Properties"]["MessageRetentionPeriod"] for name in dead_letter_queues()} == {14 * 86400}
 
 
+# --- the HTTP API --------------------------------------------------------------------------------------------------
+
+
+def test_every_route_of_the_account_has_a_rate_of_its_own_below_that_of_the_webhook() -> None:
+    stage = RESOURCES["HttpStage"]
+    routes = {
+        name: each["RouteKey"]
+        for name, each in of_type("AWS::ApiGatewayV2::Route").items()
+        if "AccountIntegration" in each["Target"]["Fn::Sub"]
+    }
+    settings = stage["Properties"]["RouteSettings"]
+    assert settings.keys() == set(routes.values())
+    assert set(stage["DependsOn"]) == routes.keys()  # settings of a route that is not there yet fail
+    most = TEMPLATE["Parameters"]["RequestsPerSecond"]["Default"]
+    for route in settings.values():
+        for limit in (route["ThrottlingRateLimit"], route["ThrottlingBurstLimit"]):
+            assert (limit if isinstance(limit, int) else TEMPLATE["Parameters"][limit["Ref"]]["Default"]) < most
+
+
+def test_the_access_log_holds_neither_query_nor_header_nor_address() -> None:
+    written = json.loads(RESOURCES["HttpStage"]["Properties"]["AccessLogSettings"]["Format"])
+    assert {each.removeprefix("$context.") for each in written.values()} == {
+        *("requestId", "requestTime", "routeKey", "status"),
+        *("responseLatency", "responseLength", "integrationErrorMessage"),
+    }
+
+
 # --- what must survive ---------------------------------------------------------------------------------------------
 
 KEPT = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::Events::Archive")
@@ -403,6 +470,16 @@ def test_buckets_are_private_and_keep_every_version() -> None:
     for bucket in of_type("AWS::S3::Bucket").values():
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_buckets_are_reached_through_tls_only() -> None:
+    policies = {each["Bucket"]["Ref"]: each for each in of_type("AWS::S3::BucketPolicy").values()}
+    assert policies.keys() == of_type("AWS::S3::Bucket").keys()
+    for name, policy in policies.items():
+        (refused,) = [each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"]
+        assert refused["Condition"] == {"Bool": {"aws:SecureTransport": False}}
+        assert (refused["Principal"], refused["Action"]) == ("*", "s3:*")
+        assert refused["Resource"] == [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
 
 
 def test_logs_are_kept_for_as_long_as_the_parameter_says() -> None:

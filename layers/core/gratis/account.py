@@ -12,7 +12,9 @@ Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """An error does not show what was found: a log names an account that cannot be read, and nothing it holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class Profile(_Data):

@@ -1,5 +1,6 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # each function imports only what it needs
 NAMESPACE = "Gratis"
 MOST_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
+for _library in ("botocore", "aws_lambda_powertools"):
+    logging.getLogger(_library).setLevel(logging.INFO)  # at DEBUG they log whole calls and answers, secrets included
 
 
 def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:

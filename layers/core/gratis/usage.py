@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -20,7 +20,10 @@ FREE_TIER = "incentivized-tier"
 """What free traffic is listed under by service tier, as in OpenAI's own API."""
 MOST_UNIX = 253_370_764_800
 """Unix seconds of 9999-01-01: every bucket before it has an end."""
+MOST_DECISIONS = 200_000
+"""That one call reads for usage by the hour: what it has the time for, and what anybody with a key may cost us."""
 Rows = Iterable[tuple[RowKey, Sums]]
+_CURSOR = re.compile(r"page_([0-9]{1,12})")
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Span:
         return starts, f"page_{int(first.timestamp())}" if first < self.end else None
 
     def _resume(self, cursor: str) -> datetime:
-        kind, _, seconds = cursor.partition("_")
-        if kind == "page" and re.fullmatch(r"[0-9]{1,12}", seconds) and int(seconds) <= MOST_UNIX:
-            first = datetime.fromtimestamp(int(seconds), UTC)
+        found = _CURSOR.fullmatch(cursor)
+        if found and int(found[1]) <= MOST_UNIX:
+            first = datetime.fromtimestamp(int(found[1]), UTC)
             if self.start <= first < self.end and first == _floor(first, self.width):
                 return first
         raise Refused(400, "invalid_value", f"page {cursor!r} is no page of this query", "page")
@@ -61,8 +64,8 @@ class Span:
 class Filters:
     """What rows count: None for all."""
 
-    projects: Sequence[str] | None = None
-    models: Sequence[str] | None = None
+    projects: frozenset[str] | None = None
+    models: frozenset[str] | None = None
     batch: bool | None = None
 
     def keep(self, key: RowKey) -> bool:
@@ -90,15 +93,26 @@ def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[d
     return dict(rows)
 
 
-def hour_rows(ledger: Ledger, organization: str, starts: Sequence[datetime]) -> dict[datetime, Rows]:
-    """The sums of each hour, read from the decisions of its day."""
+def hour_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[datetime]) -> dict[datetime, Rows]:
+    """The sums of each hour, read from the decisions of its day. Raises Refused: 400 if those are too many to read."""
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
-    for day in sorted({start.date() for start in starts}):
+    days = sorted({start.date() for start in starts})
+    _few_enough(ledger, offer, organization, days)
+    for day in days:
         for decision in ledger.decisions_of_day(organization, day):
             hour = _floor(moment.parse(decision.occurred_at), WIDTHS["1h"])
             if hour in rows:
                 rows[hour].append(_row(decision))
     return dict(rows)
+
+
+def _few_enough(ledger: Ledger, offer: Offer, organization: str, days: Sequence[date]) -> None:
+    """Their totals say how many decisions these days hold, before a single one is read."""
+    documents = ledger.days(organization, groups_of(offer), days[0], days[-1]) if days else {}
+    held = sum(row.requests for document in documents.values() for row in document.totals.rows.values())
+    if held > MOST_DECISIONS:
+        said = f"these days hold {held:,} decisions, and hours are read from at most {MOST_DECISIONS:,}"
+        raise Refused(400, "too_many_decisions", f"{said}; ask for fewer days, or by the day", "bucket_width")
 
 
 def usage_page(
