@@ -16,18 +16,20 @@ from local.simulation.arrivals import Arrivals
 from local.simulation.payload import Payload
 from local.simulation.reference import Expected, Reference
 from local.simulation.run import TABLE, Actor, Broken, Run
-from local.simulation.table import Change, Table
+from local.simulation.table import Change, Item, Table
+from local.simulation.traffic import KEPT
 
 Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A decision that was committed: by whom, in which transaction, on what."""
+    """A decision that was committed: by whom, as which write of the log, on what."""
 
     decision: Decision
     payload: Payload
     change: Change
+    number: int
 
     @property
     def actor(self) -> Actor:
@@ -74,8 +76,16 @@ class History:
             elif change.key[0].startswith("COUNTER#"):
                 _, organization, group = change.key[0].split("#")
                 touched[CounterId(organization, group, change.key[1])] = None
+            elif change.key[0].startswith("QUARANTINE#") and change.new is not None:
+                self._entry(change.key, change.new)
         if touched:
             self._agree(list(touched))
+
+    def _entry(self, key: tuple[str, str], item: Item) -> None:
+        """Whoever finds an entry in quarantine finds all of it."""
+        parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
+        if not parts <= self._past.items.keys():
+            raise Broken("nothing lost", f"{key} is in quarantine, but not all of its parts")
 
     # Accounts -------------------------------------------------------------------------------------------------------
 
@@ -107,7 +117,7 @@ class History:
         self._dated(decision, payload, actor)
         case = self._fold(decision, payload, account)
         self._reference.take(payload, expected, decision.thresholds)
-        self.taken[payload.key] = Taken(decision, payload, change)
+        self.taken[payload.key] = Taken(decision, payload, change, number)
         return case
 
     def _payload(self, decision: Decision) -> Payload:
@@ -138,6 +148,8 @@ class History:
         skew, decided_at = actor.work.skew, moment.parse(decision.decided_at)
         if not actor.work.started_at + skew <= decided_at <= actor.at + skew:
             raise Broken("explained", f"{_name(decision)} was not decided at {decision.decided_at}")
+        if actor.work.started_at + skew - payload.occurred_at > KEPT:
+            raise Broken("exactly once", f"{_name(decision)} was decided so late that a repeat would not be recognized")
         if decision.received_at not in self._arrivals.received[payload]:
             raise Broken("explained", f"{_name(decision)} was not received at {decision.received_at}")
 

@@ -45,7 +45,7 @@ class Payload(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it is sent. `payload` is None and `wrong` an error code where it can never be decided."""
+    """An event as it is sent. `wrong`: the error code where it can never be decided; if it says nothing, no payload."""
 
     raw: Any
     payload: Payload | None
@@ -75,7 +75,7 @@ def written(payload: Payload, dice: random.Random, *, plainly: bool = False) -> 
     if 0.2 < chosen < 0.25:
         raw["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     raw["data"] |= _named(payload, everything=chosen < 0.15)
-    return Event(raw, payload)
+    return Event(raw, payload, "internal_error" if payload.id.startswith("poison") else None)
 
 
 def spoiled(event: Event, dice: random.Random) -> Event:

@@ -15,13 +15,11 @@ from gratis.quarantine import Entry, Quarantine
 from local.simulation.arrivals import Arrivals, text_of
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
-from local.simulation.payload import Event
+from local.simulation.payload import Event, Payload
 from local.simulation.run import TABLE, Broken, Classified, Run
-from local.simulation.traffic import AHEAD, HORIZON
+from local.simulation.traffic import AHEAD, HORIZON, KEPT
 from local.simulation.world import Change
 
-KEPT = HORIZON + timedelta(days=4)
-"""From `occurred_at`: the dedupe horizon and the queue's retention."""
 NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
 
 
@@ -167,14 +165,30 @@ def every_event_ends_once(ended: Ended) -> None:
     kept = {(entry.code, text_of(json.loads(entry.raw))) for entry in ended.entries}
     for arrival in ended.arrivals.all:
         event = arrival.event
-        code = event.wrong
-        if event.payload is not None:
-            taken = ended.history.taken.get(event.payload.key)
-            if taken is None:
-                raise Broken("nothing lost", f"there is no decision on {event.raw}")
-            code = None if taken.payload == event.payload else "conflict"
-        if code and (code, text_of(event.raw)) not in kept:
-            raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
+        ends = _ends(ended, event, arrival.received_at)
+        if None not in ends and not any((code, text_of(event.raw)) in kept for code in ends):
+            raise Broken("nothing lost", f"not in quarantine as {ends}: {event.raw}")
+
+
+def _ends(ended: Ended, event: Event, received_at: datetime) -> tuple[str | None, ...]:
+    """How an event of the queue may end: the codes under which it is in quarantine, or None: decided."""
+    code = _code(event, received_at)
+    if code or event.payload is None:
+        return (code,)
+    taken = ended.history.taken.get(event.payload.key)
+    if taken is not None and taken.payload == event.payload:
+        return (None,)
+    undecided = ("too_old",) if _overdue(ended, event.payload) else ()
+    if taken is not None or event.wrong:
+        return (event.wrong or "conflict", *undecided)
+    if not undecided:
+        raise Broken("nothing lost", f"there is no decision on {event.raw}")
+    return undecided
+
+
+def _overdue(ended: Ended, payload: Payload) -> bool:
+    """Whether any machine can have found that it waited too long to be decided."""
+    return ended.run.clock.now + timedelta(seconds=max(ended.run.knobs.skews)) - payload.occurred_at > KEPT
 
 
 def every_answer_holds(ended: Ended) -> None:
@@ -213,9 +227,13 @@ def quarantine_can_be_read(ended: Ended) -> None:
 def quarantine_is_just(ended: Ended) -> None:
     """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
     arrived = {
-        (text_of(each.step.events[number].raw), moment.text(each.received_at)): _code(event, each.received_at)
+        (text_of(event.raw), moment.text(each.received_at)): _code(event, each.received_at)
         for each in ended.run.seen.tried
-        for number, event in enumerate(each.step.events)
+        for event in each.step.events
+    }
+    arrived |= {
+        (text_of(each.event.raw), moment.text(each.received_at)): _code(each.event, each.received_at)
+        for each in ended.arrivals.all
     }
     for entry in ended.entries:
         text = text_of(json.loads(entry.raw))
@@ -224,7 +242,11 @@ def quarantine_is_just(ended: Ended) -> None:
             raise Broken("nothing lost", f"nobody sent what is in quarantine: {entry}")
         if entry.code == "conflict":
             _conflicts(ended, event, entry)
-        elif entry.code not in (event.wrong, arrived.get((text, entry.received_at))):
+        elif entry.code in (event.wrong, arrived.get((text, entry.received_at))):
+            continue
+        elif entry.code == "too_old" and event.payload is not None and _overdue(ended, event.payload):
+            _undecided(ended, event.payload, entry)
+        else:
             raise Broken("nothing lost", f"{entry.code} ({entry.message}) is not why {event.raw} is in quarantine")
 
 
@@ -236,6 +258,18 @@ def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
         raise Broken("exactly once", f"the conflict does not show the decision that stands: {entry}")
     if (entry.organization, entry.id) != (taken.payload.organization, taken.payload.id):
         raise Broken("explained", f"the entry names somebody else: {entry}")
+
+
+def _undecided(ended: Ended, payload: Payload, entry: Entry) -> None:
+    """What is found to have waited too long was not decided by then."""
+    taken = ended.history.taken.get(payload.key)
+    kept = next(change for change in ended.run.table.log if (change.key[0], change.key[1]) == _place(entry))
+    if taken is not None and taken.payload == payload and taken.number < kept.actor.work.log_start:
+        raise Broken("nothing lost", f"it was decided before it was put into quarantine: {entry}")
+
+
+def _place(entry: Entry) -> tuple[str, str]:
+    return entry.key["pk"]["S"], entry.key["sk"]["S"]
 
 
 def changes_are_kept(ended: Ended) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from gratis import moment
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
@@ -33,7 +34,7 @@ from local.simulation.dice import Dice
 from local.simulation.faults import Call, Hot, possible, refused
 from local.simulation.queue import Queue, Sent
 from local.simulation.stream import Shard, Stream
-from local.simulation.table import Table, Unknown
+from local.simulation.table import POISON, Table, Unknown
 from local.simulation.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
@@ -41,6 +42,8 @@ MOST_CALLS = 8_000
 """Of a whole run, invocations included: far more than any needs that comes to an end."""
 CLOSED = 2
 """Days that are closed at the end: reading them all takes longer than the run."""
+FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
+"""Errors that the services answer with by themselves, if nothing is wrong with what they are asked for."""
 MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
@@ -313,7 +316,12 @@ class Run:
 
     def _carry_out(self, work: Work, effect: Callable[..., Any], /, **arguments: Any) -> Any:
         self.table.actor = Actor(work, self.clock.now)
-        return effect(**arguments)
+        try:
+            return effect(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in FORESEEN and POISON not in str(arguments):
+                raise Broken("known to the services", f"{work.name} asked for what none takes: {error}") from error
+            raise
 
     def _count_call(self) -> None:
         self.clock.tick()
@@ -383,7 +391,8 @@ class Run:
                 self._start("change", partial(self._change_account, step), _nothing)
             case Stray():
                 self.tell(f"a stray message: {step.body[:60]}")
-                self.queue.put(step.group, step.body, {})
+                stated = {"DataType": "String", "StringValue": moment.text(step.received_at)} if step.received_at else None
+                self.queue.put(step.group, step.body, {"received_at": stated} if stated else {})
             case Close():
                 self._close(step.organization, step.day)
 

@@ -14,6 +14,8 @@ from local.simulation.rules import ALIAS, LARGE, PROJECTS, SMALL, UNLISTED, Rule
 
 HORIZON = timedelta(days=35)
 AHEAD = timedelta(minutes=5)
+KEPT = HORIZON + timedelta(days=4)
+"""From `occurred_at`, a decision: the dedupe horizon and the queue's retention."""
 
 
 class Traffic:
@@ -35,10 +37,11 @@ class Traffic:
         self._edges = _edges(rules, accounts, base)
         self._ids = 0
         self._repeats = dice.choice((0.05, 0.15, 0.4))
-        self._conflicts = dice.choice((0.0, 0.05, 0.2))
+        self._conflicts = dice.choice((0.0, 0.05, 0.2, 0.4))
         self._late = dice.choice((0.05, 0.3, 0.6))
         self._odd = dice.choice((0.05, 0.3))
         self._runs = dice.choice((0.0, 0.1, 0.5))
+        self._poisonous = dice.choice((0.0, 0.0, 0.0, 0.1))
         self._favourite = dice.choice((*LARGE, *SMALL))
 
     def event(self, at: datetime) -> Event:
@@ -59,6 +62,18 @@ class Traffic:
     def undecidable(self, at: datetime) -> Event:
         """An event that can never be decided."""
         return spoiled(written(self._payload(at), self._dice), self._dice)
+
+    def delayed(self, received_at: datetime) -> Event:
+        """An event that was received then: one of those sent, or about as old as one may be."""
+        sent = [payload for payload in self._sent if payload.occurred_at <= received_at]
+        if sent and self._dice.random() < 0.3:
+            return written(self._dice.choice(sent), self._dice)
+        payload = self._payload(received_at)
+        if self._dice.random() < 0.7:
+            age = HORIZON - timedelta(seconds=self._dice.choice((30, 90, 86400)))
+            payload = payload._replace(occurred_at=received_at - age)
+        self._sent.append(payload)
+        return written(payload, self._dice)
 
     def text(self, event: Event) -> str:
         """The body of a message that holds the event alone."""
@@ -130,6 +145,8 @@ class Traffic:
         if self._sent and self._dice.random() < 0.1:
             return self._dice.choice(self._sent).id
         self._ids += 1
+        if self._dice.random() < self._poisonous:
+            return self._dice.choice((f"poison{self._ids}", f"poison/whole{self._ids}"))
         return self._dice.choice((f"r{self._ids}", f"req:{self._ids}/a"))
 
     def _model(self) -> str:

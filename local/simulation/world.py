@@ -1,5 +1,6 @@
 """A small random world, all of it from its seed: who there is, what happens when, and how unkind the machines are."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -40,12 +41,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Stray:
-    """A message gets into the queue that the webhook never packed."""
+    """A message that the webhook never packed, or long ago: `received_at`, as it says; None if it does not."""
 
     at: datetime
     group: str
     body: str
     event: Event
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
     steps: list[Step] = []
     at, gaps = start, dice.choice(_GAPS)
     changing = dice.choice((0.0, 0.1, 0.3))
+    delayed = dice.choice((0.0, 0.0, 0.0, 0.3))
     closing = dice.choice((0.0, 0.0, 0.1))
     for number in range(dice.choice((2, 4, 6, 8, 12))):
         if dice.random() < changing:
@@ -150,6 +153,8 @@ def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
             )
         if dice.random() < 0.05:
             steps.append(_stray(dice, at, traffic))
+        if dice.random() < delayed:
+            steps.append(_delayed(dice, at, traffic))
         events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))
         steps.append(Post(at, events))
         at += timedelta(seconds=dice.choice(gaps))
@@ -183,7 +188,17 @@ def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
     return Stray(at, group, traffic.text(event), event)
 
 
+def _delayed(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
+    """What comes from the queue only now, perhaps too late to be decided."""
+    received_at = at - timedelta(days=dice.choice((0, 2, 4, 4)))
+    event = traffic.delayed(received_at)
+    body = json.dumps(event.raw if dice.random() < 0.5 else [event.raw])
+    return Stray(at, event.raw["subject"], body, event, received_at if received_at < at else None)
+
+
 def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
+    kinds = tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS
+    rare = dice.random() < 0.4
     return Knobs(
         fifo=dice.random() < 0.5,
         workers=dice.choice((1, 2, 2, 3, 4)),
@@ -192,8 +207,8 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
         messages=dice.choice((1, 2, 4, 10, 10)),
         records=dice.choice((1, 5, 100)) if not roomy else 100,
         switching=dice.choice((0.0, 0.1, 0.3, 0.6)),
-        faults=dice.choice((0.0, 0.03, 0.1, 0.25)),
-        kinds=tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS,
+        faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
+        kinds=kinds if not rare else tuple(dice.sample(KINDS, dice.choice((1, 2)))),
         most_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
