@@ -50,7 +50,7 @@ class Traffic:
         if self._sent and chance < self._repeats:
             return written(self._dice.choice(self._sent[-12:]), self._dice)
         if self._sent and chance < self._repeats + self._conflicts:
-            payload = self._conflict(self._dice.choice(self._sent[-6:]))
+            payload = self._conflict(self._dice.choice(self._sent[-self._dice.choice((1, 2, 6)) :]))
         else:
             payload = self._payload(at)
         event = written(payload, self._dice)
