@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
-from local.simulation.payload import Event, Payload
+from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import Sent
 from local.simulation.run import Run
 from local.simulation.world import Post, Stray
@@ -27,7 +27,7 @@ class Arrivals:
     """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where."""
 
     def __init__(self, run: Run) -> None:
-        self.events = {text_of(event.raw): event for step in run.world.plan for event in _events(step)}
+        self.events = {event.content: event for step in run.world.plan for event in _events(step)}
         self.all = list(self._arrivals(run.queue.sent))
         self.payloads: dict[tuple[str, str, str], list[Payload]] = defaultdict(list)
         self.received: dict[Payload, set[str]] = defaultdict(set)
@@ -39,19 +39,14 @@ class Arrivals:
                     self.payloads[payload.key].append(payload)
                 self.places[payload].append(arrival.place)
                 self.received[payload].add(moment.text(arrival.received_at))
-        self.texts = {text_of(arrival.event.raw) for arrival in self.all}
+        self.contents = {arrival.event.content for arrival in self.all}
 
     def _arrivals(self, messages: list[Sent]) -> Iterator[Arrival]:
         for message in messages:
             stated = message.attributes.get("received_at")
             received_at = moment.parse(stated["StringValue"]) if stated else message.sent_at
             for index, raw in enumerate(_decoded(message.body)):
-                yield Arrival((message.place, index), self.events[text_of(raw)], received_at)
-
-
-def text_of(raw: Any) -> str:
-    """An event as text, whatever the order of its fields."""
-    return json.dumps(raw, sort_keys=True)
+                yield Arrival((message.place, index), self.events[content_of(raw)], received_at)
 
 
 def _events(step: Any) -> tuple[Event, ...]:

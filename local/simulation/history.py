@@ -9,7 +9,7 @@ from typing import Any, cast
 from gratis import moment, totals
 from gratis.account import Account
 from gratis.decision import Books, Case, CounterId, Decision, case_of, settle
-from gratis.ledger import Document, Ledger, account_of, decision_of, totals_of
+from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
 from gratis.request import Request, Tokens
 from gratis.window import Counter
 from local.simulation.arrivals import Arrivals
@@ -48,6 +48,7 @@ class History:
         self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
         self._reference = Reference(run.world.offer, run.knobs.limits.rows or totals.MOST_ROWS)
         self._books: dict[CounterId, Counter] = defaultdict(Counter)
+        self._recent: dict[CounterId, list[str]] = defaultdict(list)
         self._accounts: dict[str, list[tuple[int, Account]]] = defaultdict(list)
 
     def tell(self) -> None:
@@ -117,6 +118,7 @@ class History:
         self._dated(decision, payload, actor)
         case = self._fold(decision, payload, account)
         self._reference.take(payload, expected, decision.thresholds)
+        self._recent[totals_of(case.counter, case.day)].insert(0, payload.id)
         self.taken[payload.key] = Taken(decision, payload, change, number)
         return case
 
@@ -194,6 +196,8 @@ class History:
         }
         if held != counted:
             raise Broken("totals are sums of decisions", f"{identity} holds {held}, its decisions make {counted}")
+        if list(document.recent) != self._recent[identity][:RECENT]:
+            raise Broken("explained", f"{identity} remembers {document.recent}, decided were {self._recent[identity]}")
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")

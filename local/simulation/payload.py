@@ -1,9 +1,11 @@
 """Events of a world: what each of them says, and the different ways in which senders write the same thing."""
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any, NamedTuple
 
 BERLIN = timezone(timedelta(hours=2))
@@ -50,6 +52,11 @@ class Event:
     raw: Any
     payload: Payload | None
     wrong: str | None = None
+
+    @cached_property
+    def content(self) -> str:
+        """All of it as text, whatever the order of its fields."""
+        return content_of(self.raw)
 
     def text(self) -> str:
         """For people, in a line."""
@@ -128,6 +135,11 @@ def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
     }
     usual = Payload._field_defaults
     return {name: value for name, value in fields.items() if everything or tuple_of(value) != usual[name]}
+
+
+def content_of(raw: Any) -> str:
+    """What was sent as text, whatever the order of its fields."""
+    return json.dumps(raw, sort_keys=True)
 
 
 def tuple_of(value: Any) -> Any:

@@ -1,10 +1,12 @@
 """Every promise of SPEC section 3, checked when a run has come to its end."""
 
 import json
+from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from gratis import moment
@@ -12,13 +14,13 @@ from gratis.account import Account
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
-from local.simulation.arrivals import Arrivals, text_of
+from local.simulation.arrivals import Arrivals
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
-from local.simulation.payload import Event, Payload
-from local.simulation.run import TABLE, Broken, Classified, Run
+from local.simulation.payload import Event, Payload, content_of
+from local.simulation.run import TABLE, Broken, Classified, Run, Tried
 from local.simulation.traffic import AHEAD, HORIZON, KEPT
-from local.simulation.world import Change
+from local.simulation.world import Change, Post, Stray
 
 NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
 
@@ -76,6 +78,45 @@ def free_decisions_tile(ended: Ended) -> None:
 # 3. Exactly once ----------------------------------------------------------------------------------------------------
 
 
+def messages_follow_bodies(ended: Ended) -> None:
+    """A message holds events of one organization in a row, as they stood in a body."""
+    bodies = [_accepted(tried) for tried in ended.run.seen.tried]
+    strays = {step.body for step in ended.run.world.plan if isinstance(step, Stray)}
+    for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.queue.sent[each.place[0]]):
+        row = [arrival.event for arrival in arrivals]
+        if message.body not in strays and not any(_in_a_row(row, body.get(message.group, [])) for body in bodies):
+            raise Broken("decided in arrival order", f"nobody posted {[event.raw for event in row]} in a row")
+
+
+def _accepted(tried: Tried) -> dict[str, list[Event]]:
+    """The events of a body that the webhook has to accept, by organization."""
+    accepted: dict[str, list[Event]] = defaultdict(list)
+    for event in tried.step.events:
+        if event.payload is not None and not _code(event, tried.received_at):
+            accepted[event.payload.organization].append(event)
+    return accepted
+
+
+def _in_a_row(row: list[Event], events: list[Event]) -> bool:
+    return any(events[start : start + len(row)] == row for start in range(len(events)))
+
+
+def bodies_are_queued_in_order(ended: Ended) -> None:
+    """Where nothing fails, the events that nobody else sends are in the queue in the order of their body."""
+    if ended.run.knobs.faults:
+        return
+    sent = Tally(event.content for step in ended.run.world.plan if isinstance(step, Post) for event in step.events)
+    places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for arrival in ended.arrivals.all:
+        places[arrival.event.content].append(arrival.place)
+    times = Tally(id(tried.step) for tried in ended.run.seen.tried)
+    for tried in (tried for tried in ended.run.seen.tried if times[id(tried.step)] == 1):
+        for events in _accepted(tried).values():
+            once = [places[event.content][0] for event in events if sent[event.content] == 1]
+            if once != sorted(once):
+                raise Broken("decided in arrival order", f"{tried.step} is in the queue in another order")
+
+
 def commits_follow_arrival(ended: Ended) -> None:
     """A worker commits the events of a counter in their order. Where the queue keeps order, so do all of them."""
     last: dict[Any, Any] = {}
@@ -104,6 +145,8 @@ def batches_are_accounted_for(ended: Ended) -> None:
     for classified in ended.run.seen.classified:
         _counts(classified)
         _in_turn(classified)
+        if ended.run.knobs.fifo and not ended.run.knobs.faults:
+            _at_once(classified)
         for decision in classified.outcome.decisions:
             taken = ended.history.taken.get((decision.organization, decision.day, decision.request_id))
             if taken is None or taken.decision != decision._replace(thresholds=list(decision.thresholds)):
@@ -115,6 +158,14 @@ def _counts(classified: Classified) -> None:
     finished = len(outcome.decisions) + outcome.repeats + len(outcome.quarantined)
     if finished > outcome.events or (finished < outcome.events and not outcome.unfinished):
         raise Broken("nothing lost", f"{classified.work.name} was given {outcome.events} events and says {outcome}")
+
+
+def _at_once(classified: Classified) -> None:
+    """Where nothing fails and nobody else writes, a batch is done when the classifier comes back."""
+    outcome = classified.outcome
+    known_before = outcome.repeats or outcome.quarantined
+    if outcome.unfinished or (outcome.contended and not known_before):
+        raise Broken("done at once", f"nobody was in the way of {classified.work.name}, and it says {outcome}")
 
 
 def _in_turn(classified: Classified) -> None:
@@ -162,11 +213,11 @@ def _key(key: tuple[str, str]) -> tuple[str, str, str]:
 
 def every_event_ends_once(ended: Ended) -> None:
     """Each event of the queue has its decision, or is in quarantine: as a conflict, or because it says nothing."""
-    kept = {(entry.code, text_of(json.loads(entry.raw))) for entry in ended.entries}
+    kept = {(entry.code, content_of(json.loads(entry.raw))) for entry in ended.entries}
     for arrival in ended.arrivals.all:
         event = arrival.event
         ends = _ends(ended, event, arrival.received_at)
-        if None not in ends and not any((code, text_of(event.raw)) in kept for code in ends):
+        if None not in ends and not any((code, event.content) in kept for code in ends):
             raise Broken("nothing lost", f"not in quarantine as {ends}: {event.raw}")
 
 
@@ -193,16 +244,16 @@ def _overdue(ended: Ended, payload: Payload) -> bool:
 
 def every_answer_holds(ended: Ended) -> None:
     """What the webhook answered is true: accepted events reached the queue, refused ones the quarantine."""
-    kept = {(entry.code, entry.received_at[:10], text_of(json.loads(entry.raw))) for entry in ended.entries}
+    kept = {(entry.code, entry.received_at[:10], content_of(json.loads(entry.raw))) for entry in ended.entries}
     for answered in ended.run.seen.answered:
         refused = {each["index"]: each["error"]["code"] for each in answered.received.quarantined}
         for index, event in enumerate(answered.step.events):
-            code, text = _code(event, answered.received_at), text_of(event.raw)
+            code, text = _code(event, answered.received_at), event.content
             if refused.get(index) != code:
                 raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
             if code and (code, moment.text(answered.received_at)[:10], text) not in kept:
                 raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
-            if not code and text not in ended.arrivals.texts:
+            if not code and text not in ended.arrivals.contents:
                 raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
         if answered.received.accepted + len(refused) != len(answered.step.events):
             raise Broken("nothing lost", f"{answered.received} for {len(answered.step.events)} events")
@@ -227,16 +278,16 @@ def quarantine_can_be_read(ended: Ended) -> None:
 def quarantine_is_just(ended: Ended) -> None:
     """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
     arrived = {
-        (text_of(event.raw), moment.text(each.received_at)): _code(event, each.received_at)
+        (event.content, moment.text(each.received_at)): _code(event, each.received_at)
         for each in ended.run.seen.tried
         for event in each.step.events
     }
     arrived |= {
-        (text_of(each.event.raw), moment.text(each.received_at)): _code(each.event, each.received_at)
+        (each.event.content, moment.text(each.received_at)): _code(each.event, each.received_at)
         for each in ended.arrivals.all
     }
     for entry in ended.entries:
-        text = text_of(json.loads(entry.raw))
+        text = content_of(json.loads(entry.raw))
         event = ended.arrivals.events.get(text)
         if event is None:
             raise Broken("nothing lost", f"nobody sent what is in quarantine: {entry}")
@@ -324,6 +375,8 @@ def _day_is_complete(ledger: Ledger, organization: str, day: date, wanted: list[
 
 PROMISES: tuple[Callable[[Ended], None], ...] = (
     free_decisions_tile,
+    messages_follow_bodies,
+    bodies_are_queued_in_order,
     commits_follow_arrival,
     batches_are_accounted_for,
     repeats_are_recognized,

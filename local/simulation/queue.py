@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gratis import moment
 from local.simulation.table import Unknown, error
 
 MOST_ENTRIES = 10
@@ -43,6 +44,11 @@ class Sent:
             "attributes": {"MessageGroupId": self.group, "SentTimestamp": milliseconds},
             "messageAttributes": attributes,
         }
+
+
+def stated(received_at: datetime) -> dict[str, Any]:
+    """The attributes of a message that says when it was received."""
+    return {"received_at": {"DataType": "String", "StringValue": moment.text(received_at)}}
 
 
 @dataclass

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
-from gratis import moment
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
@@ -32,7 +31,7 @@ from local.simulation.clock import Clock
 from local.simulation.crew import Crash, Crew, Stuck, Task
 from local.simulation.dice import Dice
 from local.simulation.faults import Call, Hot, possible, refused
-from local.simulation.queue import Queue, Sent
+from local.simulation.queue import Queue, Sent, stated
 from local.simulation.stream import Shard, Stream
 from local.simulation.table import POISON, Table, Unknown
 from local.simulation.world import Change, Close, Post, Step, Stray, World
@@ -391,8 +390,7 @@ class Run:
                 self._start("change", partial(self._change_account, step), _nothing)
             case Stray():
                 self.tell(f"a stray message: {step.body[:60]}")
-                stated = {"DataType": "String", "StringValue": moment.text(step.received_at)} if step.received_at else None
-                self.queue.put(step.group, step.body, {"received_at": stated} if stated else {})
+                self.queue.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
             case Close():
                 self._close(step.organization, step.day)
 
