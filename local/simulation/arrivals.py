@@ -11,6 +11,7 @@ from gratis import moment
 from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import Sent
 from local.simulation.run import Run
+from local.simulation.traffic import AHEAD, HORIZON
 from local.simulation.world import Post, Stray
 
 
@@ -24,7 +25,10 @@ class Arrival:
 
 
 class Arrivals:
-    """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where."""
+    """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where.
+
+    The last three leave out what was too old, or too far ahead, when it was received.
+    """
 
     def __init__(self, run: Run) -> None:
         self.events = {event.content: event for step in run.world.plan for event in _events(step)}
@@ -34,7 +38,7 @@ class Arrivals:
         self.places: dict[Payload, list[tuple[int, int]]] = defaultdict(list)
         for arrival in self.all:
             payload = arrival.event.payload
-            if payload is not None:
+            if payload is not None and not not_accepted(arrival.event, arrival.received_at):
                 if payload not in self.places:
                     self.payloads[payload.key].append(payload)
                 self.places[payload].append(arrival.place)
@@ -47,6 +51,15 @@ class Arrivals:
             received_at = moment.parse(stated["StringValue"]) if stated else message.sent_at
             for index, raw in enumerate(_decoded(message.body)):
                 yield Arrival((message.place, index), self.events[content_of(raw)], received_at)
+
+
+def not_accepted(event: Event, received_at: datetime) -> str | None:
+    """Why an event that is received at this moment can never be decided."""
+    if event.payload is None:
+        return event.wrong
+    if event.payload.occurred_at - received_at > AHEAD:
+        return "in_the_future"
+    return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
 
 
 def _events(step: Any) -> tuple[Event, ...]:

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any, cast
 
 from gratis import moment, totals
-from gratis.account import Account
+from gratis.account import Account, Profile
 from gratis.decision import Books, Case, CounterId, Decision, case_of, settle
 from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
 from gratis.request import Request, Tokens
@@ -95,6 +95,7 @@ class History:
         before = account_of(change.old) if change.old is not None else Account(id=after.id)
         if change.actor is not None:
             _appended(before, after, created=change.old is None)
+            _takes_effect_at_once(before, after, change.actor)
         self._accounts[after.id].append((number, after))
 
     def _accounts_read(self, organization: str, number: int, actor: Actor) -> Iterator[Account | None]:
@@ -253,12 +254,23 @@ def _says(decision: Decision, expected: Expected) -> None:
 
 
 def _appended(before: Account, after: Account, *, created: bool) -> None:
-    """Exactly one version more, nothing of the past changed, and none that takes effect before its predecessor."""
+    """Exactly one version more, and nothing of the past changed."""
     for old, new in ((before.profile, after.profile), (before.sharing, after.sharing)):
         if new[: len(old)] != old:
             raise Broken("settings are append-only", f"{after.id}: {old} became {new}")
-        if len(new) > 1 and len(new) > len(old) and new[-1].effective_at < new[-2].effective_at:
-            raise Broken("settings take effect at once", f"{after.id}: {new[-1]} would never be in force")
     added = len(after.profile) + len(after.sharing) - len(before.profile) - len(before.sharing)
     if added != 1 and not (created and added == 0):
         raise Broken("settings are append-only", f"{after.id}: {added} versions in one write")
+
+
+def _takes_effect_at_once(before: Account, after: Account, actor: Actor) -> None:
+    """What is new holds from now on, or from its predecessor on; an organization's first profile perhaps for long."""
+    begun, written = actor.work.started_at + actor.work.skew, actor.at + actor.work.skew
+    for old, new in ((before.profile, after.profile), (before.sharing, after.sharing)):
+        for version in new[len(old) :]:
+            last = old[-1].effective_at if old else begun
+            first_profile = not old and isinstance(version, Profile)
+            if not max(begun, last) <= version.effective_at <= max(written, last) and not (
+                first_profile and version.effective_at <= written
+            ):
+                raise Broken("settings take effect at once", f"{after.id}: {version} was written at {written}")

@@ -14,12 +14,12 @@ from gratis.account import Account
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
-from local.simulation.arrivals import Arrivals
+from local.simulation.arrivals import Arrivals, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
 from local.simulation.payload import Event, Payload, content_of
 from local.simulation.run import TABLE, Broken, Classified, Run, Tried
-from local.simulation.traffic import AHEAD, HORIZON, KEPT
+from local.simulation.traffic import KEPT
 from local.simulation.world import Change, Post, Stray
 
 NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
@@ -92,7 +92,7 @@ def _accepted(tried: Tried) -> dict[str, list[Event]]:
     """The events of a body that the webhook has to accept, by organization."""
     accepted: dict[str, list[Event]] = defaultdict(list)
     for event in tried.step.events:
-        if event.payload is not None and not _code(event, tried.received_at):
+        if event.payload is not None and not not_accepted(event, tried.received_at):
             accepted[event.payload.organization].append(event)
     return accepted
 
@@ -126,7 +126,7 @@ def commits_follow_arrival(ended: Ended) -> None:
         if ended.run.knobs.fifo:
             _in_order(last, counter, place, decision)
             first = ended.arrivals.payloads[taken.payload.key][0]
-            if first != taken.payload:
+            if first != taken.payload and not _overdue(ended, first):
                 raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
         else:
             batch = ended.run.seen.handed_out[taken.actor.work.name]
@@ -223,7 +223,7 @@ def every_event_ends_once(ended: Ended) -> None:
 
 def _ends(ended: Ended, event: Event, received_at: datetime) -> tuple[str | None, ...]:
     """How an event of the queue may end: the codes under which it is in quarantine, or None: decided."""
-    code = _code(event, received_at)
+    code = not_accepted(event, received_at)
     if code or event.payload is None:
         return (code,)
     taken = ended.history.taken.get(event.payload.key)
@@ -248,7 +248,7 @@ def every_answer_holds(ended: Ended) -> None:
     for answered in ended.run.seen.answered:
         refused = {each["index"]: each["error"]["code"] for each in answered.received.quarantined}
         for index, event in enumerate(answered.step.events):
-            code, text = _code(event, answered.received_at), event.content
+            code, text = not_accepted(event, answered.received_at), event.content
             if refused.get(index) != code:
                 raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
             if code and (code, moment.text(answered.received_at)[:10], text) not in kept:
@@ -257,15 +257,6 @@ def every_answer_holds(ended: Ended) -> None:
                 raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
         if answered.received.accepted + len(refused) != len(answered.step.events):
             raise Broken("nothing lost", f"{answered.received} for {len(answered.step.events)} events")
-
-
-def _code(event: Event, received_at: Any) -> str | None:
-    """Why an event that arrives now is not accepted."""
-    if event.payload is None:
-        return event.wrong
-    if event.payload.occurred_at - received_at > AHEAD:
-        return "in_the_future"
-    return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
 
 
 def quarantine_can_be_read(ended: Ended) -> None:
@@ -278,12 +269,12 @@ def quarantine_can_be_read(ended: Ended) -> None:
 def quarantine_is_just(ended: Ended) -> None:
     """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
     arrived = {
-        (event.content, moment.text(each.received_at)): _code(event, each.received_at)
+        (event.content, moment.text(each.received_at)): not_accepted(event, each.received_at)
         for each in ended.run.seen.tried
         for event in each.step.events
     }
     arrived |= {
-        (each.event.content, moment.text(each.received_at)): _code(each.event, each.received_at)
+        (each.event.content, moment.text(each.received_at)): not_accepted(each.event, each.received_at)
         for each in ended.arrivals.all
     }
     for entry in ended.entries:

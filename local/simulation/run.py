@@ -514,7 +514,7 @@ class Run:
 def change(read: Account, step: Change, now: datetime) -> Account:
     """What the API makes of a change."""
     if step.profile is not None:
-        profile = Profile.model_validate({"effective_at": now, "actor": step.actor, **step.profile})
+        profile = Profile.model_validate({"effective_at": now - step.since, "actor": step.actor, **step.profile})
         return with_profile(read, profile, now)
     return changed(read, SharingChange.model_validate(step.sharing), step.actor, now)
 

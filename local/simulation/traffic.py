@@ -18,6 +18,17 @@ KEPT = HORIZON + timedelta(days=4)
 """From `occurred_at`, a decision: the dedupe horizon and the queue's retention."""
 
 
+HAIR = timedelta(microseconds=1)
+AGES = (
+    HORIZON,
+    HORIZON + HAIR,
+    -AHEAD,
+    -AHEAD - HAIR,
+    *(HORIZON - timedelta(seconds=less) for less in (30, 90, 86400)),
+)
+"""How old an event may be when it is received, what is a hair too much, and what is nearly so."""
+
+
 class Traffic:
     """Makes one event after the other; each may refer to those before it."""
 
@@ -70,8 +81,7 @@ class Traffic:
             return written(self._dice.choice(sent), self._dice)
         payload = self._payload(received_at)
         if self._dice.random() < 0.7:
-            age = HORIZON - timedelta(seconds=self._dice.choice((30, 90, 86400)))
-            payload = payload._replace(occurred_at=received_at - age)
+            payload = payload._replace(occurred_at=received_at - self._dice.choice(AGES))
         self._sent.append(payload)
         return written(payload, self._dice)
 
@@ -136,6 +146,16 @@ class Traffic:
             {"project": "other"},
             {"output": payload.output + 1},
             {"kind": "usage.eval_run" if payload.kind == "usage.request" else "usage.request"},
+            self._dice.choice(
+                (
+                    {"endpoint": "other"},
+                    {"tools": (*payload.tools, "my_function")},
+                    {"service_tier": "priority"},
+                    {"batch": not payload.batch},
+                    {"shared": not payload.shared},
+                    {"cached": payload.input - payload.cached},
+                )
+            ),
             {"occurred_at": midnight(payload.day) + timedelta(seconds=self._dice.randrange(3600))},
         )
         return payload._replace(**self._dice.choice(changes))

@@ -17,7 +17,8 @@ from local.simulation.traffic import Traffic
 
 BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
 """Days around which worlds are built: Sundays and Mondays, and the day before o3 became cheaper."""
-ORGANIZATIONS = ("org_a", "org_b", "org.c")
+ORGANIZATIONS = ("org_a", "org_a.b", "org_c")
+"""One is named as another begins: what is asked of one must not be answered of the other."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,14 @@ class Post:
 
 @dataclass(frozen=True)
 class Change:
-    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's."""
+    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's; `since`: back-dated by it."""
 
     at: datetime
     organization: str
     actor: str
     profile: dict[str, Any] | None = None
     sharing: dict[str, Any] | None = None
+    since: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ _GAPS: Sequence[Sequence[float]] = (
 def _change(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Change:
     organization, actor = dice.choice(organizations), f"actor-{number}"
     if dice.random() < 0.5:
-        return Change(at, organization, actor, profile=rules.new_profile(dice))
+        since = timedelta(hours=dice.choice((0, 0, 0, 1, 48, -1)))
+        return Change(at, organization, actor, profile=rules.new_profile(dice), since=since)
     return Change(at, organization, actor, sharing=rules.new_sharing(dice))
 
 
