@@ -6,6 +6,7 @@ from typing import Any
 
 from local.simulation.table import Unknown, error
 
+BUS = "bus"
 MOST_ENTRIES = 10
 MOST_BYTES = 262_144
 
@@ -21,6 +22,9 @@ class Bus:
         if request.keys() != {"Entries"}:
             raise Unknown(f"parameters {sorted(request)}")
         entries = request["Entries"]
+        for entry in entries:
+            if entry.keys() != {"Source", "DetailType", "Detail", "EventBusName"} or entry["EventBusName"] != BUS:
+                raise Unknown(f"an entry {entry}")
         if not 1 <= len(entries) <= MOST_ENTRIES:
             raise error("ValidationException", f"1 to {MOST_ENTRIES} entries, not {len(entries)}", "PutEvents")
         if sum(len(entry["Detail"].encode()) for entry in entries) > MOST_BYTES:

@@ -221,7 +221,7 @@ KINDS = (*ANYWHERE, *SOMEWHERE)
 
 
 def possible(kinds: Sequence[str], operation: str) -> list[tuple[str, Fault]]:
-    """Those of `kinds` that can happen to a call of this operation."""
+    """Those of `kinds` that can happen to a call of this operation; twice what can happen to few."""
     found = [(kind, ANYWHERE[kind]) for kind in kinds if kind in ANYWHERE]
     here = [(kind, SOMEWHERE[kind]) for kind in kinds if kind in SOMEWHERE]
-    return found + [(kind, fault) for kind, (fault, operations) in here if operation in operations]
+    return found + [(kind, fault) for kind, (fault, operations) in here if operation in operations] * 2

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, cast
 
-from gratis import moment, totals
+from gratis import moment, quarantine, totals
 from gratis.account import Account, Profile
 from gratis.decision import Books, Case, CounterId, Decision, case_of, settle
 from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
@@ -85,6 +85,8 @@ class History:
     def _entry(self, key: tuple[str, str], item: Item) -> None:
         """Whoever finds an entry in quarantine finds all of it."""
         parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
+        if len(item["raw"]["B"]) > quarantine.MOST_BYTES:
+            raise Broken("known to the services", f"a part of {key} holds {len(item['raw']['B'])} bytes")
         if not parts <= self._past.items.keys():
             raise Broken("nothing lost", f"{key} is in quarantine, but not all of its parts")
 

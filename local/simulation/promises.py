@@ -18,6 +18,7 @@ from local.simulation.arrivals import Arrivals, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
 from local.simulation.payload import Event, Payload, content_of
+from local.simulation.queue import stated
 from local.simulation.run import TABLE, Broken, Classified, Run, Tried
 from local.simulation.traffic import KEPT
 from local.simulation.world import Change, Post, Stray
@@ -79,12 +80,13 @@ def free_decisions_tile(ended: Ended) -> None:
 
 
 def messages_follow_bodies(ended: Ended) -> None:
-    """A message holds events of one organization in a row, as they stood in a body."""
-    bodies = [_accepted(tried) for tried in ended.run.seen.tried]
+    """A message holds events of one organization in a row, as they stood in a body, and says when that came."""
+    bodies = [(stated(tried.received_at), _accepted(tried)) for tried in ended.run.seen.tried]
     strays = {step.body for step in ended.run.world.plan if isinstance(step, Stray)}
     for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.queue.sent[each.place[0]]):
         row = [arrival.event for arrival in arrivals]
-        if message.body not in strays and not any(_in_a_row(row, body.get(message.group, [])) for body in bodies):
+        posted = (body.get(message.group, []) for attributes, body in bodies if attributes == message.attributes)
+        if message.body not in strays and not any(_in_a_row(row, events) for events in posted):
             raise Broken("decided in arrival order", f"nobody posted {[event.raw for event in row]} in a row")
 
 
@@ -247,6 +249,9 @@ def every_answer_holds(ended: Ended) -> None:
     kept = {(entry.code, entry.received_at[:10], content_of(json.loads(entry.raw))) for entry in ended.entries}
     for answered in ended.run.seen.answered:
         refused = {each["index"]: each["error"]["code"] for each in answered.received.quarantined}
+        named = [answered.step.events[each["index"]].raw.get("id") for each in answered.received.quarantined]
+        if named != [each["id"] for each in answered.received.quarantined]:
+            raise Broken("nothing lost", f"{answered.received} names other events than {named}")
         for index, event in enumerate(answered.step.events):
             code, text = not_accepted(event, answered.received_at), event.content
             if refused.get(index) != code:

@@ -300,6 +300,8 @@ def _only(request: Mapping[str, Any], *known: str) -> None:
     unknown = request.keys() - set(known)
     if unknown:
         raise Unknown(f"parameters {sorted(unknown)}")
+    if "TableName" in known and "TableName" not in request:
+        raise Unknown("no table")
 
 
 def _put_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:

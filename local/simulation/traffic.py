@@ -52,6 +52,7 @@ class Traffic:
         self._late = dice.choice((0.05, 0.3, 0.6))
         self._odd = dice.choice((0.05, 0.3))
         self._runs = dice.choice((0.0, 0.1, 0.5))
+        self._same_ids = dice.choice((0.05, 0.1, 0.3))
         self._poisonous = dice.choice((0.0, 0.0, 0.0, 0.1))
         self._favourite = dice.choice((*LARGE, *SMALL))
 
@@ -162,7 +163,7 @@ class Traffic:
 
     def _id(self) -> str:
         """Mostly new; sometimes that of another request, which on another day or of another organization is another."""
-        if self._sent and self._dice.random() < 0.1:
+        if self._sent and self._dice.random() < self._same_ids:
             return self._dice.choice(self._sent).id
         self._ids += 1
         if self._dice.random() < self._poisonous:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -135,9 +135,10 @@ def build(seed: int) -> World:
 
 
 def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
-    """More events of one counter than a transaction or a message holds."""
+    """More of one counter, or of what nobody can decide, than a transaction, a message or another call holds."""
     events = traffic.many(start, dice.randrange(100, 130))
-    return [Post(start, tuple(events)), Post(start, tuple(dice.sample(events, 5)))]
+    bad = [traffic.undecidable(start) for _ in range(dice.choice((0, 30)))]
+    return [Post(start, (*events, *bad)), Post(start, tuple(dice.sample(events, 5)))]
 
 
 def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
@@ -148,7 +149,7 @@ def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
     closing = dice.choice((0.0, 0.0, 0.1))
     for number in range(dice.choice((2, 4, 6, 8, 12))):
         if dice.random() < changing:
-            steps.append(_change(dice, at, number, traffic.organizations))
+            steps += _changes(dice, at, number, traffic.organizations)
         if dice.random() < closing:
             steps.append(
                 Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1))))
@@ -173,12 +174,16 @@ _GAPS: Sequence[Sequence[float]] = (
 )
 
 
-def _change(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Change:
-    organization, actor = dice.choice(organizations), f"actor-{number}"
-    if dice.random() < 0.5:
-        since = timedelta(hours=dice.choice((0, 0, 0, 1, 48, -1)))
-        return Change(at, organization, actor, profile=rules.new_profile(dice), since=since)
-    return Change(at, organization, actor, sharing=rules.new_sharing(dice))
+def _changes(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Iterator[Change]:
+    """A change of an account, or two that know nothing of each other."""
+    organization = dice.choice(organizations)
+    for each in range(dice.choice((1, 1, 2))):
+        actor = f"actor-{number}-{each}"
+        if dice.random() < 0.5:
+            since = timedelta(hours=dice.choice((0, 0, 0, 1, 48, -1)))
+            yield Change(at, organization, actor, profile=rules.new_profile(dice), since=since)
+        else:
+            yield Change(at, organization, actor, sharing=rules.new_sharing(dice))
 
 
 def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
@@ -201,21 +206,21 @@ def _delayed(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
 
 def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
     kinds = tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS
-    rare = dice.random() < 0.4
+    rare, fifo = dice.random() < 0.4, dice.random() < 0.5
     return Knobs(
-        fifo=dice.random() < 0.5,
-        workers=dice.choice((1, 2, 2, 3, 4)),
+        fifo=fifo,
+        workers=dice.choice((1, 2, 2, 3, 4) if fifo else (2, 2, 3, 4)),
         senders=dice.choice((1, 2, 3)),
         shards=dice.choice((1, 2)),
         messages=dice.choice((1, 2, 4, 10, 10)),
         records=dice.choice((1, 5, 100)) if not roomy else 100,
-        switching=dice.choice((0.0, 0.1, 0.3, 0.6)),
+        switching=dice.choice((0.0, 0.1, 0.3, 0.6) if fifo else (0.1, 0.3, 0.6)),
         faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
         kinds=kinds if not rare else tuple(dice.sample(KINDS, dice.choice((1, 2)))),
         most_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
-        limits=Limits() if roomy or dice.random() < 0.2 else _limits(dice),
+        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((None, 5))),
     )
 
 
