@@ -253,7 +253,7 @@ RULES = (
         "window",
         """window.start <= when < window.start + ROLLING""",
         """window.start <= when <= window.start + ROLLING""",
-        "thresholds announced once and right",
+        "windows right",
     ),
     Fault(
         "profile and settings are those at the time of arrival",
@@ -267,7 +267,7 @@ RULES = (
         "account",
         """version.effective_at <= when""",
         """version.effective_at < when""",
-        "explained",
+        "never over-granted",
     ),
     Fault(
         "the last free token is announced by whoever comes after it as well",
