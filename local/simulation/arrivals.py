@@ -12,7 +12,7 @@ from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import Sent
 from local.simulation.run import Run
 from local.simulation.traffic import AHEAD, HORIZON
-from local.simulation.world import Post, Stray
+from local.simulation.world import Post, Step, Stray
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Arrivals:
     """
 
     def __init__(self, run: Run) -> None:
-        self.events = {event.content: event for step in run.world.plan for event in _events(step)}
+        self.events = {event.content: event for step in run.world.plan for event in events_of(step)}
         self.all = list(self._arrivals(run.queue.sent))
         self.payloads: dict[tuple[str, str, str], list[Payload]] = defaultdict(list)
         self.received: dict[Payload, set[str]] = defaultdict(set)
@@ -47,10 +47,8 @@ class Arrivals:
 
     def _arrivals(self, messages: list[Sent]) -> Iterator[Arrival]:
         for message in messages:
-            stated = message.attributes.get("received_at")
-            received_at = moment.parse(stated["StringValue"]) if stated else message.sent_at
             for index, raw in enumerate(_decoded(message.body)):
-                yield Arrival((message.place, index), self.events[content_of(raw)], received_at)
+                yield Arrival((message.place, index), self.events[content_of(raw)], message.received_at)
 
 
 def not_accepted(event: Event, received_at: datetime) -> str | None:
@@ -62,7 +60,8 @@ def not_accepted(event: Event, received_at: datetime) -> str | None:
     return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
 
 
-def _events(step: Any) -> tuple[Event, ...]:
+def events_of(step: Step) -> tuple[Event, ...]:
+    """What a step of the plan sends."""
     if isinstance(step, Post):
         return step.events
     return (step.event,) if isinstance(step, Stray) else ()

@@ -14,14 +14,14 @@ from gratis.account import Account
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
-from local.simulation.arrivals import Arrivals, not_accepted
+from local.simulation.arrivals import Arrivals, events_of, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
 from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import stated
 from local.simulation.run import TABLE, Broken, Classified, Run, Tried
 from local.simulation.traffic import KEPT
-from local.simulation.world import Change, Post, Stray
+from local.simulation.world import Change, Stray
 
 NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
 
@@ -107,7 +107,7 @@ def bodies_are_queued_in_order(ended: Ended) -> None:
     """Where nothing fails, the events that nobody else sends are in the queue in the order of their body."""
     if ended.run.knobs.faults:
         return
-    sent = Tally(event.content for step in ended.run.world.plan if isinstance(step, Post) for event in step.events)
+    sent = Tally(event.content for step in ended.run.world.plan for event in events_of(step))
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for arrival in ended.arrivals.all:
         places[arrival.event.content].append(arrival.place)

@@ -31,17 +31,27 @@ class Sent:
     def id(self) -> str:
         return f"message-{self.place}"
 
+    @property
+    def received_at(self) -> datetime:
+        """When the webhook took it, as far as it says so; else when the queue did, in milliseconds."""
+        if self.attributes:
+            return moment.parse(self.attributes["received_at"]["StringValue"])
+        return datetime.fromtimestamp(self._sent_milliseconds / 1000, UTC)
+
+    @property
+    def _sent_milliseconds(self) -> int:
+        return int(self.sent_at.timestamp() * 1000)
+
     def record(self) -> dict[str, Any]:
         """As Lambda hands it to the function."""
         attributes = {
             name: {"dataType": value["DataType"], "stringValue": value["StringValue"]}
             for name, value in self.attributes.items()
         }
-        milliseconds = str(int(self.sent_at.timestamp() * 1000))
         return {
             "messageId": self.id,
             "body": self.body,
-            "attributes": {"MessageGroupId": self.group, "SentTimestamp": milliseconds},
+            "attributes": {"MessageGroupId": self.group, "SentTimestamp": str(self._sent_milliseconds)},
             "messageAttributes": attributes,
         }
 
