@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
+from gratis.events import parse_event
 from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import Sent
 from local.simulation.run import Run
@@ -44,6 +45,12 @@ class Arrivals:
                 self.places[payload].append(arrival.place)
                 self.received[payload].add(moment.text(arrival.received_at))
         self.contents = {arrival.event.content for arrival in self.all}
+
+    def hash_of(self, payload: Payload) -> str:
+        """What the core tells the payload by from others of the same key."""
+        place = self.places[payload][0]
+        arrival = next(each for each in self.all if each.place == place)
+        return parse_event(arrival.event.raw, arrival.received_at).payload_hash
 
     def _arrivals(self, messages: list[Sent]) -> Iterator[Arrival]:
         for message in messages:

@@ -128,11 +128,17 @@ class History:
     def _payload(self, decision: Decision) -> Payload:
         key = (decision.organization, decision.day, decision.request_id)
         said = {name: getattr(decision, name) for name in SAME}
-        for payload in self._arrivals.payloads[key]:
-            meant = {name: getattr(payload, name) for name in SAME}
-            if meant == said and moment.parse(decision.occurred_at) == payload.occurred_at:
-                return payload
-        raise Broken("explained", f"nobody sent what was decided: {decision}")
+        meant = [
+            payload
+            for payload in self._arrivals.payloads[key]
+            if said == {name: getattr(payload, name) for name in SAME}
+            and moment.parse(decision.occurred_at) == payload.occurred_at
+        ]
+        if not meant:
+            raise Broken("explained", f"nobody sent what was decided: {decision}")
+        return next(
+            (payload for payload in meant if self._arrivals.hash_of(payload) == decision.payload_hash), meant[0]
+        )
 
     def _expected(
         self, decision: Decision, payload: Payload, number: int, actor: Actor
