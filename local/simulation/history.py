@@ -136,9 +136,9 @@ class History:
         ]
         if not meant:
             raise Broken("explained", f"nobody sent what was decided: {decision}")
-        return next(
-            (payload for payload in meant if self._arrivals.hash_of(payload) == decision.payload_hash), meant[0]
-        )
+        if len(meant) > 1:
+            meant.sort(key=lambda payload: self._arrivals.hash_of(payload) != decision.payload_hash)
+        return meant[0]
 
     def _expected(
         self, decision: Decision, payload: Payload, number: int, actor: Actor
