@@ -14,12 +14,13 @@ from gratis.account import Account
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
+from gratis.receive import Received
 from local.simulation.arrivals import Arrivals, events_of, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
 from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import stated
-from local.simulation.run import TABLE, Broken, Classified, Run, Tried
+from local.simulation.run import TABLE, Broken, Classified, Posted, Run
 from local.simulation.traffic import KEPT
 from local.simulation.world import Change, Stray
 
@@ -81,20 +82,20 @@ def free_decisions_tile(ended: Ended) -> None:
 
 def messages_follow_bodies(ended: Ended) -> None:
     """A message holds events of one organization in a row, as they stood in a body, and says when that came."""
-    bodies = [(stated(tried.received_at), _accepted(tried)) for tried in ended.run.seen.tried]
+    bodies = [(stated(posted.received_at), _accepted(posted)) for posted in ended.run.seen.posted]
     strays = {step.body for step in ended.run.world.plan if isinstance(step, Stray)}
     for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.queue.sent[each.place[0]]):
         row = [arrival.event for arrival in arrivals]
-        posted = (body.get(message.group, []) for attributes, body in bodies if attributes == message.attributes)
-        if message.body not in strays and not any(_in_a_row(row, events) for events in posted):
+        accepted = (body.get(message.group, []) for attributes, body in bodies if attributes == message.attributes)
+        if message.body not in strays and not any(_in_a_row(row, events) for events in accepted):
             raise Broken("decided in arrival order", f"nobody posted {[event.raw for event in row]} in a row")
 
 
-def _accepted(tried: Tried) -> dict[str, list[Event]]:
+def _accepted(posted: Posted) -> dict[str, list[Event]]:
     """The events of a body that the webhook has to accept, by organization."""
     accepted: dict[str, list[Event]] = defaultdict(list)
-    for event in tried.step.events:
-        if event.payload is not None and not not_accepted(event, tried.received_at):
+    for event in posted.step.events:
+        if event.payload is not None and not not_accepted(event, posted.received_at):
             accepted[event.payload.organization].append(event)
     return accepted
 
@@ -111,12 +112,12 @@ def bodies_are_queued_in_order(ended: Ended) -> None:
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for arrival in ended.arrivals.all:
         places[arrival.event.content].append(arrival.place)
-    times = Tally(id(tried.step) for tried in ended.run.seen.tried)
-    for tried in (tried for tried in ended.run.seen.tried if times[id(tried.step)] == 1):
-        for events in _accepted(tried).values():
+    times = Tally(id(posted.step) for posted in ended.run.seen.posted)
+    for posted in (posted for posted in ended.run.seen.posted if times[id(posted.step)] == 1):
+        for events in _accepted(posted).values():
             once = [places[event.content][0] for event in events if sent[event.content] == 1]
             if once != sorted(once):
-                raise Broken("decided in arrival order", f"{tried.step} is in the queue in another order")
+                raise Broken("decided in arrival order", f"{posted.step} is in the queue in another order")
 
 
 def commits_follow_arrival(ended: Ended) -> None:
@@ -247,21 +248,28 @@ def _overdue(ended: Ended, payload: Payload) -> bool:
 def every_answer_holds(ended: Ended) -> None:
     """What the webhook answered is true: accepted events reached the queue, refused ones the quarantine."""
     kept = {(entry.code, entry.received_at[:10], content_of(json.loads(entry.raw))) for entry in ended.entries}
-    for answered in ended.run.seen.answered:
-        refused = {each["index"]: each["error"]["code"] for each in answered.received.quarantined}
-        named = [answered.step.events[each["index"]].raw.get("id") for each in answered.received.quarantined]
-        if named != [each["id"] for each in answered.received.quarantined]:
-            raise Broken("nothing lost", f"{answered.received} names other events than {named}")
-        for index, event in enumerate(answered.step.events):
-            code, text = not_accepted(event, answered.received_at), event.content
-            if refused.get(index) != code:
-                raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
-            if code and (code, moment.text(answered.received_at)[:10], text) not in kept:
-                raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
-            if not code and text not in ended.arrivals.contents:
-                raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
-        if answered.received.accepted + len(refused) != len(answered.step.events):
-            raise Broken("nothing lost", f"{answered.received} for {len(answered.step.events)} events")
+    for posted in ended.run.seen.posted:
+        if posted.received is not None:
+            _answer_holds(ended, posted, posted.received, kept)
+
+
+def _answer_holds(ended: Ended, posted: Posted, received: Received, kept: set[tuple[str, str, str]]) -> None:
+    events = posted.step.events
+    refused = {each["index"]: each["error"]["code"] for each in received.quarantined}
+    if [each["id"] for each in received.quarantined] != [
+        events[each["index"]].raw.get("id") for each in received.quarantined
+    ]:
+        raise Broken("nothing lost", f"{received} does not name the events {events}")
+    for index, event in enumerate(events):
+        code = not_accepted(event, posted.received_at)
+        if refused.get(index) != code:
+            raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
+        if code and (code, moment.text(posted.received_at)[:10], event.content) not in kept:
+            raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
+        if not code and event.content not in ended.arrivals.contents:
+            raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
+    if received.accepted + len(refused) != len(events):
+        raise Broken("nothing lost", f"{received} for {len(events)} events")
 
 
 def quarantine_can_be_read(ended: Ended) -> None:
@@ -275,7 +283,7 @@ def quarantine_is_just(ended: Ended) -> None:
     """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
     arrived = {
         (event.content, moment.text(each.received_at)): not_accepted(event, each.received_at)
-        for each in ended.run.seen.tried
+        for each in ended.run.seen.posted
         for event in each.step.events
     }
     arrived |= {

@@ -83,21 +83,13 @@ class Actor(NamedTuple):
     at: datetime
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The webhook said 2xx to these events."""
+@dataclass
+class Posted:
+    """The webhook was called. `received`: what it answered with 2xx; None if that never came about."""
 
     step: Post
     received_at: datetime
-    received: Received
-
-
-@dataclass(frozen=True)
-class Tried:
-    """The webhook was called, whatever came of it."""
-
-    step: Post
-    received_at: datetime
+    received: Received | None = None
 
 
 @dataclass(frozen=True)
@@ -121,8 +113,7 @@ class Changed:
 class Seen:
     """What happened in a run, beside what the table, the queue and the bus say."""
 
-    tried: list[Tried] = field(default_factory=list)
-    answered: list[Answered] = field(default_factory=list)
+    posted: list[Posted] = field(default_factory=list)
     classified: list[Classified] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
     emitted: list[tuple[Sequence[Any], Emitted]] = field(default_factory=list)
@@ -413,7 +404,8 @@ class Run:
 
     def _receive(self, step: Post, work: Work) -> None:
         received_at = self.now_of(work)
-        self.seen.tried.append(Tried(step, received_at))
+        posted = Posted(step, received_at)
+        self.seen.posted.append(posted)
         queue = UsageQueue(self.line(work, self.queue), "queue")
         quarantine = Quarantine(self.line(work, self.table), TABLE)
         events = [(index, event.raw) for index, event in enumerate(step.events)]
@@ -421,7 +413,7 @@ class Run:
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
         for event in step.events:
             self.tell(f"    {event.text()}")
-        self.seen.answered.append(Answered(step, received_at, received))
+        posted.received = received
         if self._again(work.name):
             self._steps.append(step)
 

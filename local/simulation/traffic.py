@@ -1,6 +1,5 @@
 """The events of a world: repeats, conflicts, late and undecidable ones, exact fills, moments on every boundary."""
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -85,10 +84,6 @@ class Traffic:
             payload = payload._replace(occurred_at=received_at - self._dice.choice(AGES))
         self._sent.append(payload)
         return written(payload, self._dice)
-
-    def text(self, event: Event) -> str:
-        """The body of a message that holds the event alone."""
-        return json.dumps([event.raw])
 
     def many(self, at: datetime, count: int) -> list[Event]:
         """Small requests of one counter, in the order in which they occurred."""

@@ -113,11 +113,6 @@ class World:
     plan: tuple[Step, ...]
     knobs: Knobs
 
-    @property
-    def organizations(self) -> tuple[str, ...]:
-        """Every organization that something can happen to."""
-        return ORGANIZATIONS
-
 
 def build(seed: int) -> World:
     """The world of a seed."""
@@ -193,7 +188,7 @@ def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
         body = dice.choice(("", "{", "[NaN]"))
         return Stray(at, group, body, Event(body, None, "invalid_event"))
     event = traffic.undecidable(at)
-    return Stray(at, group, traffic.text(event), event)
+    return Stray(at, group, json.dumps([event.raw]), event)
 
 
 def _delayed(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
