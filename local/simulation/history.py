@@ -85,6 +85,8 @@ class History:
     def _entry(self, key: tuple[str, str], item: Item) -> None:
         """Whoever finds an entry in quarantine finds all of it."""
         parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
+        if key[1].count("#") != (2 if "code" in item else 3):
+            raise Broken("explained", f"what an event calls itself was taken for a part of the key: {key}")
         if len(item["raw"]["B"]) > quarantine.MOST_BYTES:
             raise Broken("known to the services", f"a part of {key} holds {len(item['raw']['B'])} bytes")
         if not parts <= self._past.items.keys():

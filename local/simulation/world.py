@@ -11,7 +11,7 @@ from gratis.account import Account
 from gratis.moment import midnight
 from gratis.offer import Offer
 from local.simulation import rules
-from local.simulation.faults import KINDS
+from local.simulation.faults import KINDS, SOMEWHERE
 from local.simulation.payload import Event
 from local.simulation.traffic import Traffic
 
@@ -211,7 +211,7 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
         records=dice.choice((1, 5, 100)) if not roomy else 100,
         switching=dice.choice((0.0, 0.1, 0.3, 0.6) if fifo else (0.1, 0.3, 0.6)),
         faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
-        kinds=kinds if not rare else tuple(dice.sample(KINDS, dice.choice((1, 2)))),
+        kinds=kinds if not rare else tuple(dice.sample(tuple(SOMEWHERE), dice.choice((1, 2)))),
         most_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
