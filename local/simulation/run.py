@@ -26,7 +26,7 @@ from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
 from gratis.receive import Received, receive
 from gratis.sharing import SharingChange, changed
-from local.simulation.bus import BUS, Bus
+from local.simulation.bus import Bus
 from local.simulation.clock import Clock
 from local.simulation.crew import Crash, Crew, Stuck, Task
 from local.simulation.dice import Dice
@@ -464,7 +464,7 @@ class Run:
         )
 
     def _carry(self, number: int, shard: Shard, batch: Sequence[dict[str, Any]], work: Work) -> None:
-        emitted = emit(batch, self.line(work, self.bus), BUS)
+        emitted = emit(batch, self.line(work, self.bus), Bus.NAME)
         self.seen.emitted.append((batch, emitted))
         self._emitting.discard(number)
         if not self._again(work.name):
