@@ -274,6 +274,8 @@ class Run:
     def _ended(self, work: Work, error: BaseException | None) -> None:
         if error is None:
             return
+        if isinstance(error, Busy) and not self.knobs.faults and work.kind in {"receive", "change"}:
+            raise Broken("done at once", f"nothing failed, and {work.name} gave up: {error}")
         if isinstance(error, Crash | Busy):
             self.tell(f"{work.name} ends: {type(error).__name__} {error}")
             work.on_crash()
