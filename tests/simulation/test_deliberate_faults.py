@@ -302,6 +302,38 @@ ORDER = (
         "nothing lost",
     ),
     Fault(
+        "an event that the table never takes drags others with it",
+        "classify",
+        """self._commit_or_isolate(counter, [each])""",
+        """self._refuse_all(each[0], unforeseen(error))""",
+        "nothing lost",
+    ),
+    Fault(
+        "an event is given up because the table was busy",
+        "classify",
+        """self._commit(counter, chunk)
+        except Busy:
+            raise
+""",
+        """self._commit(counter, chunk)
+""",
+        "nothing lost",
+    ),
+    Fault(
+        "what waited too long is not looked up among the decisions",
+        "classify",
+        """self.ledger.decisions([arrival.request.key for arrival in expired]) if expired else {}""",
+        """{}""",
+        "nothing lost",
+    ),
+    Fault(
+        "what waited too long is decided all the same",
+        "classify",
+        """(expired if age > LATEST_DECISION else in_time).append(arrival)""",
+        """in_time.append(arrival)""",
+        "exactly once",
+    ),
+    Fault(
         "two changes of an account at once: one is written over",
         "accounts",
         """Item=_item(account, version_read + 1), **condition)""",
