@@ -74,16 +74,18 @@ class Traffic:
         """An event that can never be decided."""
         return spoiled(written(self._payload(at), self._dice), self._dice)
 
-    def delayed(self, received_at: datetime) -> Event:
-        """An event that was received then: one of those sent, or about as old as one may be."""
-        sent = [payload for payload in self._sent if payload.occurred_at <= received_at]
-        if sent and self._dice.random() < 0.3:
-            return written(self._dice.choice(sent), self._dice)
+    def delayed(self, at: datetime) -> tuple[Event, datetime]:
+        """An event that comes from the queue only now, and when it was received: about as old as one may be."""
+        overdue = [payload for payload in self._sent if at - payload.occurred_at > HORIZON]
+        if overdue and self._dice.random() < 0.5:
+            payload = self._dice.choice(overdue)
+            return written(payload, self._dice), payload.occurred_at + HORIZON
+        received_at = at - timedelta(days=self._dice.choice((0, 2, 4, 4)))
         payload = self._payload(received_at)
         if self._dice.random() < 0.7:
             payload = payload._replace(occurred_at=received_at - self._dice.choice(AGES))
         self._sent.append(payload)
-        return written(payload, self._dice)
+        return written(payload, self._dice), received_at
 
     def many(self, at: datetime, count: int) -> list[Event]:
         """Small requests of one counter, in the order in which they occurred."""

@@ -193,8 +193,7 @@ def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
 
 def _delayed(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
     """What comes from the queue only now, perhaps too late to be decided."""
-    received_at = at - timedelta(days=dice.choice((0, 2, 4, 4)))
-    event = traffic.delayed(received_at)
+    event, received_at = traffic.delayed(at)
     body = json.dumps(event.raw if dice.random() < 0.5 else [event.raw])
     return Stray(at, event.raw["subject"], body, event, received_at if received_at < at else None)
 
