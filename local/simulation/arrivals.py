@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
-from local.simulation.payload import Event, Payload
+from gratis.events import parse_event
+from local.simulation.payload import Event, Payload, content_of
 from local.simulation.queue import Sent
 from local.simulation.run import Run
-from local.simulation.world import Post, Stray
+from local.simulation.traffic import AHEAD, HORIZON
+from local.simulation.world import Post, Step, Stray
 
 
 @dataclass(frozen=True)
@@ -24,37 +26,49 @@ class Arrival:
 
 
 class Arrivals:
-    """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where."""
+    """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where.
+
+    The last three leave out what was too old, or too far ahead, when it was received.
+    """
 
     def __init__(self, run: Run) -> None:
-        self.events = {text_of(event.raw): event for step in run.world.plan for event in _events(step)}
+        self.events = {event.content: event for step in run.world.plan for event in events_of(step)}
         self.all = list(self._arrivals(run.queue.sent))
         self.payloads: dict[tuple[str, str, str], list[Payload]] = defaultdict(list)
         self.received: dict[Payload, set[str]] = defaultdict(set)
         self.places: dict[Payload, list[tuple[int, int]]] = defaultdict(list)
         for arrival in self.all:
             payload = arrival.event.payload
-            if payload is not None:
+            if payload is not None and not not_accepted(arrival.event, arrival.received_at):
                 if payload not in self.places:
                     self.payloads[payload.key].append(payload)
                 self.places[payload].append(arrival.place)
                 self.received[payload].add(moment.text(arrival.received_at))
-        self.texts = {text_of(arrival.event.raw) for arrival in self.all}
+        self.contents = {arrival.event.content for arrival in self.all}
+
+    def hash_of(self, payload: Payload) -> str:
+        """What the core tells the payload by from others of the same key."""
+        place = self.places[payload][0]
+        arrival = next(each for each in self.all if each.place == place)
+        return parse_event(arrival.event.raw, arrival.received_at).payload_hash
 
     def _arrivals(self, messages: list[Sent]) -> Iterator[Arrival]:
         for message in messages:
-            stated = message.attributes.get("received_at")
-            received_at = moment.parse(stated["StringValue"]) if stated else message.sent_at
             for index, raw in enumerate(_decoded(message.body)):
-                yield Arrival((message.place, index), self.events[text_of(raw)], received_at)
+                yield Arrival((message.place, index), self.events[content_of(raw)], message.received_at)
 
 
-def text_of(raw: Any) -> str:
-    """An event as text, whatever the order of its fields."""
-    return json.dumps(raw, sort_keys=True)
+def not_accepted(event: Event, received_at: datetime) -> str | None:
+    """Why an event that is received at this moment can never be decided."""
+    if event.payload is None:
+        return event.wrong
+    if event.payload.occurred_at - received_at > AHEAD:
+        return "in_the_future"
+    return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
 
 
-def _events(step: Any) -> tuple[Event, ...]:
+def events_of(step: Step) -> tuple[Event, ...]:
+    """What a step of the plan sends."""
     if isinstance(step, Post):
         return step.events
     return (step.event,) if isinstance(step, Stray) else ()

@@ -13,6 +13,8 @@ MOST_BYTES = 262_144
 class Bus:
     """`events`: what it took, in order, as (detail type, detail)."""
 
+    NAME = "bus"
+
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, Any]]] = []
 
@@ -21,6 +23,9 @@ class Bus:
         if request.keys() != {"Entries"}:
             raise Unknown(f"parameters {sorted(request)}")
         entries = request["Entries"]
+        for entry in entries:
+            if entry.keys() != {"Source", "DetailType", "Detail", "EventBusName"} or entry["EventBusName"] != self.NAME:
+                raise Unknown(f"an entry {entry}")
         if not 1 <= len(entries) <= MOST_ENTRIES:
             raise error("ValidationException", f"1 to {MOST_ENTRIES} entries, not {len(entries)}", "PutEvents")
         if sum(len(entry["Detail"].encode()) for entry in entries) > MOST_BYTES:

@@ -139,6 +139,16 @@ def partial(call: Call) -> Any:
     return call.effect(refuse=[place for place in range(count) if mask >> place & 1], **call.arguments)
 
 
+def unreadable(call: Call) -> Any:
+    """One of the items that a classifier reads is not what it should be; the next time it is."""
+    [(table, items)] = call.do()["Responses"].items()
+    if items and call.name.startswith("classify"):
+        garbled = call.choose(items)
+        texts = {name: {"S": "{"} for name in ("account", "windows", "receipt") if name in garbled}
+        items = [item | texts if item is garbled else item for item in items]
+    return {"Responses": {table: items}, "UnprocessedKeys": {}}
+
+
 def outage(call: Call) -> Any:
     """The bus or the queue refuses the same entries for some calls to come."""
     call.run.outages[call.operation] = call.run.dice.turn(f"{call.name} long", 1, 12)
@@ -201,6 +211,7 @@ SOMEWHERE: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "retried": (retried, ("put_item", "batch_write_item", "put_events")),
     "contended": (contended, ("transact_write_items", "put_item")),
     "hot partition": (hot, ("transact_write_items",)),
+    "unreadable": (unreadable, ("batch_get_item",)),
     "partial": (partial, ("batch_get_item", "batch_write_item", "put_events", "send_message_batch")),
     "outage": (outage, ("put_events", "send_message_batch")),
     "torn": (torn, ("batch_get_item", "batch_write_item")),
@@ -210,7 +221,7 @@ KINDS = (*ANYWHERE, *SOMEWHERE)
 
 
 def possible(kinds: Sequence[str], operation: str) -> list[tuple[str, Fault]]:
-    """Those of `kinds` that can happen to a call of this operation."""
+    """Those of `kinds` that can happen to a call of this operation; twice what can happen to few."""
     found = [(kind, ANYWHERE[kind]) for kind in kinds if kind in ANYWHERE]
     here = [(kind, SOMEWHERE[kind]) for kind in kinds if kind in SOMEWHERE]
-    return found + [(kind, fault) for kind, (fault, operations) in here if operation in operations]
+    return found + [(kind, fault) for kind, (fault, operations) in here if operation in operations] * 2

@@ -6,28 +6,30 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, cast
 
-from gratis import moment, totals
-from gratis.account import Account
+from gratis import moment, quarantine, totals
+from gratis.account import Account, Profile
 from gratis.decision import Books, Case, CounterId, Decision, case_of, settle
-from gratis.ledger import Document, Ledger, account_of, decision_of, totals_of
+from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
 from gratis.request import Request, Tokens
 from gratis.window import Counter
 from local.simulation.arrivals import Arrivals
 from local.simulation.payload import Payload
 from local.simulation.reference import Expected, Reference
 from local.simulation.run import TABLE, Actor, Broken, Run
-from local.simulation.table import Change, Table
+from local.simulation.table import Change, Item, Table
+from local.simulation.traffic import KEPT
 
 Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
 class Taken:
-    """A decision that was committed: by whom, in which transaction, on what."""
+    """A decision that was committed: by whom, as which write of the log, on what."""
 
     decision: Decision
     payload: Payload
     change: Change
+    number: int
 
     @property
     def actor(self) -> Actor:
@@ -46,6 +48,7 @@ class History:
         self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
         self._reference = Reference(run.world.offer, run.knobs.limits.rows or totals.MOST_ROWS)
         self._books: dict[CounterId, Counter] = defaultdict(Counter)
+        self._recent: dict[CounterId, list[str]] = defaultdict(list)
         self._accounts: dict[str, list[tuple[int, Account]]] = defaultdict(list)
 
     def tell(self) -> None:
@@ -74,8 +77,20 @@ class History:
             elif change.key[0].startswith("COUNTER#"):
                 _, organization, group = change.key[0].split("#")
                 touched[CounterId(organization, group, change.key[1])] = None
+            elif change.key[0].startswith("QUARANTINE#") and change.new is not None:
+                self._entry(change.key, change.new)
         if touched:
             self._agree(list(touched))
+
+    def _entry(self, key: tuple[str, str], item: Item) -> None:
+        """Whoever finds an entry in quarantine finds all of it."""
+        parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
+        if key[1].count("#") != (2 if "code" in item else 3):
+            raise Broken("explained", f"what an event calls itself was taken for a part of the key: {key}")
+        if len(item["raw"]["B"]) > quarantine.MOST_BYTES:
+            raise Broken("known to the services", f"a part of {key} holds {len(item['raw']['B'])} bytes")
+        if not parts <= self._past.items.keys():
+            raise Broken("nothing lost", f"{key} is in quarantine, but not all of its parts")
 
     # Accounts -------------------------------------------------------------------------------------------------------
 
@@ -84,6 +99,7 @@ class History:
         before = account_of(change.old) if change.old is not None else Account(id=after.id)
         if change.actor is not None:
             _appended(before, after, created=change.old is None)
+            _takes_effect_at_once(before, after, change.actor)
         self._accounts[after.id].append((number, after))
 
     def _accounts_read(self, organization: str, number: int, actor: Actor) -> Iterator[Account | None]:
@@ -107,17 +123,24 @@ class History:
         self._dated(decision, payload, actor)
         case = self._fold(decision, payload, account)
         self._reference.take(payload, expected, decision.thresholds)
-        self.taken[payload.key] = Taken(decision, payload, change)
+        self._recent[totals_of(case.counter, case.day)].insert(0, payload.id)
+        self.taken[payload.key] = Taken(decision, payload, change, number)
         return case
 
     def _payload(self, decision: Decision) -> Payload:
         key = (decision.organization, decision.day, decision.request_id)
         said = {name: getattr(decision, name) for name in SAME}
-        for payload in self._arrivals.payloads[key]:
-            meant = {name: getattr(payload, name) for name in SAME}
-            if meant == said and moment.parse(decision.occurred_at) == payload.occurred_at:
-                return payload
-        raise Broken("explained", f"nobody sent what was decided: {decision}")
+        meant = [
+            payload
+            for payload in self._arrivals.payloads[key]
+            if said == {name: getattr(payload, name) for name in SAME}
+            and moment.parse(decision.occurred_at) == payload.occurred_at
+        ]
+        if not meant:
+            raise Broken("explained", f"nobody sent what was decided: {decision}")
+        if len(meant) > 1:
+            meant.sort(key=lambda payload: self._arrivals.hash_of(payload) != decision.payload_hash)
+        return meant[0]
 
     def _expected(
         self, decision: Decision, payload: Payload, number: int, actor: Actor
@@ -138,6 +161,8 @@ class History:
         skew, decided_at = actor.work.skew, moment.parse(decision.decided_at)
         if not actor.work.started_at + skew <= decided_at <= actor.at + skew:
             raise Broken("explained", f"{_name(decision)} was not decided at {decision.decided_at}")
+        if actor.work.started_at + skew - payload.occurred_at > KEPT:
+            raise Broken("exactly once", f"{_name(decision)} was decided so late that a repeat would not be recognized")
         if decision.received_at not in self._arrivals.received[payload]:
             raise Broken("explained", f"{_name(decision)} was not received at {decision.received_at}")
 
@@ -182,6 +207,8 @@ class History:
         }
         if held != counted:
             raise Broken("totals are sums of decisions", f"{identity} holds {held}, its decisions make {counted}")
+        if list(document.recent) != self._recent[identity][:RECENT]:
+            raise Broken("explained", f"{identity} remembers {document.recent}, decided were {self._recent[identity]}")
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")
@@ -237,12 +264,23 @@ def _says(decision: Decision, expected: Expected) -> None:
 
 
 def _appended(before: Account, after: Account, *, created: bool) -> None:
-    """Exactly one version more, nothing of the past changed, and none that takes effect before its predecessor."""
+    """Exactly one version more, and nothing of the past changed."""
     for old, new in ((before.profile, after.profile), (before.sharing, after.sharing)):
         if new[: len(old)] != old:
             raise Broken("settings are append-only", f"{after.id}: {old} became {new}")
-        if len(new) > 1 and len(new) > len(old) and new[-1].effective_at < new[-2].effective_at:
-            raise Broken("settings take effect at once", f"{after.id}: {new[-1]} would never be in force")
     added = len(after.profile) + len(after.sharing) - len(before.profile) - len(before.sharing)
     if added != 1 and not (created and added == 0):
         raise Broken("settings are append-only", f"{after.id}: {added} versions in one write")
+
+
+def _takes_effect_at_once(before: Account, after: Account, actor: Actor) -> None:
+    """What is new holds from now on, or from its predecessor on; an organization's first profile perhaps for long."""
+    begun, written = actor.work.started_at + actor.work.skew, actor.at + actor.work.skew
+    for old, new in ((before.profile, after.profile), (before.sharing, after.sharing)):
+        for version in new[len(old) :]:
+            last = old[-1].effective_at if old else begun
+            first_profile = not old and isinstance(version, Profile)
+            if not max(begun, last) <= version.effective_at <= max(written, last) and not (
+                first_profile and version.effective_at <= written
+            ):
+                raise Broken("settings take effect at once", f"{after.id}: {version} was written at {written}")

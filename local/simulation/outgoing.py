@@ -12,14 +12,14 @@ from gratis.ledger import account_of
 from local.simulation.run import Broken, Run
 
 MOST_RECORDS = 100
-ENTRY = ("organization", "code", "message", "received_at")
+ENTRY = ("organization", "code", "message", "received_at", "whence")
 Events = dict[str, dict[str, Any]]
 """By id."""
 
 
 def everything_is_on_the_bus(run: Run, decisions: Sequence[Decision]) -> None:
     """Raises Broken if something is missing on the bus, was made up, or says two things under one id."""
-    on_bus = _on_bus(run)
+    on_bus = _on_bus(run, run.knobs.limits.records or MOST_RECORDS)
     wanted = {
         "BillingRecords": {record["id"]: record for record in map(record_of, decisions)},
         "EventQuarantined": dict(_quarantined(run)),
@@ -53,23 +53,23 @@ def record_of(decision: Decision) -> dict[str, Any]:
     return {name: getattr(decision, name) for name in names} | {"id": record_id, "tokens": tokens}
 
 
-def _on_bus(run: Run) -> dict[str, Events]:
+def _on_bus(run: Run, most: int) -> dict[str, Events]:
     """By kind and id. What comes twice must be the same, except that of a threshold the first counts."""
     found: dict[str, Events] = defaultdict(dict)
     for kind, detail in run.bus.events:
-        for event in _unpacked(kind, detail):
+        for event in _unpacked(kind, detail, most):
             known = found[kind].setdefault(event["id"], event)
             if known != event and kind != "QuotaThresholdReached":
                 raise Broken("everything emitted", f"{kind} {event['id']} is on the bus as {known} and as {event}")
     return found
 
 
-def _unpacked(kind: str, detail: dict[str, Any]) -> list[dict[str, Any]]:
+def _unpacked(kind: str, detail: dict[str, Any], most: int) -> list[dict[str, Any]]:
     if kind != "BillingRecords":
         return [detail]
     records: list[dict[str, Any]] = detail["records"]
     strangers = [record["id"] for record in records if record["organization"] != detail["organization"]]
-    if strangers or len(records) > MOST_RECORDS:
+    if strangers or len(records) > most:
         raise Broken("everything emitted", f"{len(records)} records of {detail['organization']}, with {strangers}")
     return records
 

@@ -1,9 +1,11 @@
 """Events of a world: what each of them says, and the different ways in which senders write the same thing."""
 
+import json
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import cached_property
 from typing import Any, NamedTuple
 
 BERLIN = timezone(timedelta(hours=2))
@@ -45,11 +47,16 @@ class Payload(NamedTuple):
 
 @dataclass(frozen=True)
 class Event:
-    """An event as it is sent. `payload` is None and `wrong` an error code where it can never be decided."""
+    """An event as it is sent. `wrong`: the error code where it can never be decided; if it says nothing, no payload."""
 
     raw: Any
     payload: Payload | None
     wrong: str | None = None
+
+    @cached_property
+    def content(self) -> str:
+        """All of it as text, whatever the order of its fields."""
+        return content_of(self.raw)
 
     def text(self) -> str:
         """For people, in a line."""
@@ -75,7 +82,7 @@ def written(payload: Payload, dice: random.Random, *, plainly: bool = False) -> 
     if 0.2 < chosen < 0.25:
         raw["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     raw["data"] |= _named(payload, everything=chosen < 0.15)
-    return Event(raw, payload)
+    return Event(raw, payload, "internal_error" if payload.id.startswith("poison") else None)
 
 
 def spoiled(event: Event, dice: random.Random) -> Event:
@@ -128,6 +135,11 @@ def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
     }
     usual = Payload._field_defaults
     return {name: value for name, value in fields.items() if everything or tuple_of(value) != usual[name]}
+
+
+def content_of(raw: Any) -> str:
+    """What was sent as text, whatever the order of its fields."""
+    return json.dumps(raw, sort_keys=True)
 
 
 def tuple_of(value: Any) -> Any:

@@ -1,10 +1,12 @@
 """Every promise of SPEC section 3, checked when a run has come to its end."""
 
 import json
+from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from gratis import moment
@@ -12,16 +14,16 @@ from gratis.account import Account
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
-from local.simulation.arrivals import Arrivals, text_of
+from gratis.receive import Received
+from local.simulation.arrivals import Arrivals, events_of, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
-from local.simulation.payload import Event
-from local.simulation.run import TABLE, Broken, Classified, Run
-from local.simulation.traffic import AHEAD, HORIZON
-from local.simulation.world import Change
+from local.simulation.payload import Event, Payload, content_of
+from local.simulation.queue import stated
+from local.simulation.run import TABLE, Broken, Classified, Posted, Run
+from local.simulation.traffic import KEPT
+from local.simulation.world import Change, Stray
 
-KEPT = HORIZON + timedelta(days=4)
-"""From `occurred_at`: the dedupe horizon and the queue's retention."""
 NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
 
 
@@ -78,6 +80,46 @@ def free_decisions_tile(ended: Ended) -> None:
 # 3. Exactly once ----------------------------------------------------------------------------------------------------
 
 
+def messages_follow_bodies(ended: Ended) -> None:
+    """A message holds events of one organization in a row, as they stood in a body, and says when that came."""
+    bodies = [(stated(posted.received_at), _accepted(posted)) for posted in ended.run.seen.posted]
+    strays = {step.body for step in ended.run.world.plan if isinstance(step, Stray)}
+    for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.queue.sent[each.place[0]]):
+        row = [arrival.event for arrival in arrivals]
+        accepted = (body.get(message.group, []) for attributes, body in bodies if attributes == message.attributes)
+        if message.body not in strays and not any(_in_a_row(row, events) for events in accepted):
+            raise Broken("decided in arrival order", f"nobody posted {[event.raw for event in row]} in a row")
+
+
+def _accepted(posted: Posted) -> dict[str, list[Event]]:
+    """The events of a body that the webhook has to accept, by organization."""
+    accepted: dict[str, list[Event]] = defaultdict(list)
+    for event in posted.step.events:
+        if event.payload is not None and not not_accepted(event, posted.received_at):
+            accepted[event.payload.organization].append(event)
+    return accepted
+
+
+def _in_a_row(row: list[Event], events: list[Event]) -> bool:
+    return any(events[start : start + len(row)] == row for start in range(len(events)))
+
+
+def bodies_are_queued_in_order(ended: Ended) -> None:
+    """Where nothing fails, the events that nobody else sends are in the queue in the order of their body."""
+    if ended.run.knobs.faults:
+        return
+    sent = Tally(event.content for step in ended.run.world.plan for event in events_of(step))
+    places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for arrival in ended.arrivals.all:
+        places[arrival.event.content].append(arrival.place)
+    times = Tally(id(posted.step) for posted in ended.run.seen.posted)
+    for posted in (posted for posted in ended.run.seen.posted if times[id(posted.step)] == 1):
+        for events in _accepted(posted).values():
+            once = [places[event.content][0] for event in events if sent[event.content] == 1]
+            if once != sorted(once):
+                raise Broken("decided in arrival order", f"{posted.step} is in the queue in another order")
+
+
 def commits_follow_arrival(ended: Ended) -> None:
     """A worker commits the events of a counter in their order. Where the queue keeps order, so do all of them."""
     last: dict[Any, Any] = {}
@@ -87,7 +129,7 @@ def commits_follow_arrival(ended: Ended) -> None:
         if ended.run.knobs.fifo:
             _in_order(last, counter, place, decision)
             first = ended.arrivals.payloads[taken.payload.key][0]
-            if first != taken.payload:
+            if first != taken.payload and not _overdue(ended, first):
                 raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
         else:
             batch = ended.run.seen.handed_out[taken.actor.work.name]
@@ -106,6 +148,8 @@ def batches_are_accounted_for(ended: Ended) -> None:
     for classified in ended.run.seen.classified:
         _counts(classified)
         _in_turn(classified)
+        if ended.run.knobs.fifo and not ended.run.knobs.faults:
+            _at_once(classified)
         for decision in classified.outcome.decisions:
             taken = ended.history.taken.get((decision.organization, decision.day, decision.request_id))
             if taken is None or taken.decision != decision._replace(thresholds=list(decision.thresholds)):
@@ -117,6 +161,14 @@ def _counts(classified: Classified) -> None:
     finished = len(outcome.decisions) + outcome.repeats + len(outcome.quarantined)
     if finished > outcome.events or (finished < outcome.events and not outcome.unfinished):
         raise Broken("nothing lost", f"{classified.work.name} was given {outcome.events} events and says {outcome}")
+
+
+def _at_once(classified: Classified) -> None:
+    """Where nothing fails and nobody else writes, a batch is done when the classifier comes back."""
+    outcome = classified.outcome
+    known_before = outcome.repeats or outcome.quarantined
+    if outcome.unfinished or (outcome.contended and not known_before):
+        raise Broken("done at once", f"nobody was in the way of {classified.work.name}, and it says {outcome}")
 
 
 def _in_turn(classified: Classified) -> None:
@@ -164,43 +216,60 @@ def _key(key: tuple[str, str]) -> tuple[str, str, str]:
 
 def every_event_ends_once(ended: Ended) -> None:
     """Each event of the queue has its decision, or is in quarantine: as a conflict, or because it says nothing."""
-    kept = {(entry.code, text_of(json.loads(entry.raw))) for entry in ended.entries}
+    kept = {(entry.code, content_of(json.loads(entry.raw))) for entry in ended.entries}
     for arrival in ended.arrivals.all:
         event = arrival.event
-        code = event.wrong
-        if event.payload is not None:
-            taken = ended.history.taken.get(event.payload.key)
-            if taken is None:
-                raise Broken("nothing lost", f"there is no decision on {event.raw}")
-            code = None if taken.payload == event.payload else "conflict"
-        if code and (code, text_of(event.raw)) not in kept:
-            raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
+        ends = _ends(ended, event, arrival.received_at)
+        if None not in ends and not any((code, event.content) in kept for code in ends):
+            raise Broken("nothing lost", f"not in quarantine as {ends}: {event.raw}")
+
+
+def _ends(ended: Ended, event: Event, received_at: datetime) -> tuple[str | None, ...]:
+    """How an event of the queue may end: the codes under which it is in quarantine, or None: decided."""
+    code = not_accepted(event, received_at)
+    if code or event.payload is None:
+        return (code,)
+    taken = ended.history.taken.get(event.payload.key)
+    if taken is not None and taken.payload == event.payload:
+        return (None,)
+    undecided = ("too_old",) if _overdue(ended, event.payload) else ()
+    if taken is not None or event.wrong:
+        return (event.wrong or "conflict", *undecided)
+    if not undecided:
+        raise Broken("nothing lost", f"there is no decision on {event.raw}")
+    return undecided
+
+
+def _overdue(ended: Ended, payload: Payload) -> bool:
+    """Whether any machine can have found that it waited too long to be decided."""
+    return ended.run.clock.now + timedelta(seconds=max(ended.run.knobs.skews)) - payload.occurred_at > KEPT
 
 
 def every_answer_holds(ended: Ended) -> None:
     """What the webhook answered is true: accepted events reached the queue, refused ones the quarantine."""
-    kept = {(entry.code, entry.received_at[:10], text_of(json.loads(entry.raw))) for entry in ended.entries}
-    for answered in ended.run.seen.answered:
-        refused = {each["index"]: each["error"]["code"] for each in answered.received.quarantined}
-        for index, event in enumerate(answered.step.events):
-            code, text = _code(event, answered.received_at), text_of(event.raw)
-            if refused.get(index) != code:
-                raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
-            if code and (code, moment.text(answered.received_at)[:10], text) not in kept:
-                raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
-            if not code and text not in ended.arrivals.texts:
-                raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
-        if answered.received.accepted + len(refused) != len(answered.step.events):
-            raise Broken("nothing lost", f"{answered.received} for {len(answered.step.events)} events")
+    kept = {(entry.code, entry.received_at[:10], content_of(json.loads(entry.raw))) for entry in ended.entries}
+    for posted in ended.run.seen.posted:
+        if posted.received is not None:
+            _answer_holds(ended, posted, posted.received, kept)
 
 
-def _code(event: Event, received_at: Any) -> str | None:
-    """Why an event that arrives now is not accepted."""
-    if event.payload is None:
-        return event.wrong
-    if event.payload.occurred_at - received_at > AHEAD:
-        return "in_the_future"
-    return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
+def _answer_holds(ended: Ended, posted: Posted, received: Received, kept: set[tuple[str, str, str]]) -> None:
+    events = posted.step.events
+    refused = {each["index"]: each["error"]["code"] for each in received.quarantined}
+    if [each["id"] for each in received.quarantined] != [
+        events[each["index"]].raw.get("id") for each in received.quarantined
+    ]:
+        raise Broken("nothing lost", f"{received} does not name the events {events}")
+    for index, event in enumerate(events):
+        code = not_accepted(event, posted.received_at)
+        if refused.get(index) != code:
+            raise Broken("nothing lost", f"answered {refused.get(index)} to {event.raw}, must be {code}")
+        if code and (code, moment.text(posted.received_at)[:10], event.content) not in kept:
+            raise Broken("nothing lost", f"not in quarantine as {code}: {event.raw}")
+        if not code and event.content not in ended.arrivals.contents:
+            raise Broken("nothing lost", f"accepted, but never in the queue: {event.raw}")
+    if received.accepted + len(refused) != len(events):
+        raise Broken("nothing lost", f"{received} for {len(events)} events")
 
 
 def quarantine_can_be_read(ended: Ended) -> None:
@@ -213,18 +282,26 @@ def quarantine_can_be_read(ended: Ended) -> None:
 def quarantine_is_just(ended: Ended) -> None:
     """Nothing is in quarantine that could be decided, and each conflict shows the decision that stands."""
     arrived = {
-        (text_of(each.step.events[number].raw), moment.text(each.received_at)): _code(event, each.received_at)
-        for each in ended.run.seen.tried
-        for number, event in enumerate(each.step.events)
+        (event.content, moment.text(each.received_at)): not_accepted(event, each.received_at)
+        for each in ended.run.seen.posted
+        for event in each.step.events
+    }
+    arrived |= {
+        (each.event.content, moment.text(each.received_at)): not_accepted(each.event, each.received_at)
+        for each in ended.arrivals.all
     }
     for entry in ended.entries:
-        text = text_of(json.loads(entry.raw))
+        text = content_of(json.loads(entry.raw))
         event = ended.arrivals.events.get(text)
         if event is None:
             raise Broken("nothing lost", f"nobody sent what is in quarantine: {entry}")
         if entry.code == "conflict":
             _conflicts(ended, event, entry)
-        elif entry.code not in (event.wrong, arrived.get((text, entry.received_at))):
+        elif entry.code in (event.wrong, arrived.get((text, entry.received_at))):
+            continue
+        elif entry.code == "too_old" and event.payload is not None and _overdue(ended, event.payload):
+            _undecided(ended, event.payload, entry)
+        else:
             raise Broken("nothing lost", f"{entry.code} ({entry.message}) is not why {event.raw} is in quarantine")
 
 
@@ -236,6 +313,18 @@ def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
         raise Broken("exactly once", f"the conflict does not show the decision that stands: {entry}")
     if (entry.organization, entry.id) != (taken.payload.organization, taken.payload.id):
         raise Broken("explained", f"the entry names somebody else: {entry}")
+
+
+def _undecided(ended: Ended, payload: Payload, entry: Entry) -> None:
+    """What is found to have waited too long was not decided by then."""
+    taken = ended.history.taken.get(payload.key)
+    kept = next(change for change in ended.run.table.log if (change.key[0], change.key[1]) == _place(entry))
+    if taken is not None and taken.payload == payload and taken.number < kept.actor.work.log_start:
+        raise Broken("nothing lost", f"it was decided before it was put into quarantine: {entry}")
+
+
+def _place(entry: Entry) -> tuple[str, str]:
+    return entry.key["pk"]["S"], entry.key["sk"]["S"]
 
 
 def changes_are_kept(ended: Ended) -> None:
@@ -290,6 +379,8 @@ def _day_is_complete(ledger: Ledger, organization: str, day: date, wanted: list[
 
 PROMISES: tuple[Callable[[Ended], None], ...] = (
     free_decisions_tile,
+    messages_follow_bodies,
+    bodies_are_queued_in_order,
     commits_follow_arrival,
     batches_are_accounted_for,
     repeats_are_recognized,

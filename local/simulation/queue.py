@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gratis import moment
 from local.simulation.table import Unknown, error
 
 MOST_ENTRIES = 10
@@ -30,19 +31,34 @@ class Sent:
     def id(self) -> str:
         return f"message-{self.place}"
 
+    @property
+    def received_at(self) -> datetime:
+        """When the webhook took it, as far as it says so; else when the queue did, in milliseconds."""
+        if self.attributes:
+            return moment.parse(self.attributes["received_at"]["StringValue"])
+        return datetime.fromtimestamp(self._sent_milliseconds / 1000, UTC)
+
+    @property
+    def _sent_milliseconds(self) -> int:
+        return int(self.sent_at.timestamp() * 1000)
+
     def record(self) -> dict[str, Any]:
         """As Lambda hands it to the function."""
         attributes = {
             name: {"dataType": value["DataType"], "stringValue": value["StringValue"]}
             for name, value in self.attributes.items()
         }
-        milliseconds = str(int(self.sent_at.timestamp() * 1000))
         return {
             "messageId": self.id,
             "body": self.body,
-            "attributes": {"MessageGroupId": self.group, "SentTimestamp": milliseconds},
+            "attributes": {"MessageGroupId": self.group, "SentTimestamp": str(self._sent_milliseconds)},
             "messageAttributes": attributes,
         }
+
+
+def stated(received_at: datetime) -> dict[str, Any]:
+    """The attributes of a message that says when it was received."""
+    return {"received_at": {"DataType": "String", "StringValue": moment.text(received_at)}}
 
 
 @dataclass

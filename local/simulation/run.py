@@ -32,16 +32,20 @@ from local.simulation.clock import Clock
 from local.simulation.crew import Crash, Crew, Stuck, Task
 from local.simulation.dice import Dice
 from local.simulation.faults import Call, Hot, possible, refused
-from local.simulation.queue import Queue, Sent
+from local.simulation.queue import Queue, Sent, stated
 from local.simulation.stream import Shard, Stream
-from local.simulation.table import Table, Unknown
+from local.simulation.table import POISON, Table, Unknown
 from local.simulation.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
-MOST_CALLS = 8_000
+MOST_CALLS = 4_000
 """Of a whole run, invocations included: far more than any needs that comes to an end."""
+MOST_SLOW = 10
+"""Times that workers outlast the queue's patience: if they always did, no message would ever be deleted."""
 CLOSED = 2
 """Days that are closed at the end: reading them all takes longer than the run."""
+FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
+"""Errors that the services answer with by themselves, if nothing is wrong with what they are asked for."""
 MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
@@ -80,21 +84,13 @@ class Actor(NamedTuple):
     at: datetime
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The webhook said 2xx to these events."""
+@dataclass
+class Posted:
+    """The webhook was called. `received`: what it answered with 2xx; None if that never came about."""
 
     step: Post
     received_at: datetime
-    received: Received
-
-
-@dataclass(frozen=True)
-class Tried:
-    """The webhook was called, whatever came of it."""
-
-    step: Post
-    received_at: datetime
+    received: Received | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,7 @@ class Changed:
 class Seen:
     """What happened in a run, beside what the table, the queue and the bus say."""
 
-    tried: list[Tried] = field(default_factory=list)
-    answered: list[Answered] = field(default_factory=list)
+    posted: list[Posted] = field(default_factory=list)
     classified: list[Classified] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
     emitted: list[tuple[Sequence[Any], Emitted]] = field(default_factory=list)
@@ -183,6 +178,7 @@ class Run:
         self._paused = False
         self._calls = 0
         self._faults = 0
+        self._slow = 0
         self._names: dict[str, int] = {}
         self._crew = Crew()
 
@@ -224,8 +220,8 @@ class Run:
             moves.append(self._next_step)
         if self.late:
             moves.append(self._take_effect)
-        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at():
-            moves.append(self._wait_for_visibility)
+        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MOST_SLOW:
+            moves.append(self._outlast)
         return moves
 
     def _wait(self) -> bool:
@@ -238,6 +234,11 @@ class Run:
     def _wait_for_visibility(self) -> None:
         self.clock.at_least(self.queue.next_visible_at() or self.clock.now)
         self.tell("messages in flight become visible again")
+
+    def _outlast(self) -> None:
+        """Workers take so long that others get their messages as well."""
+        self._slow += 1
+        self._wait_for_visibility()
 
     def _take_effect(self) -> None:
         self.late.pop(0)()
@@ -274,6 +275,8 @@ class Run:
     def _ended(self, work: Work, error: BaseException | None) -> None:
         if error is None:
             return
+        if isinstance(error, Busy) and not self.knobs.faults and work.kind in {"receive", "change"}:
+            raise Broken("done at once", f"nothing failed, and {work.name} gave up: {error}")
         if isinstance(error, Crash | Busy):
             self.tell(f"{work.name} ends: {type(error).__name__} {error}")
             work.on_crash()
@@ -314,7 +317,12 @@ class Run:
 
     def _carry_out(self, work: Work, effect: Callable[..., Any], /, **arguments: Any) -> Any:
         self.table.actor = Actor(work, self.clock.now)
-        return effect(**arguments)
+        try:
+            return effect(**arguments)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in FORESEEN and POISON not in str(arguments):
+                raise Broken("known to the services", f"{work.name} asked for what none takes: {error}") from error
+            raise
 
     def _count_call(self) -> None:
         self.clock.tick()
@@ -384,7 +392,7 @@ class Run:
                 self._start("change", partial(self._change_account, step), _nothing)
             case Stray():
                 self.tell(f"a stray message: {step.body[:60]}")
-                self.queue.put(step.group, step.body, {})
+                self.queue.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
             case Close():
                 self._close(step.organization, step.day)
 
@@ -399,7 +407,8 @@ class Run:
 
     def _receive(self, step: Post, work: Work) -> None:
         received_at = self.now_of(work)
-        self.seen.tried.append(Tried(step, received_at))
+        posted = Posted(step, received_at)
+        self.seen.posted.append(posted)
         queue = UsageQueue(self.line(work, self.queue), "queue")
         quarantine = Quarantine(self.line(work, self.table), TABLE)
         events = [(index, event.raw) for index, event in enumerate(step.events)]
@@ -407,7 +416,7 @@ class Run:
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
         for event in step.events:
             self.tell(f"    {event.text()}")
-        self.seen.answered.append(Answered(step, received_at, received))
+        posted.received = received
         if self._again(work.name):
             self._steps.append(step)
 
@@ -458,7 +467,7 @@ class Run:
         )
 
     def _carry(self, number: int, shard: Shard, batch: Sequence[dict[str, Any]], work: Work) -> None:
-        emitted = emit(batch, self.line(work, self.bus), "bus")
+        emitted = emit(batch, self.line(work, self.bus), Bus.NAME)
         self.seen.emitted.append((batch, emitted))
         self._emitting.discard(number)
         if not self._again(work.name):
@@ -517,7 +526,7 @@ class Run:
 def change(read: Account, step: Change, now: datetime) -> Account:
     """What the API makes of a change."""
     if step.profile is not None:
-        profile = Profile.model_validate({"effective_at": now, "actor": step.actor, **step.profile})
+        profile = Profile.model_validate({"effective_at": now - step.since, "actor": step.actor, **step.profile})
         return with_profile(read, profile, now)
     return changed(read, SharingChange.model_validate(step.sharing), step.actor, now)
 

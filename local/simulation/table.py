@@ -17,6 +17,8 @@ Key = tuple[str, str]
 
 MOST_KEYS, MOST_WRITES = 100, 25
 MOST_ITEM_BYTES, MOST_TRANSACTION_BYTES = 400_000, 4_000_000
+POISON = "REQ#poison"
+"""How the sort keys of items begin that no table takes, for a reason that nobody foresaw."""
 
 
 class Unknown(BaseException):
@@ -150,7 +152,7 @@ class Table:
 
     def _reason(self, put: Mapping[str, Any]) -> dict[str, Any]:
         stored = self.items.get(key_of(put["Item"]))
-        if size_of(put["Item"]) > MOST_ITEM_BYTES:
+        if size_of(put["Item"]) > MOST_ITEM_BYTES or put["Item"]["sk"]["S"].startswith(POISON):
             return {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
         if _holds(stored, put):
             return {"Code": "None"}
@@ -302,6 +304,8 @@ def _only(request: Mapping[str, Any], *known: str) -> None:
     unknown = request.keys() - set(known)
     if unknown:
         raise Unknown(f"parameters {sorted(unknown)}")
+    if "TableName" in known and "TableName" not in request:
+        raise Unknown("no table")
 
 
 def _put_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -318,6 +322,8 @@ def _refuse_transaction(puts: Sequence[Mapping[str, Any]], most: int) -> None:
     if len(set(keys)) < len(keys):
         message = "Transaction request cannot include multiple operations on one item"
         raise error("ValidationException", message, "TransactWriteItems")
+    if any(sk.startswith(f"{POISON}/whole") for _, sk in keys):
+        raise error("ValidationException", "nobody foresaw it", "TransactWriteItems")
     if sum(size_of(put["Item"]) for put in puts) > MOST_TRANSACTION_BYTES:
         raise error("ValidationException", "the items are larger than 4 MB", "TransactWriteItems")
 

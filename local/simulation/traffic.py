@@ -1,6 +1,5 @@
 """The events of a world: repeats, conflicts, late and undecidable ones, exact fills, moments on every boundary."""
 
-import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -14,6 +13,19 @@ from local.simulation.rules import ALIAS, LARGE, PROJECTS, SMALL, UNLISTED, Rule
 
 HORIZON = timedelta(days=35)
 AHEAD = timedelta(minutes=5)
+KEPT = HORIZON + timedelta(days=4)
+"""From `occurred_at`, a decision: the dedupe horizon and the queue's retention."""
+
+
+HAIR = timedelta(microseconds=1)
+AGES = (
+    HORIZON,
+    HORIZON + HAIR,
+    -AHEAD,
+    -AHEAD - HAIR,
+    *(HORIZON - timedelta(seconds=less) for less in (30, 90, 86400)),
+)
+"""How old an event may be when it is received, what is a hair too much, and what is nearly so."""
 
 
 class Traffic:
@@ -35,10 +47,12 @@ class Traffic:
         self._edges = _edges(rules, accounts, base)
         self._ids = 0
         self._repeats = dice.choice((0.05, 0.15, 0.4))
-        self._conflicts = dice.choice((0.0, 0.05, 0.2))
+        self._conflicts = dice.choice((0.0, 0.05, 0.2, 0.4))
         self._late = dice.choice((0.05, 0.3, 0.6))
         self._odd = dice.choice((0.05, 0.3))
         self._runs = dice.choice((0.0, 0.1, 0.5))
+        self._same_ids = dice.choice((0.05, 0.1, 0.3))
+        self._poisonous = dice.choice((0.0, 0.0, 0.0, 0.1))
         self._favourite = dice.choice((*LARGE, *SMALL))
 
     def event(self, at: datetime) -> Event:
@@ -47,7 +61,7 @@ class Traffic:
         if self._sent and chance < self._repeats:
             return written(self._dice.choice(self._sent[-12:]), self._dice)
         if self._sent and chance < self._repeats + self._conflicts:
-            payload = self._conflict(self._dice.choice(self._sent[-6:]))
+            payload = self._conflict(self._dice.choice(self._sent[-self._dice.choice((1, 2, 6)) :]))
         else:
             payload = self._payload(at)
         event = written(payload, self._dice)
@@ -60,9 +74,18 @@ class Traffic:
         """An event that can never be decided."""
         return spoiled(written(self._payload(at), self._dice), self._dice)
 
-    def text(self, event: Event) -> str:
-        """The body of a message that holds the event alone."""
-        return json.dumps([event.raw])
+    def delayed(self, at: datetime) -> tuple[Event, datetime]:
+        """An event that comes from the queue only now, and when it was received: about as old as one may be."""
+        overdue = [payload for payload in self._sent if at - payload.occurred_at > HORIZON]
+        if overdue and self._dice.random() < 0.5:
+            payload = self._dice.choice(overdue)
+            return written(payload, self._dice), payload.occurred_at + HORIZON
+        received_at = at - timedelta(days=self._dice.choice((0, 2, 4, 4)))
+        payload = self._payload(received_at)
+        if self._dice.random() < 0.7:
+            payload = payload._replace(occurred_at=received_at - self._dice.choice(AGES))
+        self._sent.append(payload)
+        return written(payload, self._dice), received_at
 
     def many(self, at: datetime, count: int) -> list[Event]:
         """Small requests of one counter, in the order in which they occurred."""
@@ -121,15 +144,27 @@ class Traffic:
             {"project": "other"},
             {"output": payload.output + 1},
             {"kind": "usage.eval_run" if payload.kind == "usage.request" else "usage.request"},
+            self._dice.choice(
+                (
+                    {"endpoint": "other"},
+                    {"tools": (*payload.tools, "my_function")},
+                    {"service_tier": "priority"},
+                    {"batch": not payload.batch},
+                    {"shared": not payload.shared},
+                    {"cached": payload.input - payload.cached},
+                )
+            ),
             {"occurred_at": midnight(payload.day) + timedelta(seconds=self._dice.randrange(3600))},
         )
         return payload._replace(**self._dice.choice(changes))
 
     def _id(self) -> str:
         """Mostly new; sometimes that of another request, which on another day or of another organization is another."""
-        if self._sent and self._dice.random() < 0.1:
+        if self._sent and self._dice.random() < self._same_ids:
             return self._dice.choice(self._sent).id
         self._ids += 1
+        if self._dice.random() < self._poisonous:
+            return self._dice.choice((f"poison{self._ids}", f"poison/whole{self._ids}"))
         return self._dice.choice((f"r{self._ids}", f"req:{self._ids}/a"))
 
     def _model(self) -> str:
@@ -169,7 +204,8 @@ class Traffic:
         again = [payload.occurred_at + timedelta(days=1) for payload in self._sent[-10:]]
         before = [payload.occurred_at - timedelta(days=1) for payload in self._sent[-3:]]
         earliest, latest = at - timedelta(days=30), at + AHEAD - timedelta(seconds=90)
-        known = [edge for edge in (*self._edges, *again, *before) if earliest < edge < latest]
+        edges = (*self._edges, *again, *before) if self._dice.random() < 0.6 else (*again, *before)
+        known = [edge for edge in edges if earliest < edge < latest]
         hair = self._dice.choice((0, 0, 0, -1, 1, 1000))
         return self._dice.choice(known or [at]) + timedelta(microseconds=hair)
 

@@ -1,7 +1,8 @@
 """A small random world, all of it from its seed: who there is, what happens when, and how unkind the machines are."""
 
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -10,13 +11,14 @@ from gratis.account import Account
 from gratis.moment import midnight
 from gratis.offer import Offer
 from local.simulation import rules
-from local.simulation.faults import KINDS
+from local.simulation.faults import KINDS, SOMEWHERE
 from local.simulation.payload import Event
 from local.simulation.traffic import Traffic
 
 BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
 """Days around which worlds are built: Sundays and Mondays, and the day before o3 became cheaper."""
-ORGANIZATIONS = ("org_a", "org_b", "org.c")
+ORGANIZATIONS = ("org_a", "org_a.b", "org_c")
+"""One is named as another begins: what is asked of one must not be answered of the other."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +31,25 @@ class Post:
 
 @dataclass(frozen=True)
 class Change:
-    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's."""
+    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's; `since`: back-dated by it."""
 
     at: datetime
     organization: str
     actor: str
     profile: dict[str, Any] | None = None
     sharing: dict[str, Any] | None = None
+    since: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True)
 class Stray:
-    """A message gets into the queue that the webhook never packed."""
+    """A message that the webhook never packed, or long ago: `received_at`, as it says; None if it does not."""
 
     at: datetime
     group: str
     body: str
     event: Event
+    received_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -110,11 +114,6 @@ class World:
     plan: tuple[Step, ...]
     knobs: Knobs
 
-    @property
-    def organizations(self) -> tuple[str, ...]:
-        """Every organization that something can happen to."""
-        return ORGANIZATIONS
-
 
 def build(seed: int) -> World:
     """The world of a seed."""
@@ -132,25 +131,29 @@ def build(seed: int) -> World:
 
 
 def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
-    """More events of one counter than a transaction or a message holds."""
+    """More of one counter, or of what nobody can decide, than a transaction, a message or another call holds."""
     events = traffic.many(start, dice.randrange(100, 130))
-    return [Post(start, tuple(events)), Post(start, tuple(dice.sample(events, 5)))]
+    bad = [traffic.undecidable(start) for _ in range(dice.choice((0, 30)))]
+    return [Post(start, (*events, *bad)), Post(start, tuple(dice.sample(events, 5)))]
 
 
 def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
     steps: list[Step] = []
     at, gaps = start, dice.choice(_GAPS)
     changing = dice.choice((0.0, 0.1, 0.3))
+    delayed = dice.choice((0.0, 0.0, 0.0, 0.3))
     closing = dice.choice((0.0, 0.0, 0.1))
     for number in range(dice.choice((2, 4, 6, 8, 12))):
         if dice.random() < changing:
-            steps.append(_change(dice, at, number, traffic.organizations))
+            steps += _changes(dice, at, number, traffic.organizations)
         if dice.random() < closing:
             steps.append(
                 Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1))))
             )
         if dice.random() < 0.05:
             steps.append(_stray(dice, at, traffic))
+        if dice.random() < delayed:
+            steps.append(_delayed(dice, at, traffic))
         events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))
         steps.append(Post(at, events))
         at += timedelta(seconds=dice.choice(gaps))
@@ -167,11 +170,16 @@ _GAPS: Sequence[Sequence[float]] = (
 )
 
 
-def _change(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Change:
-    organization, actor = dice.choice(organizations), f"actor-{number}"
-    if dice.random() < 0.5:
-        return Change(at, organization, actor, profile=rules.new_profile(dice))
-    return Change(at, organization, actor, sharing=rules.new_sharing(dice))
+def _changes(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Iterator[Change]:
+    """A change of an account, or two that know nothing of each other."""
+    organization = dice.choice(organizations)
+    for each in range(dice.choice((1, 1, 2))):
+        actor = f"actor-{number}-{each}"
+        if dice.random() < 0.5:
+            since = timedelta(hours=dice.choice((0, 0, 0, 1, 48, -1)))
+            yield Change(at, organization, actor, profile=rules.new_profile(dice), since=since)
+        else:
+            yield Change(at, organization, actor, sharing=rules.new_sharing(dice))
 
 
 def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
@@ -181,24 +189,33 @@ def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
         body = dice.choice(("", "{", "[NaN]"))
         return Stray(at, group, body, Event(body, None, "invalid_event"))
     event = traffic.undecidable(at)
-    return Stray(at, group, traffic.text(event), event)
+    return Stray(at, group, json.dumps([event.raw]), event)
+
+
+def _delayed(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
+    """What comes from the queue only now, perhaps too late to be decided."""
+    event, received_at = traffic.delayed(at)
+    body = json.dumps(event.raw if dice.random() < 0.5 else [event.raw])
+    return Stray(at, event.raw["subject"], body, event, received_at if received_at < at else None)
 
 
 def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
+    kinds = tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS
+    rare, fifo = dice.random() < 0.4, dice.random() < 0.5
     return Knobs(
-        fifo=dice.random() < 0.5,
-        workers=dice.choice((1, 2, 2, 3, 4)),
+        fifo=fifo,
+        workers=dice.choice((1, 2, 2, 3, 4) if fifo else (2, 2, 3, 4)),
         senders=dice.choice((1, 2, 3)),
         shards=dice.choice((1, 2)),
         messages=dice.choice((1, 2, 4, 10, 10)),
         records=dice.choice((1, 5, 100)) if not roomy else 100,
-        switching=dice.choice((0.0, 0.1, 0.3, 0.6)),
-        faults=dice.choice((0.0, 0.03, 0.1, 0.25)),
-        kinds=tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS,
+        switching=dice.choice((0.0, 0.1, 0.3, 0.6) if fifo else (0.1, 0.3, 0.6)),
+        faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
+        kinds=kinds if not rare else tuple(dice.sample(tuple(SOMEWHERE), dice.choice((1, 2)))),
         most_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
-        limits=Limits() if roomy or dice.random() < 0.2 else _limits(dice),
+        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((None, 5))),
     )
 
 

@@ -44,6 +44,7 @@ def test_worlds_are_full_of_faults() -> None:
     for happening in (
         *("crash before", "crash after", "answer lost", "takes effect late", "throttled", "unreachable", "torn"),
         *("retried", "contended", "hot partition", "partial", "outage", "visible again", "over_quota", "within_quota"),
+        *("unreadable", "internal_error", "is too long ago to be decided now", "is refused", "a stray message"),
     ):
         assert any(happening in line for line in stories), happening
     assert sum("conflict" in line for line in stories) > 20

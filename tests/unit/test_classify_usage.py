@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from gratis import classify, config
+from gratis import classify, config, ledger
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.classify import Outcome
@@ -526,6 +526,18 @@ def test_what_waited_too_long_is_still_a_repeat_or_a_conflict_if_it_was_decided(
     codes = [(entry.id, entry.code) for entry in outcome.quarantined]
     assert codes == [("r2", "conflict"), ("r3", "too_old"), ("r3", "too_old")]
     assert versions(client) == {"2025-03-11": 1}
+
+
+def test_a_decision_that_cannot_be_read_stops_its_own_organization_only(client: Any) -> None:
+    classified(client, message("m0", usage("r1", 10)))
+    [key] = stored(client).decisions
+    client.put_item(TableName=TABLE, Item=ledger.decision_key(key) | {"receipt": {"S": "{"}})
+    much_later = RECEIVED + classify.LATEST_DECISION
+    in_time = usage("r2", organization="org_b", at="2025-04-15T09:00:00Z")
+    messages = [message("m1", usage("r1", 10)), message("m2", in_time, group="org_b", received_at=much_later)]
+    outcome = classified(client, *messages, clock=lambda _: much_later)
+    assert [each.request_id for each in outcome.decisions] == ["r2"]
+    assert outcome.unfinished == ["m1"]
 
 
 def test_the_same_id_on_another_day_is_another_request(client: Any) -> None:

@@ -132,10 +132,9 @@ class _Batch:
 
     def _decide(self, wave: Sequence[Arrival]) -> None:
         """Decide a wave; if something in the table cannot be read, all organizations but the one it belongs to."""
-        in_time = self._without_expired(wave)
-        organizations = dict.fromkeys(each.request.organization for each in in_time)
+        organizations = dict.fromkeys(each.request.organization for each in wave)
         try:
-            self._decide_together(in_time)
+            self._decide_together(self._without_expired(wave))
         except Busy:
             raise
         except Exception as error:  # noqa: BLE001 - the messages come again, and end as dead letters, with an alarm
@@ -144,7 +143,7 @@ class _Batch:
                 self.outcome.causes.append(f"{next(iter(organizations))}: {type(error).__name__}: {error}")
                 return
             for organization in organizations:
-                self._decide([each for each in in_time if each.request.organization == organization and not each.done])
+                self._decide([each for each in wave if each.request.organization == organization and not each.done])
 
     def _decide_together(self, in_time: Sequence[Arrival]) -> None:
         if not in_time:
