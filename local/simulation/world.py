@@ -225,6 +225,6 @@ def _limits(dice: random.Random) -> Limits:
         message=dice.choice((1, 2, 4)),
         records=dice.choice((1, 2, 5)),
         quarantined_bytes=dice.choice((None, None, None, 120)),
-        rows=dice.choice((None, None, None, None)),
+        rows=dice.choice((None, None, None, 2)),
         block=dice.choice((1, 3)),
     )

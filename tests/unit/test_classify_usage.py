@@ -835,6 +835,22 @@ def test_reading_again_after_a_conflict_may_fail_for_a_moment_too(client: Any, f
     assert_decided_once(client)
 
 
+def test_what_cannot_be_read_again_after_a_conflict_is_no_fault_of_the_events(client: Any, faulty: Faulty) -> None:
+    def conflicts(real: Any, arguments: dict[str, Any]) -> Any:
+        faulty.on("batch_get_item", unreadable)
+        return cancelled(client, "TransactionConflict")(real, arguments)
+
+    def unreadable(real: Any, arguments: dict[str, Any]) -> Any:
+        keys = arguments["RequestItems"][TABLE]["Keys"]
+        items = [key | {"version": {"N": "1"}, "windows": {"S": "what a newer release may write"}} for key in keys]
+        return {"Responses": {TABLE: items}, "UnprocessedKeys": {}}
+
+    faulty.on("transact_write_items", conflicts)
+    outcome = classified(faulty, message("m1", *EVENTS))
+    assert outcome.quarantined == []
+    assert_decided_once(client)
+
+
 def test_the_same_message_in_two_workers_at_once_is_decided_once(client: Any, faulty: Faulty) -> None:
     faulty.on("transact_write_items", interloper(client, *EVENTS))
     outcome = classified(faulty, message("m1", *EVENTS))

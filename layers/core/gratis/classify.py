@@ -243,7 +243,12 @@ class _Batch:
     def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
         documents = {counter} | {totals_of(counter, case.day) for _, case in chunk}
-        self.shelf |= self.ledger.read((), documents)[1]
+        try:
+            self.shelf |= self.ledger.read((), documents)[1]
+        except Busy:
+            raise
+        except Exception as error:  # it is no fault of the events that wait for it
+            raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
