@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gratis.account import IDENTIFIER, Account
 from gratis.errors import Busy
 from gratis.keys import ROLES, Holder, Keys, Role
+from gratis.proof import Proof
 from local import report
 from local.engine import EngineFailed, engine
 from local.functions import ROOT
@@ -141,12 +142,19 @@ def up_command(port: Annotated[int, typer.Option(help="Port of the engine; 0 for
 
 @app.command("prove")
 def prove_command(
-    organization: Annotated[str | None, typer.Argument(help="Whose day.")] = None,
-    day: Annotated[str | None, typer.Argument(help="The UTC day, YYYY-MM-DD.")] = None,
+    named: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ORGANIZATION DAY", help="Whose day, and which (YYYY-MM-DD). With --records: further files."
+        ),
+    ] = None,
     *,
     records: Annotated[
         list[str] | None,
-        typer.Option(help="Prove from emitted billing records and DayClosed events in these files, without AWS."),
+        typer.Option(
+            metavar="FILE...",
+            help="Prove from emitted billing records and DayClosed events in these files, without AWS.",
+        ),
     ] = None,
     endpoint_url: EndpointUrl = None,
     stack: StackName = STACK,
@@ -156,9 +164,11 @@ def prove_command(
 ) -> None:
     """Prove a day again from its decisions; exit 1 and the differing ids if it does not hold."""
     with _usable_input():
+        proofs: Sequence[Proof]
         if records:
-            proofs = prove_from_records(records)
-        elif organization and day:
+            proofs = prove_from_records([*records, *(named or ())])
+        elif named and len(named) == 2:
+            organization, day = named
             custom = read_offer(offer) if offer else None
             ledger = ledger_at(endpoint_url, stack, table)
             proofs = [prove_from_ledger(ledger, organization, _day(day), custom)]

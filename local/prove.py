@@ -4,6 +4,7 @@ import gzip
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -87,7 +88,14 @@ def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer
     return prove(ledger, organization, day, _offers(offer))
 
 
-def prove_from_records(files: Sequence[str]) -> list[Proof]:
+@dataclass(frozen=True)
+class RecordsProof(Proof):
+    """What emitted records alone prove. `revision`: of the statement they were held against; None without one."""
+
+    revision: int | None = None
+
+
+def prove_from_records(files: Sequence[str]) -> list[RecordsProof]:
     """Prove every organization's day that the files hold records or statements of."""
     records: dict[tuple[str, str], list[Record]] = defaultdict(list)
     stated: dict[tuple[str, str], Record] = {}
@@ -102,7 +110,7 @@ def prove_from_records(files: Sequence[str]) -> list[Proof]:
     return [_proof(*key, records.get(key, []), stated.get(key)) for key in sorted(records.keys() | stated.keys())]
 
 
-def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> Proof:
+def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> RecordsProof:
     found = Differences()
     kept = by_id(records, found)
     statement = statement_of(organization, date.fromisoformat(day), kept)
@@ -112,7 +120,8 @@ def _proof(organization: str, day: str, records: Sequence[Record], stated: Recor
             if value != stated.get(name):
                 message = f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
                 found.add("statement", message)
-    return Proof.of(statement, found)
+    revision = stated.get("revision") if stated else None
+    return RecordsProof(statement.content(), found.listed(), found.count, revision)
 
 
 def _offers(offer: Offer | None) -> Any:

@@ -18,6 +18,7 @@ from gratis.offer import EVALS
 from gratis.proof import Proof
 from gratis.quarantine import Entry
 from gratis.receive import Received
+from local.prove import RecordsProof
 from local.redrive import Redriven
 from local.replay import Replayed
 from local.up import Running
@@ -215,10 +216,19 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
             table.add_row(name, f"{value:,}" if isinstance(value, int) else plain(str(value)))
         console.print(table)
         if proof.holds:
-            console.print("[green]Proved:[/] the decisions add up, tile their counters, and each is right.\n")
+            console.print(f"[green]Proved:[/] {_proved(proof)}\n", soft_wrap=True, highlight=False)
         for each in proof.differences:
             console.print(f"[bold red]{each.kind}:[/] {plain(each.message)}", soft_wrap=True)
             console.print("".join(f"  {plain(one)}\n" for one in each.ids), soft_wrap=True, highlight=False)
+
+
+def _proved(proof: Proof) -> str:
+    """What it means that a proof holds."""
+    if not isinstance(proof, RecordsProof):
+        return "the decisions add up, tile their counters, and each is right."
+    if proof.revision is None:
+        return "the records agree with each other. No DayClosed event was among the files to hold them against."
+    return f"the records agree with each other, and with revision {proof.revision} of the statement."
 
 
 def print_running(up: Running, console: Console) -> None:

@@ -96,7 +96,7 @@ def bill_of(decisions: Sequence[Decision]) -> Bill:
 
 
 def stranded_tokens(decisions: Iterable[Decision]) -> int:
-    """Tokens that would have been free if a request could be split: docs/decisions/010-stranded-tokens.md.
+    """Tokens that would have been free if a request could be split: docs/decisions/009-stranded-tokens.md.
 
     Of each window in which requests were billed `over_quota`: what its quota has left after its last decision, but no
     more than those requests' tokens.
