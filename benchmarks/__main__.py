@@ -19,7 +19,15 @@ def main() -> None:
         for name, size in SIZES.items():
             start = time.monotonic()
             results[name] = bench.workload(name, size)
-            print(name, f"{time.monotonic() - start:.0f} s", {d: (f.as_json(), [round(x) for x in f.cpu_us], [round(x) for x in f.events_per_second]) for d, f in results[name].items()}, file=sys.stderr)
+            print(
+                name,
+                f"{time.monotonic() - start:.0f} s",
+                {
+                    d: (f.as_json(), [round(x) for x in f.cpu_us], [round(x) for x in f.events_per_second])
+                    for d, f in results[name].items()
+                },
+                file=sys.stderr,
+            )
     content = {"workloads": {n: {d: f.as_json() for d, f in r.items()} for n, r in results.items()}}
     (FOLDER / "results.json").write_text(json.dumps(content, indent=1) + "\n")
 

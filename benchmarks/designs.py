@@ -111,9 +111,9 @@ class IdempotentUpdate(_PerEvent):
             event_key_jmespath="[subject, time, id]", expires_after_seconds=int(DEDUPE.total_seconds())
         )
         store = DynamoDBPersistenceLayer(table_name=idempotency_table, boto3_client=client)
-        self._decided = idempotent_function(data_keyword_argument="raw", persistence_store=store, config=self.idempotency)(
-            self._decide
-        )
+        self._decided = idempotent_function(
+            data_keyword_argument="raw", persistence_store=store, config=self.idempotency
+        )(self._decide)
 
     def _begin(self, context: Any) -> None:
         self.idempotency.register_lambda_context(context)

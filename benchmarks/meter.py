@@ -65,8 +65,11 @@ def _of_batch_read(parsed: Any, asked: int) -> int:
 
 def size_of(item: Mapping[str, Mapping[str, str]]) -> int:
     """Bytes of an item of texts and numbers, as AWS counts them: names and values; two digits of a number a byte."""
-    values = [(name, kind, value) for name, each in item.items() for kind, value in each.items()]
-    return sum(len(name) + (len(value.encode()) if kind == "S" else len(value) // 2 + 2) for name, kind, value in values)
+    return sum(
+        len(name) + (len(value.encode()) if kind == "S" else len(value) // 2 + 2)
+        for name, attribute in item.items()
+        for kind, value in attribute.items()
+    )
 
 
 @dataclass(frozen=True)

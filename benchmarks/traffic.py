@@ -1,4 +1,4 @@
-"""Usage events as senders post them, and the queue's batches that the webhook makes of them. Seeded: always the same."""
+"""Usage events as senders post them, and the batches of the queue that the webhook makes of them."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -91,7 +91,7 @@ class _Sent:
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
 
-    def send_message_batch(self, QueueUrl: str, Entries: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def send_message_batch(self, QueueUrl: str, Entries: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: ARG002, N803
         for entry in Entries:
             attributes = entry["MessageAttributes"]["received_at"]
             self.messages.append(

@@ -30,7 +30,6 @@ class Load:
         return sum(message["body"].count('"specversion"') for batch in self.batches for message in batch["Records"])
 
 
-
 def single(prefix: str, events: int) -> Load:
     """Single events of one organization, each a batch of its own. The first also begins the organization's day."""
     sender, dice = Sender(f"{prefix}_org", models=("gpt-4o-mini-2024-07-18",)), random.Random(1)

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -209,9 +210,10 @@ class Ledger:
         return {"Put": put | {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": version_read}}
 
     def _decision_put(self, decision: Decision) -> Any:
-        item = decision_key(decision.key) | {"receipt": {"S": _receipt(decision)}}
+        key = decision.key
+        item = decision_key(key) | {"receipt": {"S": _receipt(decision)}}
         if self.expire:
-            item |= _expiry(decision.key.day, KEEP_DECISIONS)
+            item |= _expiry(key.day, KEEP_DECISIONS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": NEW}}
 
@@ -284,6 +286,7 @@ def _day_of(identity: CounterId) -> date | None:
     return date.fromisoformat(identity.window) if identity.window[0].isdigit() else None
 
 
+@lru_cache(maxsize=64)
 def _expiry(day: date, keep: timedelta) -> Item:
     return {"expires": {"N": str(int((moment.midnight(day) + moment.DAY + keep).timestamp()))}}
 
