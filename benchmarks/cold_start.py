@@ -1,8 +1,8 @@
 """How long each function takes to start, beside a function that does nothing but create a DynamoDB client.
 
-Both run under Lambda's own runtime client from a built artefact: the layer's locked packages and the runtime's, with the
-bytecode that layers/core/Makefile compiles, for the Python that runs this. CPU seconds, since what a start takes is all
-import; so a busy machine disturbs less.
+Both run under Lambda's own runtime client from a built artefact: the locked packages of the layer and those of the
+runtime, with bytecode as layers/core/Makefile compiles it, for the Python that runs this. What counts is the process's
+CPU time: a start is nearly all import, and a busy machine then disturbs less.
 """
 
 import resource

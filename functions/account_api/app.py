@@ -15,7 +15,6 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer, Server
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.event_handler.openapi.params import Path as PathParam
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -56,15 +55,6 @@ MOST_ANSWER = 5_500_000
 logger = Logger(service="account_api")
 metrics = Metrics(namespace=NAMESPACE, service="account_api")
 app = openapi.Api(enable_validation=True)
-app.enable_swagger(
-    path="/docs",
-    title="Gratis",
-    version="1.0.0",
-    description="What an organization has left of its free tokens, what it used, what it pays, and why.",
-    servers=[Server(url="./")],
-    security_schemes={"key": HTTPBearer()},
-    security=[{"key": []}],
-)
 
 
 @cache
@@ -434,6 +424,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _answered(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    if event["rawPath"] == "/docs":
+        openapi.document(app)
     if event["rawPath"].startswith("/v1/"):
         try:
             app.append_context(holder=holder_of(event))  # type: ignore[no-untyped-call]

@@ -4,6 +4,8 @@ The runtime's own packages are those that Lambda has beside Python: boto3 with w
 """
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,3 +104,52 @@ def test_a_package_that_the_layer_lacks_would_be_noticed(
     ((kind, content),) = answers("receive_usage", [lacking, runtime], cache, {})
     assert (kind, content["errorType"]) == ("error", "Runtime.ImportModuleError")
     assert package in content["errorMessage"]
+
+
+# --- what a start imports ------------------------------------------------------------------------------------------
+
+PACKAGES = "annotated_types jmespath pydantic pydantic_core typing_extensions typing_inspection"
+POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities warnings"
+"""Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
+CORE = "account config dynamo errors moment offer request telemetry"
+RULES = "decision eligibility ledger pricing totals window"
+IMPORTS = {
+    "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature",
+    "classify_usage": f"{CORE} {RULES} classify events messages quarantine",
+    "emit_billing": f"{CORE} {RULES} days outbox",
+    "close_day": f"{CORE} {RULES} closing days proof",
+    "account_api": f"{CORE} {RULES} accounts allowance events explanation http keys openapi sharing usage",
+}
+"""Modules of gratis."""
+ALSO = {"receive_usage": "standardwebhooks"}
+ALSO_OF_POWERTOOLS = {"account_api": "event_handler middleware_factory"}
+LOADED = """
+import json, sys
+sys.path[:0] = sys.argv[1:]
+import app
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+print(json.dumps([name for name, file in files.items() if file.startswith(sys.argv[2])]))
+"""
+
+
+def loaded(folder: str, layer: Path, runtime: Path) -> list[list[str]]:
+    """The names, split at their dots, of the layer's modules that are loaded once the function is."""
+    command = [sys.executable, "-I", "-S", "-c", LOADED, *map(str, (ROOT / "functions" / folder, layer, runtime))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    return [name.split(".") for name in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("folder", IMPORTS)
+def test_a_start_imports_what_its_function_needs_and_nothing_else(folder: str, layer: Path, runtime: Path) -> None:
+    names = loaded(folder, layer, runtime)
+    parts: dict[str, set[str]] = {}
+    for package, *rest in names:
+        parts.setdefault(package, set()).update(rest[:1])
+    ours, powertools = parts.pop("gratis"), parts.pop("aws_lambda_powertools")
+    assert ours == set(IMPORTS[folder].split())
+    assert powertools == {*POWERTOOLS.split(), *ALSO_OF_POWERTOOLS.get(folder, "").split()}
+    assert parts.keys() == {*PACKAGES.split(), *ALSO.get(folder, "").split()}
+
+
+def test_the_models_of_openapi_wait_until_the_page_is_asked_for(layer: Path, runtime: Path) -> None:
+    assert ["aws_lambda_powertools", "event_handler", "openapi", "models"] not in loaded("account_api", layer, runtime)
