@@ -6,7 +6,7 @@ SAM := .venv-sam/bin/sam
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e check lock prices build deploy up clean clients browser
+.PHONY: help setup replay test e2e bench check lock prices build deploy up clean clients browser
 
 help:  ## list what make can do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: setup  ## run the tests
 
 e2e: setup browser  ## deploy the template on the local engine and drive it
 	@$(BIN)/python -m pytest tests/e2e
+
+bench: setup  ## measure Gratis beside what one would otherwise write
+	@$(BIN)/python -m benchmarks
 
 check: setup $(SAM)  ## lint, types, template
 	@$(BIN)/ruff check .

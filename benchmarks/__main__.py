@@ -1,35 +1,48 @@
-"""`make bench`."""
+"""`make bench`: measures everything, prints the ratios, writes results.json, README.md and plots/ beside this file."""
 
-import json
 import sys
 import time
+import warnings
 from pathlib import Path
 
+from benchmarks import plots, report
 from benchmarks.bench import SIZES, Bench, as_deployed
+from benchmarks.cold_start import cold_starts
+from benchmarks.growth import Growth
+from benchmarks.receiving import receiving
+from benchmarks.report import Measured
 from local.engine import engine
 
 FOLDER = Path(__file__).parent
 
 
 def main() -> None:
-    """Measure everything, print the ratios, and write results.json and README.md beside this file."""
-    results = {}
+    """A run."""
+    warnings.filterwarnings(
+        "ignore", module="aws_lambda_powertools"
+    )  # a batch without metrics, in a process that goes on
+    begun = time.monotonic()
+
+    def step(what: str) -> None:
+        print(f"{time.monotonic() - begun:4.0f} s  {what} ...", file=sys.stderr)
+
+    step("cold starts")
+    starts = cold_starts()
     with engine() as url, as_deployed(url):
         bench = Bench(url)
+        workloads = {}
         for name, size in SIZES.items():
-            start = time.monotonic()
-            results[name] = bench.workload(name, size)
-            print(
-                name,
-                f"{time.monotonic() - start:.0f} s",
-                {
-                    d: (f.as_json(), [round(x) for x in f.cpu_us], [round(x) for x in f.events_per_second])
-                    for d, f in results[name].items()
-                },
-                file=sys.stderr,
-            )
-    content = {"workloads": {n: {d: f.as_json() for d, f in r.items()} for n, r in results.items()}}
-    (FOLDER / "results.json").write_text(json.dumps(content, indent=1) + "\n")
+            step(name)
+            workloads[name] = bench.workload(name, size)
+        step("receive_usage")
+        received = receiving(url)
+        step("growth")
+        grown = Growth(bench).measure()
+    measured = Measured(workloads, received, starts, grown)
+    plots.draw(FOLDER / "plots", workloads, grown)
+    report.write(FOLDER, measured)
+    step("written")
+    print("\n".join(report.printed(measured)))
 
 
 main()

@@ -57,14 +57,29 @@ class Figures:
     """Of the client process; one figure a repeat."""
     events_per_second: Sequence[float]
 
+    @property
+    def client_cpu_us(self) -> float:
+        """The median of the repeats."""
+        return statistics.median(self.cpu_us)
+
+    @property
+    def usd_per_million(self) -> float:
+        """Dollars for a million such events."""
+        return PRICES.usd_per_million(self.write_units, self.read_units)
+
+    @property
+    def speed(self) -> float:
+        """Events a second, the engine's work included: the median of the repeats."""
+        return statistics.median(self.events_per_second)
+
     def as_json(self) -> dict[str, float]:
         """As results.json holds it."""
         return {
             "write_units": round(self.write_units, 3),
             "read_units": round(self.read_units, 3),
             "calls": round(self.calls, 4),
-            "client_cpu_us": round(statistics.median(self.cpu_us), 1),
-            "usd_per_million": round(PRICES.usd_per_million(self.write_units, self.read_units), 3),
+            "client_cpu_us": round(self.client_cpu_us, 1),
+            "usd_per_million": round(self.usd_per_million, 3),
         }
 
 

@@ -55,7 +55,7 @@ def _ask_for_capacity(params: dict[str, Any], context: dict[str, Any], **_: Any)
 
 def _reported(parsed: Any) -> float:
     consumed = parsed.get("ConsumedCapacity", [])
-    return sum(each["CapacityUnits"] for each in (consumed if isinstance(consumed, list) else [consumed]))
+    return sum(float(each["CapacityUnits"]) for each in (consumed if isinstance(consumed, list) else [consumed]))
 
 
 def _of_batch_read(parsed: Any, asked: int) -> int:
@@ -63,10 +63,10 @@ def _of_batch_read(parsed: Any, asked: int) -> int:
     return sum(-(-size_of(item) // READ_UNIT) for item in found) + asked - len(found)
 
 
-def size_of(item: Mapping[str, Mapping[str, str]]) -> int:
-    """Bytes of an item of texts and numbers, as AWS counts them: names and values; two digits of a number a byte."""
+def size_of(item: Mapping[str, Mapping[str, Any]]) -> int:
+    """Bytes of an item as AWS counts them: names and values; of a number two digits a byte."""
     return sum(
-        len(name) + (len(value.encode()) if kind == "S" else len(value) // 2 + 2)
+        len(name) + (len(value) // 2 + 2 if kind == "N" else len(value.encode() if kind == "S" else value))
         for name, attribute in item.items()
         for kind, value in attribute.items()
     )

@@ -197,7 +197,7 @@ class Ledger:
         item = document_key(identity) | {
             "version": {"N": str(document.version)},
             "windows": {"S": _windows_text(document.counter)},
-            "totals": {"S": document.totals.to_json()},
+            "totals": {"B": zlib.compress(document.totals.to_json().encode())},
         }
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
@@ -299,7 +299,7 @@ def _windows_text(counter: Counter) -> str:
 def _document(item: Item) -> tuple[CounterId, Document]:
     _, organization, group = item["pk"]["S"].split("#")
     windows = [Window(moment.parse(start), *rest) for start, *rest in json.loads(item["windows"]["S"])]
-    totals = Totals.from_json(item["totals"]["S"])
+    totals = Totals.from_json(zlib.decompress(item["totals"]["B"]))
     recent = tuple(json.loads(item["recent"]["S"])) if "recent" in item else ()
     document = Document(int(item["version"]["N"]), Counter(tuple(windows)), totals, recent)
     return CounterId(organization, group, item["sk"]["S"]), document
