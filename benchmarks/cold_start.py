@@ -26,7 +26,7 @@ client = boto3.client("dynamodb")
 def handler(event, context):
     return {}
 """
-REPEATS = 7
+REPEATS = 5
 PAGE = {
     "version": "2.0",
     "rawPath": "/",

@@ -1,0 +1,116 @@
+"""The benchmarks still run, and what they compare is right: each design decides every event once and counts exactly."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import workloads
+from benchmarks.bench import SIZES, TABLE, Bench, Size, as_deployed
+from benchmarks.meter import Meter, size_of
+from gratis.ledger import SHARDS
+from local.functions import ROOT
+
+RESULTS = ROOT / "benchmarks/results.json"
+DESIGNS = ("gratis", "idempotent_update", "single_transaction")
+
+
+@pytest.fixture(scope="module")
+def bench(engine_url: str) -> Iterator[Bench]:
+    with as_deployed(engine_url):
+        yield Bench(engine_url)
+
+
+def decisions(client: Any, organization: str) -> list[list[Any] | dict[str, Any]]:
+    """The receipts that a design left of today, in its own form."""
+    (event,) = workloads.single("when", 1).batches
+    day = json.loads(event["Records"][0]["body"])[0]["time"][:10]
+    found: list[Any] = []
+    for shard in range(SHARDS):
+        key = {":pk": {"S": f"DAY#{organization}#{day}#{shard}"}}
+        answer = client.query(TableName=TABLE, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=key)
+        found += [json.loads(item["receipt"]["S"]) for item in answer["Items"]]
+    return found
+
+
+def free(receipt: list[Any] | dict[str, Any]) -> bool:
+    return (receipt["verdict"] if isinstance(receipt, dict) else receipt[4]) == "free"
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_each_design_decides_every_event_once_even_if_a_batch_comes_twice(bench: Bench, design: str) -> None:
+    load = bench._ready(design, "batch_100", Size(100, 100))
+    for batch in (*load.batches, *load.batches):
+        bench.designs[design].handle(batch)
+    found = decisions(bench.designs[design].client, load.organizations[0])
+    assert (len(found), sum(map(free, found))) == (100, 100)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_each_design_bills_what_does_not_fit(bench: Bench, design: str) -> None:
+    load = bench._ready(design, "spent_quota", Size(100, 100))
+    bench._run(design, load)
+    found = decisions(bench.designs[design].client, load.organizations[0])
+    assert (len(found), sum(map(free, found))) == (102, 2)
+
+
+def test_what_single_events_take_is_what_the_designs_are_made_of(bench: Bench) -> None:
+    found = bench.workload("single", Size(2, 2), repeats=1)
+    taken = {design: (each.write_units, each.read_units, each.calls) for design, each in found.items()}
+    assert taken == {
+        "gratis": ((6 + 4) / 2, 2, 2),  # the first event also writes the day's marker
+        "idempotent_update": (5, 1, 6),
+        "single_transaction": (4, 1, 2),
+    }
+
+
+def test_a_batch_of_100_takes_two_units_an_event_and_three_calls(bench: Bench) -> None:
+    found = bench._counted("gratis", "batch_100", Size(100, 100))
+    documents_and_markers = 2 * 2 + 2 * 2
+    assert found == ((100 * 2 + documents_and_markers) / 100, 3 / 100, 3 / 100)
+
+
+def test_nothing_is_counted_once_the_meter_is_off(bench: Bench) -> None:
+    meter, client = Meter(), bench.designs["gratis"].client
+    with meter.attached(client):
+        client.get_item(TableName=TABLE, Key={"pk": {"S": "a"}, "sk": {"S": "b"}}, ConsistentRead=True)
+    client.get_item(TableName=TABLE, Key={"pk": {"S": "a"}, "sk": {"S": "b"}}, ConsistentRead=True)
+    assert (meter.calls, meter.read_units, meter.write_units) == (1, 1, 0)
+
+
+def test_the_size_of_an_item_is_that_of_its_names_and_values() -> None:
+    assert size_of({"pk": {"S": "é"}, "n": {"N": "1234"}, "b": {"B": b"123"}}) == (2 + 2) + (1 + 2 + 2) + (1 + 3)
+
+
+def test_a_zipf_day_is_packed_as_the_queue_would_hand_it_on() -> None:
+    load = workloads.zipf_day("zipf", 200)
+    groups = [[message["attributes"]["MessageGroupId"] for message in batch["Records"]] for batch in load.batches]
+    assert max(map(len, groups)) == 10
+    assert 100 < load.events < 400
+    for batch in load.batches:
+        for message in batch["Records"]:
+            events = json.loads(message["body"])
+            assert {event["subject"] for event in events} == {message["attributes"]["MessageGroupId"]}
+
+
+# --- what is committed ---------------------------------------------------------------------------------------------
+
+
+def test_the_committed_results_have_every_figure() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert set(results["workloads"]) == set(SIZES)
+    figures = {"write_units", "read_units", "calls", "client_cpu_us", "usd_per_million"}
+    for name, designs in results["workloads"].items():
+        assert set(designs) == set(DESIGNS)
+        speed = {"events_per_second"} if name == "hot_organization" else set()
+        assert all(set(each) == figures | speed for each in designs.values())
+    functions = {app.parent.name for app in (ROOT / "functions").glob("*/app.py")}
+    assert set(results["cold_start_ratio"]) == functions
+
+
+def test_the_committed_page_shows_every_plot() -> None:
+    page = (ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    plots = {file.name for file in Path(ROOT / "benchmarks/plots").glob("*.svg")}
+    assert {name for name in plots if f"(plots/{name})" in page} == plots != set()
