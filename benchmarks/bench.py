@@ -35,7 +35,7 @@ SIZES = {
     "single": Size(100, 100),
     "batch_100": Size(2000, 300),
     "spent_quota": Size(2000, 300),
-    "zipf_day": Size(1000, 400),
+    "zipf_day": Size(2000, 400),
     "hot_organization": Size(5000, 300),
 }
 WORKLOADS: Mapping[str, Callable[[str, int], Load]] = {

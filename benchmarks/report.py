@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import Figures
+from benchmarks.bench import SIZES, Figures
 from benchmarks.cold_start import Start, ratios
 from benchmarks.growth import Grown
 from benchmarks.prices import PRICES
@@ -133,6 +133,7 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "events_a_second": f"{EVENTS_A_SECOND:,}",
         "window": WINDOW_SECONDS,
         "body": f"{EVENTS_A_SECOND * WINDOW_SECONDS:,}",
+        "step": EVENTS_A_SECOND * WINDOW_SECONDS // SIZES["zipf_day"].gratis,
         "windows": _windows(),
         "receive_ratio": received.ratio,
         "receive_us": f"{statistics.median(received.function):.0f}",

@@ -88,7 +88,7 @@ def test_a_zipf_day_is_packed_as_the_queue_would_hand_it_on() -> None:
     load = workloads.zipf_day("zipf", 200)
     groups = [[message["attributes"]["MessageGroupId"] for message in batch["Records"]] for batch in load.batches]
     assert max(map(len, groups)) == 10
-    assert 100 < load.events < 400
+    assert 100 < load.events < 1000
     for batch in load.batches:
         for message in batch["Records"]:
             events = json.loads(message["body"])
