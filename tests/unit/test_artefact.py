@@ -13,15 +13,19 @@ from typing import Any
 import pytest
 
 from local.functions import ROOT
-from local.runtime import RUNTIME, SECONDS, Lambda, layer_modules, runtime_modules, started
+from local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
 from tests.unit.webhook import SECRET, request, signed
 
 
-def answers(folder: str, path: Sequence[Path], cache: Path, *invocations: Any) -> list[tuple[str, Any]]:
-    """What a function answers to each event in a process of its own; ends with the first thing that goes wrong."""
+def answers(folder: str, path: Sequence[Path], cache: Path | None, *invocations: Any) -> list[tuple[str, Any]]:
+    """What a function answers to each event in a process of its own; ends with the first thing that goes wrong.
+
+    `cache`: where compiled code goes, if not beside the sources.
+    """
+    options = ["-X", f"pycache_prefix={cache}"] if cache else ["-B"]
     played = Lambda(list(invocations), SECRET)
     told: list[tuple[str, Any]] = []
-    with started(played, ROOT / "functions" / folder, path, ["-X", f"pycache_prefix={cache}"]):
+    with started(played, ROOT / "functions" / folder, path, options):
         while len(told) < len(invocations) and all(kind == "response" for kind, _ in told):
             told.append(played.told.get(timeout=SECONDS))
     return told
@@ -104,6 +108,13 @@ def test_a_package_that_the_layer_lacks_would_be_noticed(
     ((kind, content),) = answers("receive_usage", [lacking, runtime], cache, {})
     assert (kind, content["errorType"]) == ("error", "Runtime.ImportModuleError")
     assert package in content["errorMessage"]
+
+
+def test_the_bytecode_that_the_layer_ships_is_what_runs(tmp_path: Path, runtime: Path, layer: Path) -> None:
+    shipped = built(tmp_path / "python", [ROOT / "layers/core/gratis"])
+    (shipped / "gratis" / "moment.py").write_text("raise ImportError('compiled again')\n", encoding="utf-8")
+    told = answers("classify_usage", [shipped, layer, runtime], None, {"Records": []})
+    assert told == [("response", {"batchItemFailures": []})]
 
 
 # --- what a start imports ------------------------------------------------------------------------------------------
