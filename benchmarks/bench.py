@@ -33,8 +33,8 @@ class Size:
 
 SIZES = {
     "single": Size(100, 100),
-    "batch_100": Size(2000, 300),
-    "spent_quota": Size(2000, 300),
+    "batch_100": Size(2000, 200),
+    "spent_quota": Size(2000, 200),
     "zipf_day": Size(2000, 400),
     "hot_organization": Size(5000, 300),
 }

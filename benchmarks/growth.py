@@ -2,6 +2,7 @@
 
 import json
 import random
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,7 +89,8 @@ class Growth:
         """Batches of `events` of one organization whose day has totals of so many projects."""
         points = []
         for rows in ROWS:
-            sender = self._sender(tuple(f"proj_{number:04d}" for number in range(rows)))
+            letters = ("".join(self.dice.choices(string.ascii_letters, k=24)) for _ in range(rows))
+            sender = self._sender(tuple(f"proj_{each}" for each in letters))
             begun = [Sender(sender.organization, (project,), sender.models) for project in sender.projects]
             self._decide([each.event(number, self.dice) for number, each in enumerate(begun)])
             points.append(self._point(rows, [sender], events))

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from benchmarks.bench import Figures
 from benchmarks.growth import Grown, Reads
-from benchmarks.prices import PRICES
 
 COLORS = {"gratis": "#0f766e", "idempotent_update": "#b45309", "single_transaction": "#475569"}
 
@@ -41,12 +40,12 @@ def _cost(workloads: Mapping[str, Mapping[str, Figures]]) -> Figure:
         cpu.bar(at, [each.client_cpu_us for each in of_design], 0.25, color=color)
     cpu.set_yscale("log")
     for axes, title in (
-        (dollars, f"USD a million events (DynamoDB, {PRICES.as_of})"),
+        (dollars, "USD a million events (DynamoDB)"),
         (cpu, "client CPU, µs an event"),
     ):
         axes.set_title(title)
         axes.set_xticks(range(len(workloads)), [name.replace("_", "\n") for name in workloads])
-    dollars.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -64,7 +63,7 @@ def _growth(grown: Grown) -> Figure:
         units.set_ylim(0, 5)
         cpu: Axes = figure.add_subplot(2, 3, column + 4)
         cpu.plot([each.at for each in points], [each.cpu_ms for each in points], "o-", color=COLORS["gratis"])
-        cpu.set_ylim(0)
+        cpu.set_ylim(0, max(each.cpu_ms for each in points) * 1.2)
         cpu.set_xlabel(label)
         if column == 0:
             units.set_ylabel("write units an event")
@@ -93,7 +92,7 @@ def _reads(reads: Sequence[Reads]) -> Figure:
     for route in dict.fromkeys(each.route for each in reads):
         of_route = [each for each in reads if each.route == route]
         axes.plot([each.decided for each in of_route], [each.read_units for each in of_route], "o-", label=route)
-    axes.set_ylim(0)
+    axes.set_ylim(0, max(each.read_units for each in reads) * 1.3)
     axes.set_xlabel("decisions in the day")
     axes.set_ylabel("read units a call of the API")
     axes.legend(frameon=False, ncols=3)

@@ -8,7 +8,7 @@ from datetime import date
 class Prices:
     """USD a million units of DynamoDB on demand, without free tier and taxes."""
 
-    as_of: date
+    since: date
     region: str
     source: str
     write_units: float
@@ -26,7 +26,7 @@ class Prices:
 
 
 PRICES = Prices(
-    as_of=date(2026, 11, 1),
+    since=date(2024, 11, 1),
     region="us-east-1",
     source="https://aws.amazon.com/dynamodb/pricing/on-demand/ (standard table class)",
     write_units=0.625,

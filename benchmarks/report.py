@@ -123,7 +123,7 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "machine": _machine(),
         "aims": table(["to reach", "bound", "found", "reached"], [aim.row() for aim in aims(measured)]),
         "region": PRICES.region,
-        "as_of": PRICES.as_of,
+        "since": PRICES.since,
         "write_units": PRICES.write_units,
         "read_units": PRICES.read_units,
         "source": PRICES.source,

@@ -70,7 +70,8 @@ def zipf_day(prefix: str, events: int) -> Load:
     weights = list(accumulate(1 / rank**EXPONENT for rank in range(1, ORGANIZATIONS + 1)))
     chosen = dice.choices(senders, cum_weights=weights, k=EVENTS_A_SECOND * WINDOW_SECONDS)
     whole = list(batches(queued([[sender.event(number, dice) for number, sender in enumerate(chosen)]])))
-    sample = whole[:: len(chosen) // events]
+    step = len(chosen) // events
+    sample = whole[step // 2 :: step]
     found = {message["attributes"]["MessageGroupId"] for batch in sample for message in batch["Records"]}
     present = [sender for sender in senders if sender.organization in found]
     begun = [sender.event(number, dice) for number, sender in enumerate(present)]
