@@ -1,15 +1,19 @@
 """The benchmarks still run, and what they compare is right: each design decides every event once and counts exactly."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import workloads
-from benchmarks.bench import SIZES, TABLE, Bench, Size, as_deployed
+from benchmarks import growth, plots, report, workloads
+from benchmarks.bench import SIZES, TABLE, Bench, Figures, Size, as_deployed
+from benchmarks.cold_start import FUNCTIONS, Start
+from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
+from benchmarks.receiving import Receiving, receiving
 from gratis.ledger import SHARDS
 from local.functions import ROOT
 
@@ -85,14 +89,50 @@ def test_the_size_of_an_item_is_that_of_its_names_and_values() -> None:
 
 
 def test_a_zipf_day_is_packed_as_the_queue_would_hand_it_on() -> None:
-    load = workloads.zipf_day("zipf", 200)
+    load = workloads.zipf_day("zipf", 2000)
     groups = [[message["attributes"]["MessageGroupId"] for message in batch["Records"]] for batch in load.batches]
     assert max(map(len, groups)) == 10
-    assert 100 < load.events < 1000
+    assert 1500 < load.events < 2500
     for batch in load.batches:
         for message in batch["Records"]:
             events = json.loads(message["body"])
             assert {event["subject"] for event in events} == {message["attributes"]["MessageGroupId"]}
+
+
+def test_neither_a_commit_nor_the_account_api_takes_more_once_the_day_holds_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "DECIDED", (0, 300))
+    points, reads = Growth(bench).by_decisions()
+    assert len({(each.write_units, each.read_units, each.calls) for each in points}) == 1
+    at = [{(each.route, each.calls, each.read_units) for each in reads if each.decided == level} for level in (0, 300)]
+    assert at[0] == at[1]
+    assert {route for route, *_ in at[0]} == set(growth.ROUTES)
+
+
+def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine_url: str, bench: Bench) -> None:
+    found = receiving(engine_url, rounds=2)
+    assert all(floor > 0 for floor in found.floor)
+    assert len(found.function) == len(found.floor) == 2
+
+
+def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -> None:
+    figures = {design: Figures(2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
+    starts = {name: Start([0.2, 0.3], [0.4]) for name in ("bare", *FUNCTIONS)}
+    points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
+    grown = Grown(points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
+    measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [10, 11]), starts, grown)
+    shutil.copy(ROOT / "benchmarks/page.md", tmp_path)
+    plots.draw(tmp_path / "plots", measured.workloads, grown)
+    report.write(tmp_path, measured)
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert results["receive_usage_ratio"] == 2
+    assert results["workloads"]["single"]["gratis"]["client_cpu_us"] == 11
+    assert set(results["cold_start_ratio"].values()) == {1}
+    assert "| `single`: write units an event | ≤ 4.1 | 2 | yes |" in page
+    assert "{" not in page
+    assert len(list(tmp_path.glob("plots/*.svg"))) == 4
 
 
 # --- what is committed ---------------------------------------------------------------------------------------------
