@@ -22,6 +22,7 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
@@ -307,7 +308,7 @@ def _document(item: Item) -> tuple[CounterId, Document]:
 
 def _receipt(decision: Decision) -> str:
     """The decision without what its key says, as a JSON array in the order of its fields."""
-    return json.dumps(decision[3:], separators=(",", ":"))
+    return pydantic_core.to_json(decision[3:]).decode()
 
 
 def decision_of(item: Item) -> Decision:
