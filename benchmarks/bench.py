@@ -1,6 +1,7 @@
 """Runs every workload through every design, and says what it took an event."""
 
 import contextlib
+import gc
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,6 +130,8 @@ class Bench:
 
     def _timed(self, design: str, name: str, size: Size) -> tuple[int, Took]:
         load = self._ready(design, name, size)
+        gc.collect()
+        gc.freeze()  # what the benchmark itself holds is no work for the collector of a design
         return load.events, took(lambda: self._run(design, load))
 
     def _ready(self, design: str, name: str, size: Size) -> Load:
