@@ -6,7 +6,7 @@ SAM := .venv-sam/bin/sam
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e fuzz kill-day check lock prices build deploy up clean clients browser
+.PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser
 
 help:  ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ fuzz: setup  ## try hostile input on all that parses it, FUZZ_SECONDS (60) with 
 
 kill-day: setup  ## play a day of 20,000 events on the local engine whose workers are killed
 	@KILLED_DAY_EVENTS=$${KILLED_DAY_EVENTS:-20000} $(BIN)/python -m pytest -s tests/e2e/test_killed_workers.py
+
+bench: setup  ## measure Gratis beside what one would otherwise write
+	@$(BIN)/python -m benchmarks
 
 check: setup $(SAM)  ## lint, types, template
 	@$(BIN)/ruff check .

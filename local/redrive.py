@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from gratis import moment
 from gratis.errors import Rejected
-from gratis.events import parse_event
+from gratis.events import compact, parse_event
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
 from gratis.queue import UsageQueue
@@ -56,7 +56,7 @@ class Desk:
             except Rejected as rejected:
                 yield Redriven(entry, "refused", rejected.message)
             else:
-                self.queue.send({request.organization: [raw]}, received_at, nonce=uuid.uuid4().hex)
+                self.queue.send({request.organization: [compact(raw)]}, received_at, nonce=uuid.uuid4().hex)
                 sent.append(entry)
         yield from self._settled(sent)
 

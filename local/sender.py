@@ -1,5 +1,6 @@
 """Posts events to a deployed webhook, signed as Standard Webhooks says."""
 
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -33,7 +34,7 @@ def send(events: Sequence[Any], url: str, secret: str, progress: Callable[[int],
     sent = Received()
     with urllib3.PoolManager(timeout=SECONDS) as pool:
         start = 0
-        for body in pack(events, MOST_BYTES):
+        for body in pack(map(json.dumps, events), MOST_BYTES):
             answer = _post(pool, webhook, url, body)
             sent.accepted += answer["accepted"]
             sent.quarantined += [each | {"index": start + each["index"]} for each in answer["quarantined"]]

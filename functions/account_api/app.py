@@ -15,7 +15,6 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
-from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer, Server
 from aws_lambda_powertools.event_handler.openapi.params import Body, Query
 from aws_lambda_powertools.event_handler.openapi.params import Path as PathParam
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -69,18 +68,6 @@ def secured(app: openapi.Api, following: Callable[[openapi.Api], Response[Any]])
     answer = following(app)
     answer.headers.update(DOCS_SECURITY)
     return answer
-
-
-app.enable_swagger(
-    path="/docs",
-    middlewares=[secured],
-    title="Gratis",
-    version="1.0.0",
-    description="What an organization has left of its free tokens, what it used, what it pays, and why.",
-    servers=[Server(url="./")],
-    security_schemes={"key": HTTPBearer()},
-    security=[{"key": []}],
-)
 
 
 @cache
@@ -468,6 +455,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _answered(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     app.clear_context()  # type: ignore[no-untyped-call]  # a key lets in its own request only
+    if event["rawPath"] == "/docs":
+        openapi.document(app, secured)
     if event["rawPath"].startswith("/v1/"):
         try:
             app.append_context(holder=holder_of(event))  # type: ignore[no-untyped-call]

@@ -49,7 +49,8 @@ def _codes(code: CodeType) -> dict[str, CodeType]:
 def _functions(owner: Any, module: str) -> Iterator[FunctionType]:
     """The functions of a module, or the methods of a class, that are written out in its source."""
     for member in vars(owner).values():
-        found = unwrap(getattr(member, "fget", None) or getattr(member, "__func__", None) or member)
+        wrapped = (getattr(member, name, None) for name in ("fget", "func", "__func__"))
+        found = unwrap(next(filter(None, wrapped), member))
         if isinstance(found, FunctionType) and found.__module__ == module:
             if "<" not in found.__code__.co_filename and found.__name__ != "<lambda>":
                 yield found

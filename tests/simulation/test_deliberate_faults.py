@@ -96,8 +96,8 @@ COMMITS = (
     Fault(
         "a chunk is larger than a transaction where days begin",
         "classify",
-        """if count + 1 + len(documents) + markers > MOST_ITEMS:""",
-        """if count + 1 + len(documents) > MOST_ITEMS:""",
+        """len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)""",
+        """len(documents)""",
         "known to the services",
     ),
     Fault(
@@ -132,8 +132,8 @@ COMMITS = (
     Fault(
         "a decision expires before the last repeat of its event",
         "ledger",
-        """_expiry(decision.key.day, KEEP_DECISIONS)""",
-        """_expiry(decision.key.day, timedelta(days=35))""",
+        """_expiry(key.day, KEEP_DECISIONS)""",
+        """_expiry(key.day, timedelta(days=35))""",
         "exactly once",
     ),
 )

@@ -4,157 +4,30 @@ The runtime's own packages are those that Lambda has beside Python: boto3 with w
 """
 
 import json
-import queue
 import subprocess
 import sys
-import sysconfig
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.deploy import layer_packages
 from local.functions import ROOT
+from local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
 from tests.unit.webhook import SECRET, request, signed
 
-SECONDS = 60
-"""How long a function may take to start and to answer."""
-RUNTIME = (
-    *("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3"),
-    *("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"),
-)
-"""Modules that Lambda's runtime brings."""
-RUN = """
-import sys
-sys.path[:0] = sys.argv[1:]
-from awslambdaric.__main__ import main
-main(["awslambdaric", "app.handler"])
-"""
-ENVIRONMENT = {
-    "LEDGER_TABLE": "ledger",
-    "OFFER": "data-sharing",
-    "OFFER_ENDS": "",
-    "USAGE_QUEUE": "https://sqs.us-east-1.amazonaws.com/000000000000/usage.fifo",
-    "CLOSE_QUEUE": "https://sqs.us-east-1.amazonaws.com/000000000000/close",
-    "EVENT_BUS": "billing",
-    "WEBHOOK_SECRET": "webhook",
-    "LITELLM_SECRET": "litellm",
-    "AWS_REGION": "us-east-1",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_LAMBDA_FUNCTION_NAME": "function",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
-    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-    "LC_ALL": "C.UTF-8",
-}
 
+def answers(folder: str, path: Sequence[Path], cache: Path | None, *invocations: Any) -> list[tuple[str, Any]]:
+    """What a function answers to each event in a process of its own; ends with the first thing that goes wrong.
 
-# --- Lambda, played by a loopback server ---------------------------------------------------------------------------
-
-
-@dataclass
-class Lambda:
-    """Lambda's Runtime API, and Secrets Manager beside it. `told`: what the function answered, or why it could not."""
-
-    invocations: list[Any]
-    told: "queue.Queue[tuple[str, Any]]" = field(default_factory=queue.Queue)
-    over: threading.Event = field(default_factory=threading.Event)
-
-    def next_invocation(self) -> Any:
-        """The next event; none comes after the last until all is over."""
-        if not self.invocations:
-            self.over.wait(SECONDS)
-            return None
-        return self.invocations.pop(0)
-
-
-class Server(ThreadingHTTPServer):
-    """A function that is stopped leaves its connections open; that is no error."""
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-def server_for(played: Lambda) -> Server:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        wbufsize = -1  # an answer goes out in one piece
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            event = played.next_invocation()
-            headers = {
-                "Lambda-Runtime-Aws-Request-Id": "11111111-2222-3333-4444-555555555555",
-                "Lambda-Runtime-Deadline-Ms": "9999999999999",
-                "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:us-east-1:000000000000:function:function",
-                "Content-Type": "application/json",
-            }
-            self.answer(200, event, headers)
-
-        def do_POST(self) -> None:
-            content = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if self.headers.get("x-amz-target") == "secretsmanager.GetSecretValue":
-                self.answer(200, {"Name": content["SecretId"], "SecretString": SECRET}, {})
-                return
-            played.told.put((self.path.rpartition("/")[2], content))
-            self.answer(202, {}, {})
-
-        def answer(self, status: int, content: Any, headers: dict[str, str]) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-            self.wfile.flush()
-
-        def log_message(self, format: str, *_: Any) -> None:  # noqa: A002 - as in the library
-            """Quiet."""
-
-    return Server(("127.0.0.1", 0), Handler)
-
-
-@contextmanager
-def serving(played: Lambda) -> Iterator[str]:
-    """Host and port at which Lambda is played."""
-    server = server_for(played)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}"
-    finally:
-        played.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def answers(folder: str, path: Sequence[Path], cache: Path, *invocations: Any) -> list[tuple[str, Any]]:
-    """What a function answers to each event in a process of its own; ends with the first thing that goes wrong."""
-    played = Lambda(list(invocations))
-    with serving(played) as address:
-        alone = [sys.executable, "-I", "-S", "-X", f"pycache_prefix={cache}", "-c", RUN]
-        environment = ENVIRONMENT | {"AWS_LAMBDA_RUNTIME_API": address, "AWS_ENDPOINT_URL": f"http://{address}/aws"}
-        process = subprocess.Popen(
-            [*alone, str(ROOT / "functions" / folder), *map(str, path)],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        told: list[tuple[str, Any]] = []
-        try:
-            while len(told) < len(invocations) and all(kind == "response" for kind, _ in told):
-                told.append(played.told.get(timeout=SECONDS))
-        finally:
-            process.kill()
-            process.wait()
+    `cache`: where compiled code goes, if not beside the sources.
+    """
+    options = ["-X", f"pycache_prefix={cache}"] if cache else ["-B"]
+    played = Lambda(list(invocations), SECRET)
+    told: list[tuple[str, Any]] = []
+    with started(played, ROOT / "functions" / folder, path, options):
+        while len(told) < len(invocations) and all(kind == "response" for kind, _ in told):
+            told.append(played.told.get(timeout=SECONDS))
     return told
 
 
@@ -171,10 +44,8 @@ def linked(folder: Path, sources: Sequence[Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Lambda's runtime brings beside Python, taken from this machine's packages."""
-    installed = {Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib")}
-    modules = [each for folder in installed for each in folder.iterdir()]
-    found = [each for each in modules if each.name.partition(".")[0] in RUNTIME]
+    """What Lambda's runtime brings beside Python."""
+    found = runtime_modules()
     assert {each.name.partition(".")[0] for each in found} == set(RUNTIME)
     return linked(tmp_path_factory.mktemp("lambda") / "runtime", found)
 
@@ -182,8 +53,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The layer, built for this machine."""
-    packages = [each for each in layer_packages().iterdir() if each.name != "__pycache__"]
-    return linked(tmp_path_factory.mktemp("lambda") / "python", [*packages, ROOT / "layers/core/gratis"])
+    return linked(tmp_path_factory.mktemp("lambda") / "python", layer_modules())
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +108,59 @@ def test_a_package_that_the_layer_lacks_would_be_noticed(
     ((kind, content),) = answers("receive_usage", [lacking, runtime], cache, {})
     assert (kind, content["errorType"]) == ("error", "Runtime.ImportModuleError")
     assert package in content["errorMessage"]
+
+
+def test_the_bytecode_that_the_layer_ships_is_what_runs(tmp_path: Path, runtime: Path, layer: Path) -> None:
+    shipped = built(tmp_path / "python", [ROOT / "layers/core/gratis"])
+    (shipped / "gratis" / "moment.py").write_text("raise ImportError('compiled again')\n", encoding="utf-8")
+    told = answers("classify_usage", [shipped, layer, runtime], None, {"Records": []})
+    assert told == [("response", {"batchItemFailures": []})]
+
+
+# --- what a start imports ------------------------------------------------------------------------------------------
+
+PACKAGES = "annotated_types jmespath pydantic pydantic_core typing_extensions typing_inspection"
+POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities warnings"
+"""Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
+CORE = "account config dynamo errors moment offer request telemetry"
+RULES = "decision eligibility ledger pricing totals window"
+IMPORTS = {
+    "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature",
+    "classify_usage": f"{CORE} {RULES} classify events messages quarantine",
+    "emit_billing": f"{CORE} {RULES} days outbox",
+    "close_day": f"{CORE} {RULES} closing days evidence proof statements",
+    "account_api": f"{CORE} {RULES} accounts allowance events explanation http keys openapi sharing usage",
+}
+"""Modules of gratis."""
+ALSO = {"receive_usage": "standardwebhooks"}
+ALSO_OF_POWERTOOLS = {"account_api": "event_handler middleware_factory"}
+LOADED = """
+import json, sys
+sys.path[:0] = sys.argv[1:]
+import app
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+print(json.dumps([name for name, file in files.items() if file.startswith(sys.argv[2])]))
+"""
+
+
+def loaded(folder: str, layer: Path, runtime: Path) -> list[list[str]]:
+    """The names, split at their dots, of the layer's modules that are loaded once the function is."""
+    command = [sys.executable, "-I", "-S", "-c", LOADED, *map(str, (ROOT / "functions" / folder, layer, runtime))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
+    return [name.split(".") for name in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("folder", IMPORTS)
+def test_a_start_imports_what_its_function_needs_and_nothing_else(folder: str, layer: Path, runtime: Path) -> None:
+    names = loaded(folder, layer, runtime)
+    parts: dict[str, set[str]] = {}
+    for package, *rest in names:
+        parts.setdefault(package, set()).update(rest[:1])
+    ours, powertools = parts.pop("gratis"), parts.pop("aws_lambda_powertools")
+    assert ours == set(IMPORTS[folder].split())
+    assert powertools == {*POWERTOOLS.split(), *ALSO_OF_POWERTOOLS.get(folder, "").split()}
+    assert parts.keys() == {*PACKAGES.split(), *ALSO.get(folder, "").split()}
+
+
+def test_the_models_of_openapi_wait_until_the_page_is_asked_for(layer: Path, runtime: Path) -> None:
+    assert ["aws_lambda_powertools", "event_handler", "openapi", "models"] not in loaded("account_api", layer, runtime)

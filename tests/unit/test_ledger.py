@@ -17,6 +17,7 @@ from botocore.exceptions import (
 )
 from botocore.stub import Stubber
 
+from benchmarks.meter import size_of
 from gratis import ledger
 from gratis.accounts import Accounts
 from gratis.classify import chunk_size
@@ -340,6 +341,20 @@ def test_nothing_is_asked_for_where_there_is_nothing_to_read(client: Any) -> Non
     faulty = Faulty(client)
     assert Ledger(faulty, TABLE).decisions([]) == {}
     assert faulty.calls == []
+
+
+# --- documents -----------------------------------------------------------------------------------------------------
+
+
+def test_the_totals_of_twenty_rows_fit_the_one_write_unit_of_their_document(client: Any) -> None:
+    dice = random.Random(1)
+    names = ["".join(dice.choices(string.ascii_letters, k=24)) for _ in range(20)]
+    events = [usage(f"r{n}", dice.randint(1, 9999), project=f"proj_{name}") for n, name in enumerate(names)]
+    books, decisions = settled(*events)
+    Ledger(client, TABLE).commit({}, COUNTER, books, decisions)
+    (item,) = [each for each in client.scan(TableName=TABLE)["Items"] if each["pk"]["S"].startswith("COUNTER#")]
+    assert size_of(item) <= 1024
+    assert len(Ledger(client, TABLE).read((), [COUNTER])[1][COUNTER].totals.rows) == 20
 
 
 # --- chunks --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ run meets either nothing or its own decisions.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from gratis import moment
@@ -186,14 +186,15 @@ class _Batch:
 
     def _read_the_rest(self, cases: Iterable[Case]) -> None:
         """Documents that the models did not lead to: of requests that rules 1 to 6 billed."""
-        needed = {document for case in cases for document in (case.counter, totals_of(case.counter, case.day))}
+        pairs = {(case.counter, case.day) for case in cases}
+        needed = {document for counter, day in pairs for document in (counter, totals_of(counter, day))}
         missing = needed - self.shelf.keys()
         if missing:
             self.shelf |= {counter: Document() for counter in missing} | self.ledger.read((), missing)[1]
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
-            size = chunk_size(counter, [case.day for _, case in pending], self.shelf)
+            size = chunk_size(counter, [case.day for _, case in pending[:MOST_ITEMS]], self.shelf)
             self._commit_or_isolate(counter, pending[:size])
             pending = pending[size:]
 
@@ -330,13 +331,17 @@ def likely_documents(request: Request, offer: Offer) -> set[CounterId]:
     return {counter, totals_of(counter, request.key.day)}
 
 
-def chunk_size(counter: CounterId, days: Sequence[Any], shelf: Mapping[CounterId, Document]) -> int:
+def chunk_size(counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document]) -> int:
     """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
     documents = {counter}
+    seen: set[date] = set()
+    others = 0
     for count, day in enumerate(days):
-        documents.add(totals_of(counter, day))
-        markers = sum(is_day(document) and shelf[document].version == 0 for document in documents)
-        if count + 1 + len(documents) + markers > MOST_ITEMS:
+        if day not in seen:
+            seen.add(day)
+            documents.add(totals_of(counter, day))
+            others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
+        if count + 1 + others > MOST_ITEMS:
             return count
     return len(days)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from gratis import moment, pricing
@@ -17,7 +18,6 @@ from gratis.window import (
     Window,
     calendar_window,
     rolling_window,
-    start_of_day,
     start_of_week,
 )
 from gratis.window import Kind as WindowKind
@@ -126,7 +126,7 @@ class Decision(NamedTuple):
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """A request with everything that is settled before its counter is looked at."""
 
@@ -141,19 +141,19 @@ class Case:
         """The UTC day whose totals the request belongs to."""
         return self.request.key.day
 
-    @property
+    @cached_property
     def group(self) -> str:
         """The group whose totals the request belongs to. Evaluation runs have one whatever becomes of them."""
         if self.request.kind == "usage.eval_run":
             return EVALS
         return self.outcome.group if isinstance(self.outcome, Allowed) else NO_GROUP
 
-    @property
+    @cached_property
     def window_kind(self) -> WindowKind:
         """The kind of window that the group's quota counts in."""
         return window_kind(self.group, self.terms.version)
 
-    @property
+    @cached_property
     def counter(self) -> CounterId:
         """The counter that decides; without a group, the day's totals alone."""
         return counter_of(self.request, self.group, self.terms.version)
@@ -263,7 +263,7 @@ def _window(counter: Counter, case: Case) -> Window | None:
     when = case.request.occurred_at
     if case.window_kind == "rolling_24h":
         return rolling_window(counter.windows, when)
-    start = start_of_week(when) if case.window_kind == "utc_week" else start_of_day(when)
+    start = start_of_week(when) if case.window_kind == "utc_week" else moment.midnight(case.day)
     return calendar_window(counter, start)
 
 

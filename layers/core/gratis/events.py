@@ -66,7 +66,7 @@ class _Incoming(BaseModel):
     @classmethod
     def _null_is_absent(cls, fields: Any) -> Any:
         """Gateways send null for what they have no value for."""
-        if not isinstance(fields, dict):
+        if not isinstance(fields, dict) or None not in fields.values():
             return fields
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
         return {name: value for name, value in fields.items() if value is not None or name not in optional}
@@ -88,11 +88,8 @@ class _Usage(_Incoming):
     total_tokens: Count
 
     def check(self, input_tokens: int, cached: int, output: int) -> None:
-        stated = {"input_tokens": input_tokens, "output_tokens": output}
-        stated |= {"prompt_tokens": input_tokens, "completion_tokens": output}
-        for name, value in (self.model_extra or {}).items():
-            if value is not None and value != stated.get(name, value):
-                raise ValueError(f"{name} is {_shown(value)}, but in the other shape it is {stated[name]}")
+        if self.model_extra:
+            self._check_other_shape(self.model_extra, input_tokens, output)
         if self.total_tokens != input_tokens + output:
             raise ValueError(
                 f"total_tokens is {self.total_tokens}, but input {input_tokens} + output {output} is "
@@ -100,6 +97,13 @@ class _Usage(_Incoming):
             )
         if cached > input_tokens:
             raise ValueError(f"cached_tokens is {cached}, more than the {input_tokens} input tokens it is part of")
+
+    def _check_other_shape(self, extra: Mapping[str, Any], input_tokens: int, output: int) -> None:
+        stated = {"input_tokens": input_tokens, "output_tokens": output}
+        stated |= {"prompt_tokens": input_tokens, "completion_tokens": output}
+        for name, value in extra.items():
+            if value is not None and value != stated.get(name, value):
+                raise ValueError(f"{name} is {_shown(value)}, but in the other shape it is {stated[name]}")
 
 
 class ResponsesUsage(_Usage):
@@ -154,7 +158,7 @@ class UsageData(_Incoming):
     endpoint: Label = "responses"
     service_tier: Label = "default"
     batch: bool = False
-    tools: list[Opaque | ToolObject] = []
+    tools: list[Opaque | ToolObject] = Field(default_factory=list)
     shared: bool = True
     user_id: Opaque | None = None
     api_key_id: Opaque | None = None
@@ -196,6 +200,7 @@ def parse_json(body: bytes | str) -> Any:
 
 def parse_event(raw: Any, received_at: datetime) -> Request:
     """One decoded event as a request to decide. Raises Rejected, naming the field and the value."""
+    compact(raw)
     event = checked(raw, received_at)
     return Request(
         kind=event.type,
@@ -215,16 +220,32 @@ def parse_event(raw: Any, received_at: datetime) -> Request:
     )
 
 
+def compact(raw: Any) -> str:
+    """One decoded event as the queue carries it: JSON in ASCII, since SQS refuses some characters of Unicode.
+
+    Raises Rejected for an event that is too large, or holds a number that is.
+    """
+    text = pydantic_core.to_json(raw, ensure_ascii=True).decode()
+    if "Infinity" in text and not _is_json(raw):
+        raise Rejected("invalid_event", "event: holds a number that is too large for JSON")
+    if len(text) > MOST_BYTES:
+        raise Rejected("invalid_event", f"event: is {len(text)} bytes of JSON; at most {MOST_BYTES} are accepted")
+    return text
+
+
+def _is_json(raw: Any) -> bool:
+    """Whether every number in it is one that JSON can write."""
+    try:
+        json.dumps(raw, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def checked(raw: Any, received_at: datetime) -> UsageEvent:
     """One decoded event, validated. Raises Rejected, naming the field and the value."""
     try:
-        size = len(json.dumps(raw, separators=(",", ":"), allow_nan=False))
-    except ValueError:
-        raise Rejected("invalid_event", "event: holds a number that is too large for JSON") from None
-    if size > MOST_BYTES:
-        raise Rejected("invalid_event", f"event: is {size} bytes of JSON; at most {MOST_BYTES} are accepted")
-    try:
-        event = _EVENT.validate_python(raw)
+        event: UsageEvent = _EVENT.validate_python(raw)
     except ValidationError as error:
         raise _rejected(error, raw) from None
     check_age(event.time, received_at)
@@ -248,7 +269,7 @@ def check_age(occurred_at: datetime, now: datetime) -> None:
         raise Rejected("too_old", f"time: {moment.text(occurred_at)} is over 35 days before {moment.text(now)}")
 
 
-_EVENT = TypeAdapter(UsageEvent)
+_EVENT = TypeAdapter(UsageEvent).validator
 
 
 def _rejected(error: ValidationError, raw: Any) -> Rejected:

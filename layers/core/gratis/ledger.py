@@ -21,9 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
@@ -222,7 +223,7 @@ class Ledger:
         item = document_key(identity) | {
             "version": {"N": str(document.version)},
             "windows": {"S": _windows_text(document.counter)},
-            "totals": {"S": document.totals.to_json()},
+            "totals": {"B": zlib.compress(document.totals.to_json().encode())},
         }
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
@@ -235,9 +236,10 @@ class Ledger:
         return {"Put": put | {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": version_read}}
 
     def _decision_put(self, decision: Decision) -> Any:
-        item = decision_key(decision.key) | {"receipt": {"S": _receipt(decision)}}
+        key = decision.key
+        item = decision_key(key) | {"receipt": {"S": _receipt(decision)}}
         if self.expire:
-            item |= _expiry(decision.key.day, KEEP_DECISIONS)
+            item |= _expiry(key.day, KEEP_DECISIONS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": NEW}}
 
@@ -310,6 +312,7 @@ def _day_of(identity: CounterId) -> date | None:
     return date.fromisoformat(identity.window) if identity.window[0].isdigit() else None
 
 
+@lru_cache(maxsize=64)
 def _expiry(day: date, keep: timedelta) -> Item:
     return {"expires": {"N": str(int((moment.midnight(day) + moment.DAY + keep).timestamp()))}}
 
@@ -322,7 +325,7 @@ def _windows_text(counter: Counter) -> str:
 def _document(item: Item) -> tuple[CounterId, Document]:
     _, organization, group = item["pk"]["S"].split("#")
     windows = [Window(moment.parse(start), *rest) for start, *rest in json.loads(item["windows"]["S"])]
-    totals = Totals.from_json(item["totals"]["S"])
+    totals = Totals.from_json(zlib.decompress(item["totals"]["B"]))
     recent = tuple(json.loads(item["recent"]["S"])) if "recent" in item else ()
     document = Document(int(item["version"]["N"]), Counter(tuple(windows)), totals, recent)
     return CounterId(organization, group, item["sk"]["S"]), document
@@ -330,7 +333,7 @@ def _document(item: Item) -> tuple[CounterId, Document]:
 
 def _receipt(decision: Decision) -> str:
     """The decision without what its key says, as a JSON array in the order of its fields."""
-    return json.dumps(decision[3:], separators=(",", ":"))
+    return pydantic_core.to_json(decision[3:]).decode()
 
 
 def decision_of(item: Item) -> Decision:

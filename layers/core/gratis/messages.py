@@ -1,6 +1,5 @@
 """Usage events as they travel in the queue: up to 100 events of one organization in a message."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,13 +44,11 @@ class Message:
         return decoded if isinstance(decoded, list) else [decoded]
 
 
-def pack(events: Iterable[Any], most_bytes: int = MOST_BYTES) -> Iterator[str]:
-    """JSON arrays of the events in order, each within what a message of the queue should hold."""
+def pack(events: Iterable[str], most_bytes: int = MOST_BYTES) -> Iterator[str]:
+    """JSON arrays of the events (each JSON text) in order, each within what a message of the queue should hold."""
     texts: list[str] = []
     size = 2
-    for event in events:
-        # ASCII, since SQS refuses some characters of Unicode
-        text = json.dumps(event, separators=(",", ":"), allow_nan=False)
+    for text in events:
         length = len(text) + 1
         if texts and (len(texts) == MOST_EVENTS or size + length > most_bytes):
             yield f"[{','.join(texts)}]"

@@ -1,9 +1,13 @@
 """The account API's OpenAPI document: what Powertools cannot know of our answers and errors."""
 
-from typing import Any, cast
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
-from aws_lambda_powertools.event_handler.openapi.models import OpenAPI
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.openapi.models import OpenAPI
 
 ERRORS = {
     400: "A parameter or the body is not valid; `param` names it",
@@ -34,7 +38,7 @@ ENVELOPE = {
 class Api(APIGatewayHttpResolver):
     """Powertools' resolver; its document promises our errors in place of the 422 that we never answer."""
 
-    def get_openapi_schema(self, **described: Any) -> OpenAPI:
+    def get_openapi_schema(self, **described: Any) -> "OpenAPI":
         """The OpenAPI document."""
         document = super().get_openapi_schema(**described)
         for path in (document.paths or {}).values():
@@ -45,6 +49,23 @@ class Api(APIGatewayHttpResolver):
                 content = {"application/json": {"schema": ENVELOPE}}
                 answers |= {code: {"description": said, "content": content} for code, said in errors.items()}
         return document
+
+
+@cache
+def document(api: Api, middleware: Callable[..., Any]) -> None:
+    """Add the page /docs, when it is first asked for: the models of OpenAPI are a good part of a cold start."""
+    from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer, Server  # noqa: PLC0415
+
+    api.enable_swagger(
+        path="/docs",
+        middlewares=[middleware],
+        title="Gratis",
+        version="1.0.0",
+        description="What an organization has left of its free tokens, what it used, what it pays, and why.",
+        servers=[Server(url="./")],
+        security_schemes={"key": HTTPBearer()},
+        security=[{"key": []}],
+    )
 
 
 def answers(name: str, **fields: str) -> dict[int, Any]:

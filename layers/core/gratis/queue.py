@@ -28,8 +28,8 @@ class UsageQueue:
         self.client = client
         self.url = url
 
-    def send(self, events: Mapping[str, Sequence[Any]], received_at: datetime, nonce: str = "") -> None:
-        """Queue events by organization, in order. Raises Busy unless every one of them is stored.
+    def send(self, events: Mapping[str, Sequence[str]], received_at: datetime, nonce: str = "") -> None:
+        """Queue events (each as JSON text) by organization, in order. Raises Busy unless every one of them is stored.
 
         The deduplication id is that of the exact bytes: SQS drops the second of two silently, so nothing less may
         share one. `nonce` lets a message through that was sent in the last five minutes.

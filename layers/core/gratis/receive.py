@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gratis.errors import Rejected
-from gratis.events import checked
+from gratis.events import checked, compact
 from gratis.http import Refused
 from gratis.quarantine import Entry, Quarantine, entry
 from gratis.queue import UsageQueue
@@ -45,17 +45,18 @@ def receive(
             413, "too_many_events", f"the body holds {len(events)} events; at most {MOST_EVENTS} are accepted"
         )
     received = Received()
-    good: dict[str, list[Any]] = {}
+    good: dict[str, list[str]] = {}
     bad: list[Entry] = []
     for index, raw in events:
         try:
+            text = compact(raw)
             event = checked(raw, received_at)
         except Rejected as rejected:
             kept = entry(raw, Rejected(rejected.code, worded(rejected.message)), received_at, WHENCE)
             bad.append(kept)
             received.quarantined.append({"index": index, "id": kept.id, "error": kept.error()})
         else:
-            good.setdefault(event.subject, []).append(raw)
+            good.setdefault(event.subject, []).append(text)
             received.accepted += 1
     quarantine.put(bad)
     queue.send(good, received_at)

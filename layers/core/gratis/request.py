@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from gratis import moment
@@ -31,7 +32,7 @@ class Tokens:
         return self.input + self.output
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """A validated usage event. `shared`: whether the members share this evaluation run."""
 
@@ -50,7 +51,7 @@ class Request:
     received_at: datetime
     payload_hash: str
 
-    @property
+    @cached_property
     def key(self) -> RequestKey:
         """Organization, UTC day of `occurred_at` and request id."""
         return RequestKey(self.organization, moment.day_of(self.occurred_at), self.id)

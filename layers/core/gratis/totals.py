@@ -82,7 +82,7 @@ class Totals:
             yield [*key, *counts, pricing.usd(sums.list_amount), pricing.usd(sums.amount), sums.unpriced]
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: str | bytes) -> Self:
         """What `to_json` wrote."""
         rows = {}
         for row in json.loads(text):

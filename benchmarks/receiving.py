@@ -1,0 +1,94 @@
+"""What receive_usage takes for a batch of 100 events, beside pydantic's validation of it and one HMAC."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter
+from standardwebhooks.webhooks import Webhook
+
+from benchmarks.traffic import Sender
+from gratis.events import UsageEvent
+from local.functions import Context, handler_of
+from local.stack import client_for
+
+EVENTS = 100
+SECRET = b"0123456789abcdef0123456789abcdef"
+ROUNDS, AT_A_TIME = 100, 1
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """CPU microseconds an event; one figure a round, both measured in each."""
+
+    function: Sequence[float]
+    floor: Sequence[float]
+    """JSON in, validated models out, and one HMAC over the body."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times the floor the whole function takes: the median of the rounds."""
+        pairs = zip(self.function, self.floor, strict=True)
+        return round(statistics.median(function / floor for function, floor in pairs), 2)
+
+
+def receiving(endpoint_url: str, rounds: int = ROUNDS) -> Receiving:
+    """Post the same signed batch again and again to the real function, on the engine's queue and secrets."""
+    secret = f"whsec_{base64.b64encode(SECRET).decode()}"
+    os.environ |= _resources(endpoint_url, secret)
+    handler = handler_of("receive_usage")
+    request, body = _request(secret)
+    events = TypeAdapter(list[UsageEvent])
+
+    def receive() -> None:
+        answer = handler(request, Context("receive_usage"))
+        if answer["statusCode"] != 202:
+            raise AssertionError(f"the batch was not taken: {answer}")
+
+    def floor() -> None:
+        events.validate_json(body)
+        hmac.new(SECRET, body, hashlib.sha256).digest()
+
+    receive()
+    pairs = [(_cpu_us(receive), _cpu_us(floor)) for _ in range(rounds)]
+    return Receiving([function for function, _ in pairs], [floor for _, floor in pairs])
+
+
+def _cpu_us(work: Callable[[], None]) -> float:
+    """CPU microseconds an event."""
+    start = time.process_time()
+    for _ in range(AT_A_TIME):
+        work()
+    return (time.process_time() - start) / AT_A_TIME / EVENTS * 1e6
+
+
+def _resources(endpoint_url: str, secret: str) -> dict[str, str]:
+    """A queue and a secret as template.yaml describes them, by the variables that name them to the function."""
+    fifo = {"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
+    queue = client_for(endpoint_url, "sqs").create_queue(QueueName="gratis-benchmark.fifo", Attributes=fifo)
+    client_for(endpoint_url, "secretsmanager").create_secret(Name="gratis-benchmark", SecretString=secret)
+    return {"USAGE_QUEUE": queue["QueueUrl"], "WEBHOOK_SECRET": "gratis-benchmark"}
+
+
+def _request(secret: str) -> tuple[dict[str, Any], bytes]:
+    """The HTTP API's event, as Lambda hands it on (the body in base64), and the body."""
+    sender, dice, now = Sender("org_received"), random.Random(6), datetime.now(UTC)
+    body = json.dumps([sender.event(number, dice) for number in range(EVENTS)], separators=(",", ":"))
+    headers = {
+        "content-type": "application/cloudevents-batch+json",
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign("msg_1", now, body),
+    }
+    encoded = base64.b64encode(body.encode()).decode()
+    event = {"rawPath": "/v1/usage-events", "headers": headers, "body": encoded, "isBase64Encoded": True}
+    return event, body.encode()

@@ -1,0 +1,264 @@
+"""What a run found: benchmarks/results.json, benchmarks/README.md, and what is printed."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import SIZES, Figures
+from benchmarks.cold_start import Start, ratios
+from benchmarks.growth import Grown
+from benchmarks.prices import PRICES
+from benchmarks.receiving import Receiving
+from benchmarks.workloads import EVENTS_A_SECOND, EXPONENT, ORGANIZATIONS, WINDOW_SECONDS
+
+VERSIONS = ("ministack", "boto3", "aws-lambda-powertools", "pydantic", "awslambdaric")
+MEMORY = (512, 1024, 1769, 3008)
+"""MB that a function may have; at 1,769 it has one whole CPU, below a share of it."""
+WHOLE_CPU = 1769
+STARTED = ("classify_usage", "account_api")
+"""Functions whose start the table of memory shows: the usual one, and the largest."""
+CALL_MS = 5
+"""What one DynamoDB call is taken to last on AWS; the emulator cannot tell."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that a run measured."""
+
+    workloads: Mapping[str, Mapping[str, Figures]]
+    receiving: Receiving
+    starts: Mapping[str, Start]
+    grown: Grown
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Something to reach. `most`: at most `bound`, else at least."""
+
+    what: str
+    found: float
+    bound: float
+    most: bool = True
+
+    @property
+    def reached(self) -> bool:
+        return self.found <= self.bound if self.most else self.found >= self.bound
+
+    def row(self) -> list[str]:
+        bound = f"{'≤' if self.most else '≥'} {self.bound:g}"
+        return [self.what, bound, f"{self.found:.3g}", "yes" if self.reached else "**no**"]
+
+
+def aims(measured: Measured) -> list[Aim]:
+    """What is to be reached, and what this run found."""
+    of = measured.workloads
+    batch, hot, zipf = of["batch_100"], of["hot_organization"], of["zipf_day"]
+    cpu = batch["idempotent_update"].client_cpu_us / batch["gratis"].client_cpu_us
+    dollars = zipf["gratis"].usd_per_million / zipf["idempotent_update"].usd_per_million
+    speed = hot["gratis"].speed / hot["single_transaction"].speed
+    return [
+        Aim("`batch_100`: write units an event", batch["gratis"].write_units, 2.2),
+        Aim("`spent_quota`: write units an event", of["spent_quota"]["gratis"].write_units, 2.2),
+        Aim("`single`: write units an event", of["single"]["gratis"].write_units, 4.1),
+        Aim("`zipf_day`: dollars, as a share of `idempotent_update`'s", dollars, 0.5),
+        Aim("`batch_100`: client CPU, times less than `idempotent_update`", cpu, 25, most=False),
+        Aim("`batch_100`: calls an event", batch["gratis"].calls, 0.05),
+        Aim("`hot_organization`: events a second, times those of `single_transaction`", speed, 10, most=False),
+        Aim("`receive_usage`: CPU, times pydantic's validation and one HMAC", measured.receiving.ratio, 2),
+        *(
+            Aim(f"start of `{name}`, times a bare client's", ratio, 1.3)
+            for name, ratio in ratios(measured.starts).items()
+        ),
+    ]
+
+
+def write(folder: Path, measured: Measured) -> None:
+    """results.json and README.md."""
+    (folder / "results.json").write_text(json.dumps(results(measured), indent=1) + "\n", encoding="utf-8")
+    page = (folder / "page.md").read_text(encoding="utf-8").format(**_slots(measured))
+    (folder / "README.md").write_text(page, encoding="utf-8")
+
+
+def results(measured: Measured) -> dict[str, Any]:
+    """The figures, an event, as results.json holds them."""
+    workloads = {
+        name: {design: figures.as_json() for design, figures in designs.items()}
+        for name, designs in measured.workloads.items()
+    }
+    for design, figures in measured.workloads["hot_organization"].items():
+        workloads["hot_organization"][design]["events_per_second"] = round(figures.speed, 1)
+    return {
+        "workloads": workloads,
+        "cold_start_ratio": ratios(measured.starts),
+        "receive_usage_ratio": measured.receiving.ratio,
+    }
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown; all but the first column to the right."""
+    lines = [f"| {' | '.join(row)} |" for row in (head, *rows)]
+    return "\n".join([lines[0], f"|---|{'---:|' * (len(head) - 1)}", *lines[1:]])
+
+
+def _machine() -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in VERSIONS)
+    return (
+        f"{os.cpu_count()} CPUs ({platform.machine()}), {platform.system()}, "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+def _slots(measured: Measured) -> dict[str, Any]:
+    """What page.md leaves open."""
+    received, starts, grown = measured.receiving, measured.starts, measured.grown
+    return {
+        "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": _machine(),
+        "aims": table(["to reach", "bound", "found", "reached"], [aim.row() for aim in aims(measured)]),
+        "region": PRICES.region,
+        "since": PRICES.since,
+        "write_units": PRICES.write_units,
+        "read_units": PRICES.read_units,
+        "source": PRICES.source,
+        "workloads": _workloads(measured.workloads),
+        "organizations": f"{ORGANIZATIONS:,}",
+        "exponent": f"{EXPONENT:g}",
+        "events_a_second": f"{EVENTS_A_SECOND:,}",
+        "window": WINDOW_SECONDS,
+        "body": f"{EVENTS_A_SECOND * WINDOW_SECONDS:,}",
+        "step": EVENTS_A_SECOND * WINDOW_SECONDS // SIZES["zipf_day"].gratis,
+        "windows": _windows(),
+        "receive_ratio": received.ratio,
+        "receive_us": f"{statistics.median(received.function):.0f}",
+        "floor_us": f"{statistics.median(received.floor):.0f}",
+        "rounds": len(received.floor),
+        "python": platform.python_version(),
+        "bare_ms": f"{statistics.median(starts['bare'].init) * 1000:.0f}",
+        "starts": _starts(starts),
+        "call_ms": CALL_MS,
+        "gb_second": f"{PRICES.lambda_gb_second:.10f}",
+        "memory": _memory(starts, measured.workloads["batch_100"]["gratis"]),
+        "rows": _rows(grown),
+        "reads": _reads(grown),
+    }
+
+
+def _workloads(workloads: Mapping[str, Mapping[str, Figures]]) -> str:
+    rows = []
+    for name, designs in workloads.items():
+        ours = designs["gratis"]
+        for design, figures in designs.items():
+            rows.append(
+                [
+                    f"`{name}` {design}",
+                    f"{figures.write_units:.3f}",
+                    f"{figures.read_units:.3f}",
+                    f"{figures.calls:.3f}",
+                    f"{figures.client_cpu_us / ours.client_cpu_us:.1f} × ({figures.client_cpu_us:.0f} µs)",
+                    f"{_spread(figures.cpu_us):.0%}",
+                    f"{figures.usd_per_million:.2f}",
+                    f"1/{ours.speed / figures.speed:.1f}",
+                ]
+            )
+    head = [
+        "workload, design",
+        "write units",
+        "read units",
+        "calls",
+        "client CPU",
+        "± CPU",
+        "USD a million",
+        "events/s",
+    ]
+    return table(head, rows)
+
+
+def _windows() -> str:
+    seconds = (0.25, 1, 2, 5)
+    rows = [
+        [f"1/r^{exponent:g}", *(f"{_share(exponent, int(EVENTS_A_SECOND * each)):.2f}" for each in seconds)]
+        for exponent in (0.9, 1.0, 1.1, 1.2)
+    ]
+    return table(["traffic of the r-th organization", *(f"every {each:g} s" for each in seconds)], rows)
+
+
+def _share(exponent: float, events: int) -> float:
+    weights = [1 / rank**exponent for rank in range(1, ORGANIZATIONS + 1)]
+    whole = sum(weights)
+    commits = sum(1 - (1 - weight / whole) ** events for weight in weights) / events
+    return PRICES.usd_per_million(2 + 2 * commits, 2 * commits) / PRICES.usd_per_million(5, commits)
+
+
+def _starts(starts: Mapping[str, Start]) -> str:
+    answered = statistics.median(starts["bare"].answered)
+    rows = [
+        [
+            f"`{name}`",
+            f"{ratio:.2f} ×",
+            f"{_spread(starts[name].init):.0%}",
+            f"{statistics.median(starts[name].answered) / answered:.2f} ×",
+        ]
+        for name, ratio in ratios(starts).items()
+    ]
+    return table(["function", "init", "± init", "first answer"], rows)
+
+
+def _memory(starts: Mapping[str, Start], batch: Figures) -> str:
+    head = ["memory", *(f"start of `{name}`" for name in STARTED), "batch of 100", "USD a million events"]
+    return table(head, [_memory_row(size, starts, batch) for size in MEMORY])
+
+
+def _memory_row(size: int, starts: Mapping[str, Start], batch: Figures) -> list[str]:
+    share = min(size / WHOLE_CPU, 1)
+    init = [statistics.median(starts[name].init) * 1000 / share for name in STARTED]
+    lasts = batch.client_cpu_us * 100 / 1000 / share + batch.calls * 100 * CALL_MS
+    dollars = PRICES.lambda_usd_per_million(lasts / 1000 / 100, size)
+    return [f"{size:,} MB", *(f"{each:.0f} ms" for each in init), f"{lasts:.0f} ms", f"{dollars:.3f}"]
+
+
+def _rows(grown: Grown) -> str:
+    head = ["rows of a group in a day", *(f"{each.at:,}" for each in grown.by_rows_single)]
+    points = {
+        "write units of a single event": grown.by_rows_single,
+        "write units an event in a batch of 100": grown.by_rows_batch,
+    }
+    return table(head, [[what, *(f"{each.write_units:.2f}" for each in found)] for what, found in points.items()])
+
+
+def _reads(grown: Grown) -> str:
+    routes = dict.fromkeys(each.route for each in grown.reads)
+    levels = dict.fromkeys(each.decided for each in grown.reads)
+    found = {(each.route, each.decided): f"{each.calls} / {each.read_units:g}" for each in grown.reads}
+    head = ["calls / read units of", *(f"after {level:,} decisions" for level in levels)]
+    return table(head, [[f"`{route}`", *(found[route, level] for level in levels)] for route in routes])
+
+
+def _spread(values: Sequence[float]) -> float:
+    return (max(values) - min(values)) / statistics.median(values)
+
+
+def printed(measured: Measured) -> Iterator[str]:
+    """The ratios, for a terminal."""
+    yield "times what gratis takes:                  dollars    units    calls      CPU     time"
+    for name, designs in measured.workloads.items():
+        ours = designs["gratis"]
+        for design, other in designs.items():
+            if design != "gratis":
+                times = (
+                    other.usd_per_million / ours.usd_per_million,
+                    other.write_units / ours.write_units,
+                    other.calls / ours.calls,
+                    other.client_cpu_us / ours.client_cpu_us,
+                    ours.speed / other.speed,
+                )
+                yield f"{name:17} {design:21}" + "".join(f"{each:9.2f}" for each in times)
+    for aim in aims(measured):
+        what, bound, found, _ = aim.row()
+        yield f"{what.replace('`', ''):66} {found:>6} {bound:>7} {'reached' if aim.reached else 'NOT REACHED'}"

@@ -1,0 +1,156 @@
+"""The benchmarks still run, and what they compare is right: each design decides every event once and counts exactly."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import growth, plots, report, workloads
+from benchmarks.bench import SIZES, TABLE, Bench, Figures, Size, as_deployed
+from benchmarks.cold_start import FUNCTIONS, Start
+from benchmarks.growth import Grown, Growth, Point, Reads
+from benchmarks.meter import Meter, size_of
+from benchmarks.receiving import Receiving, receiving
+from gratis.ledger import SHARDS
+from local.functions import ROOT
+
+RESULTS = ROOT / "benchmarks/results.json"
+DESIGNS = ("gratis", "idempotent_update", "single_transaction")
+
+
+@pytest.fixture(scope="module")
+def bench(engine_url: str) -> Iterator[Bench]:
+    with as_deployed(engine_url):
+        yield Bench(engine_url)
+
+
+def decisions(client: Any, organization: str) -> list[list[Any] | dict[str, Any]]:
+    """The receipts that a design left of today, in its own form."""
+    (event,) = workloads.single("when", 1).batches
+    day = json.loads(event["Records"][0]["body"])[0]["time"][:10]
+    found: list[Any] = []
+    for shard in range(SHARDS):
+        key = {":pk": {"S": f"DAY#{organization}#{day}#{shard}"}}
+        answer = client.query(TableName=TABLE, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=key)
+        found += [json.loads(item["receipt"]["S"]) for item in answer["Items"]]
+    return found
+
+
+def free(receipt: list[Any] | dict[str, Any]) -> bool:
+    return (receipt["verdict"] if isinstance(receipt, dict) else receipt[4]) == "free"
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_each_design_decides_every_event_once_even_if_a_batch_comes_twice(bench: Bench, design: str) -> None:
+    load = bench._ready(design, "batch_100", Size(100, 100))
+    for batch in (*load.batches, *load.batches):
+        bench.designs[design].handle(batch)
+    found = decisions(bench.designs[design].client, load.organizations[0])
+    assert (len(found), sum(map(free, found))) == (100, 100)
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_each_design_bills_what_does_not_fit(bench: Bench, design: str) -> None:
+    load = bench._ready(design, "spent_quota", Size(100, 100))
+    bench._run(design, load)
+    found = decisions(bench.designs[design].client, load.organizations[0])
+    assert (len(found), sum(map(free, found))) == (102, 2)
+
+
+def test_what_single_events_take_is_what_the_designs_are_made_of(bench: Bench) -> None:
+    found = bench.workload("single", Size(2, 2), repeats=1)
+    taken = {design: (each.write_units, each.read_units, each.calls) for design, each in found.items()}
+    assert taken == {
+        "gratis": ((6 + 4) / 2, 2, 2),  # the first event also writes the day's marker
+        "idempotent_update": (5, 1, 6),
+        "single_transaction": (4, 1, 2),
+    }
+
+
+def test_a_batch_of_100_takes_two_units_an_event_and_three_calls(bench: Bench) -> None:
+    found = bench._counted("gratis", "batch_100", Size(100, 100))
+    documents_and_markers = 2 * 2 + 2 * 2
+    assert found == ((100 * 2 + documents_and_markers) / 100, 3 / 100, 3 / 100)
+
+
+def test_nothing_is_counted_once_the_meter_is_off(bench: Bench) -> None:
+    meter, client = Meter(), bench.designs["gratis"].client
+    with meter.attached(client):
+        client.get_item(TableName=TABLE, Key={"pk": {"S": "a"}, "sk": {"S": "b"}}, ConsistentRead=True)
+    client.get_item(TableName=TABLE, Key={"pk": {"S": "a"}, "sk": {"S": "b"}}, ConsistentRead=True)
+    assert (meter.calls, meter.read_units, meter.write_units) == (1, 1, 0)
+
+
+def test_the_size_of_an_item_is_that_of_its_names_and_values() -> None:
+    assert size_of({"pk": {"S": "é"}, "n": {"N": "1234"}, "b": {"B": b"123"}}) == (2 + 2) + (1 + 2 + 2) + (1 + 3)
+
+
+def test_a_zipf_day_is_packed_as_the_queue_would_hand_it_on() -> None:
+    load = workloads.zipf_day("zipf", 2000)
+    groups = [[message["attributes"]["MessageGroupId"] for message in batch["Records"]] for batch in load.batches]
+    assert max(map(len, groups)) == 10
+    assert 1500 < load.events < 2500
+    for batch in load.batches:
+        for message in batch["Records"]:
+            events = json.loads(message["body"])
+            assert {event["subject"] for event in events} == {message["attributes"]["MessageGroupId"]}
+
+
+def test_neither_a_commit_nor_the_account_api_takes_more_once_the_day_holds_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "DECIDED", (0, 300))
+    points, reads = Growth(bench).by_decisions()
+    assert len({(each.write_units, each.read_units, each.calls) for each in points}) == 1
+    at = [{(each.route, each.calls, each.read_units) for each in reads if each.decided == level} for level in (0, 300)]
+    assert at[0] == at[1]
+    assert {route for route, *_ in at[0]} == set(growth.ROUTES)
+
+
+def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine_url: str, bench: Bench) -> None:
+    found = receiving(engine_url, rounds=2)
+    assert all(floor > 0 for floor in found.floor)
+    assert len(found.function) == len(found.floor) == 2
+
+
+def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -> None:
+    figures = {design: Figures(2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
+    starts = {name: Start([0.2, 0.3], [0.4]) for name in ("bare", *FUNCTIONS)}
+    points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
+    grown = Grown(points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
+    measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [10, 11]), starts, grown)
+    shutil.copy(ROOT / "benchmarks/page.md", tmp_path)
+    plots.draw(tmp_path / "plots", measured.workloads, grown)
+    report.write(tmp_path, measured)
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert results["receive_usage_ratio"] == 2
+    assert results["workloads"]["single"]["gratis"]["client_cpu_us"] == 11
+    assert set(results["cold_start_ratio"].values()) == {1}
+    assert "| `single`: write units an event | ≤ 4.1 | 2 | yes |" in page
+    assert "{" not in page
+    assert len(list(tmp_path.glob("plots/*.svg"))) == 4
+
+
+# --- what is committed ---------------------------------------------------------------------------------------------
+
+
+def test_the_committed_results_have_every_figure() -> None:
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert set(results["workloads"]) == set(SIZES)
+    figures = {"write_units", "read_units", "calls", "client_cpu_us", "usd_per_million"}
+    for name, designs in results["workloads"].items():
+        assert set(designs) == set(DESIGNS)
+        speed = {"events_per_second"} if name == "hot_organization" else set()
+        assert all(set(each) == figures | speed for each in designs.values())
+    functions = {app.parent.name for app in (ROOT / "functions").glob("*/app.py")}
+    assert set(results["cold_start_ratio"]) == functions
+
+
+def test_the_committed_pages_show_every_plot() -> None:
+    page = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("benchmarks/README.md", "docs/scaling.md"))
+    plots = {file.name for file in Path(ROOT / "benchmarks/plots").glob("*.svg")}
+    assert {name for name in plots if f"plots/{name})" in page} == plots != set()
