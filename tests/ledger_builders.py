@@ -267,6 +267,7 @@ class Stored:
     decisions: dict[RequestKey, Decision]
     documents: dict[CounterId, Document]
     markers: set[tuple[str, str]]
+    """Without the shard in which each lies."""
     quarantine: list[Entry]
 
     def verdicts(self) -> dict[str, tuple[str, str]]:
@@ -288,7 +289,7 @@ def stored(client: Any, table: str = TABLE) -> Stored:
         items=items,
         decisions={decision.key: decision for decision in decisions},
         documents=dict(ledger._document(item) for (pk, _), item in items.items() if pk.startswith("COUNTER#")),
-        markers={(pk, sk) for pk, sk in items if pk.startswith("DAY#") and sk.startswith("ORG#")},
+        markers={(pk.rpartition("#")[0], sk) for pk, sk in items if pk.startswith("DAY#") and sk.startswith("ORG#")},
         quarantine=[entry for day in sorted(days) for entry in Quarantine(client, table).of_day(day)],
     )
 

@@ -5,7 +5,7 @@
 | counter document | COUNTER#<org>#<group>          | <day>, WEEK#<Monday> or ROLLING           |
 | decision         | DAY#<org>#<day>#<shard>        | REQ#<request id>                          |
 | organization     | ORG#<org>                      | ACCOUNT                                   |
-| day marker       | DAY#<day>                      | ORG#<org>#<group>                         |
+| day marker       | DAY#<day>#<shard>              | ORG#<org>#<group>                         |
 | quarantine       | QUARANTINE#<day>               | <org>#<id>#<hash>                         |
 | statement        | ORG#<org>                      | STATEMENT#<day>#<revision>                |
 | unfinished proof | ORG#<org>                      | PROGRESS#<day>                            |
@@ -44,6 +44,8 @@ UNCHANGED = "version = :version_read"
 
 SHARDS = 8
 """Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
+MARKER_SHARDS = 16
+"""Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
 MOST_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
 KEEP_DECISIONS = timedelta(days=45)
@@ -136,13 +138,13 @@ class Ledger:
 
     def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
         """Organization and group of each document that a UTC day has, of one organization or of all."""
-        values = {
-            ":pk": {"S": f"DAY#{day.isoformat()}"},
-            ":org": {"S": f"ORG#{organization}{'#' * bool(organization)}"},
-        }
-        for item in self._query("pk = :pk AND begins_with(sk, :org)", values):
-            _, marked_organization, group = item["sk"]["S"].split("#")
-            yield marked_organization, group
+        beginning = {":org": {"S": f"ORG#{organization}{'#' * bool(organization)}"}}
+        shards = [_marker_shard(organization)] if organization else range(MARKER_SHARDS)
+        for shard in shards:
+            values = beginning | {":pk": {"S": f"DAY#{day.isoformat()}#{shard}"}}
+            for item in self._query("pk = :pk AND begins_with(sk, :org)", values):
+                _, marked_organization, group = item["sk"]["S"].split("#")
+                yield marked_organization, group
 
     def _query(self, condition: str, values: Item) -> list[Item]:
         pages = self._pages(condition, values)
@@ -302,9 +304,13 @@ def account_key(organization: str) -> Item:
 
 def marker_key(identity: CounterId) -> Item:
     return {
-        "pk": {"S": f"DAY#{identity.window}"},
+        "pk": {"S": f"DAY#{identity.window}#{_marker_shard(identity.organization)}"},
         "sk": {"S": f"ORG#{identity.organization}#{identity.group}"},
     }
+
+
+def _marker_shard(organization: str) -> int:
+    return zlib.crc32(organization.encode()) % MARKER_SHARDS
 
 
 def _day_of(identity: CounterId) -> date | None:
