@@ -18,7 +18,14 @@ from gratis.errors import Busy
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
 from gratis.statements import Statements
-from gratis.telemetry import NAMESPACE, report_closed, report_not_closed, report_put_down, report_queued
+from gratis.telemetry import (
+    NAMESPACE,
+    report_closed,
+    report_not_closed,
+    report_put_down,
+    report_queued,
+    report_unchanged,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -81,8 +88,10 @@ def _close(organization: str, day: date, hurry: Callable[[], bool]) -> None:
     """Close a day; a large one goes on in another call when time runs out."""
     now = partial(datetime.now, UTC)
     closed = close(ledger(), statements(), organization, day, offer_of=offer_of, now=now, hurry=hurry)
-    if closed is None:
+    if isinstance(closed, tuple):
+        report_closed(*closed, logger, metrics)
+    elif closed == "put down":
         send_days(queue(), os.environ["CLOSE_QUEUE"], [(organization, day.isoformat())])
         report_put_down(organization, day, logger, metrics)
     else:
-        report_closed(*closed, logger, metrics)
+        report_unchanged(organization, day, logger, metrics)

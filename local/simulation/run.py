@@ -509,7 +509,7 @@ class Run:
             now=lambda: self.now_of(work),
             hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
         )
-        if closed is None:
+        if closed == "put down":
             again()
 
     def _close_some(self) -> None:

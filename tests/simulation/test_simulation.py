@@ -77,7 +77,7 @@ def test_a_seed_plays_the_same_world_in_another_process() -> None:
 
 
 def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision, "_units", lambda request: request.tokens.total)  # runs count tokens
+    monkeypatch.setattr(decision, "units_of", lambda request: request.tokens.total)  # runs count tokens
     found = [simulate(100, FIRST, processes=processes).failure for processes in (1, 2)]
     assert found[0] is not None
     assert found[1] is not None

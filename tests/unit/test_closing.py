@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gratis import closing, ledger
+from gratis import closing, ledger, pricing
 from gratis.accounts import Accounts
 from gratis.closing import Proving, close, prove
 from gratis.decision import Decision
@@ -26,6 +26,7 @@ from gratis.statements import Statements
 from local.functions import Context, handler_of
 from local.simulation.table import Table
 from tests.ledger_builders import (
+    BIG,
     DAILY,
     DAY,
     MINI,
@@ -172,6 +173,12 @@ def test_a_counter_without_any_decision_is_a_gap(table: Any) -> None:
         ({"profile_version": 7}, "decided_differently"),
         ({"project": "proj_other"}, "totals"),
         ({"used_after": 1_120_000}, "over_granted"),
+        ({"used_after": 240_000}, "decided_differently"),
+        ({"tier": 5}, "decided_differently"),
+        ({"offer": "data-sharing@2025-01-01"}, "decided_differently"),
+        ({"window": "2025-03-10"}, "decided_differently"),
+        ({"price_version": "2020-01-01"}, "decided_differently"),
+        ({"group": "10m"}, "decided_differently"),
     ],
     ids=str,
 )
@@ -182,6 +189,44 @@ def test_a_receipt_that_was_changed_is_found(table: Any, fields: dict[str, Any],
     shown = differences(proof_of(table))
     assert found in shown
     assert name in shown[found] or found == "totals"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"used_after": 5}, {"window": "2025-03-10"}, {"tier": 5}, {"running_total": 7}, {"price_version": None}]
+)
+def test_a_billed_receipt_that_was_changed_is_found_too(table: Any, fields: dict[str, Any]) -> None:
+    decide(table, *seed_day(), usage("unlisted", 5, model="gpt-3.5-turbo"))
+    assert proof_of(table).holds
+    for name in ("req_8", "unlisted"):
+        tampered(table, name, **fields)
+        assert name in differences(proof_of(table))["decided_differently"]
+
+
+def test_tokens_that_were_counted_twice_are_found_although_they_tile(table: Any) -> None:
+    decide(table, usage("r1", 100), usage("r2", 100))
+    tampered(table, "r1", used_after=200, running_total=200)
+    tampered(table, "r2", used_before=200, used_after=400, running_total=400)
+    key = ("COUNTER#org_a#1m", "2025-03-11")
+    windows = table.items[key]["windows"]["S"].replace(",200,", ",400,")
+    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+    assert differences(proof_of(table)) == {"decided_differently": {"r1", "r2"}}
+
+
+def test_a_price_that_became_known_later_changes_nothing_that_was_decided(
+    table: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide(table, usage("r1", model="nobody-knows-1"), usage("r2"))
+    known = pricing.table()
+    rows = {"nobody-knows-1": known.ids["gpt-4o-mini-2024-07-18"]}
+    newer = known.ids[BIG].rows[0].model_copy(update={"effective_at": "2025-03-01"})
+    cheaper = {BIG: known.ids[BIG].model_copy(update={"rows": (*known.ids[BIG].rows, newer)})}
+    learned = known.model_copy(update={"ids": known.ids | rows | cheaper})
+    monkeypatch.setattr(pricing, "table", lambda: learned)
+    pricing._price.cache_clear()
+    try:
+        assert proof_of(table).holds
+    finally:
+        pricing._price.cache_clear()
 
 
 def test_an_offer_that_nobody_knows_any_more_is_a_difference(table: Any) -> None:
@@ -318,6 +363,23 @@ def test_a_proof_begins_anew_if_the_day_was_written_to_since(table: Any) -> None
     assert again.proof().statement["decisions"] == 10
 
 
+def test_a_week_that_goes_on_without_free_runs_does_not_keep_an_earlier_day_open(table: Any) -> None:
+    decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(7)))
+    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    while not proving.go_on(1):
+        decide(table, usage(f"more{next(_NUMBERS)}", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
+    assert proving.proof().holds
+
+
+def test_what_another_release_kept_is_not_taken_up(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decide(table, *seed_day())
+    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving.go_on(5)
+    kept = proving.content()
+    monkeypatch.setattr(closing, "FORMAT", 2)
+    assert not Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, kept).after
+
+
 def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_the_way(
     table: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,7 +387,7 @@ def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_t
     decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(3)))
     decide(table, *(usage(f"monday{n}", 5, kind="usage.eval_run", at="2025-03-10T09:00:00Z") for n in range(2)))
     for _ in range(3):  # the last one has read the day, and reads the other days of the week
-        assert close_once(table, hurry=lambda: True) is None
+        assert close_once(table, hurry=lambda: True) == "put down"
     decide(table, usage("wednesday", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
     with pytest.raises(Busy):
         close_once(table)
@@ -367,9 +429,9 @@ def test_a_large_day_is_closed_in_several_calls_and_leaves_nothing_behind(
 ) -> None:
     monkeypatch.setattr(closing, "BLOCK", 4)
     decide(table, *seed_day())
-    assert close_once(table, hurry=lambda: True) is None
+    assert close_once(table, hurry=lambda: True) == "put down"
     assert progress(table)
-    assert close_once(table, hurry=lambda: True) is None
+    assert close_once(table, hurry=lambda: True) == "put down"
     proof, stated = close_once(table, hurry=lambda: True)
     assert (proof.holds, stated["revision"], stated["decisions"]) == (True, 1, 9)
     assert progress(table) == []
@@ -441,8 +503,20 @@ class _nothing:  # noqa: N801 - stands in for pytest.raises
 def test_a_late_decision_makes_a_new_revision_and_closing_twice_makes_none(table: Any) -> None:
     decide(table, *seed_day())
     assert close_once(table)[1]["revision"] == 1
-    assert close_once(table)[1] is None
+    reads = Dying(table, after=10**6)
+    assert close_once(reads) == "unchanged"
+    assert reads.calls < 10  # it looks at versions, not at decisions
     decide(table, usage("late", 1))
+    assert close_once(table)[1]["revision"] == 2
+
+
+def test_a_day_that_does_not_hold_is_proved_again_and_says_so_once(table: Any) -> None:
+    decide(table, *seed_day())
+    tampered(table, "req_1", amount_usd="7")
+    assert close_once(table)[1]["holds"] is False
+    proof, stated = close_once(table)
+    assert (proof.holds, stated) == (False, None)
+    tampered(table, "req_1", amount_usd="0")
     assert close_once(table)[1]["revision"] == 2
 
 

@@ -23,7 +23,16 @@ from local.preview.dashboard import Dashboard, Line, Widget, dashboards, substit
 from local.preview.series import _SEARCH
 from tests.ledger_builders import DAY, RECEIVED
 from tests.unit.builders import Desk, request
-from tests.unit.test_template import FUNCTIONS, PACKAGE, RESOURCES, dead_letter_queues, module, names_in, of_type
+from tests.unit.test_template import (
+    FUNCTIONS,
+    PACKAGE,
+    RESOURCES,
+    TEMPLATE,
+    dead_letter_queues,
+    module,
+    names_in,
+    of_type,
+)
 
 ANY = "*"
 Named = tuple[str, str, frozenset[tuple[str, str]]]
@@ -44,6 +53,7 @@ REPORTED: dict[str, Any] = {
     "report_queued": lambda: [3, DAY],
     "report_closed": lambda: [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
     "report_put_down": lambda: ["org_a", DAY],
+    "report_unchanged": lambda: ["org_a", DAY],
     "report_not_closed": lambda: ["org_a", DAY, Busy("later")],
 }
 """What each function of `telemetry` that records metrics is called with."""
@@ -202,6 +212,19 @@ def test_the_expressions_of_a_widget_name_lines_of_it(widget: Widget) -> None:
     for expression in (line.options["expression"] for line in widget.lines if "expression" in line.options):
         names = {node.id for node in ast.walk(ast.parse(expression)) if isinstance(node, ast.Name)}
         assert names - {"SEARCH", "SUM", "METRICS", "RUNNING_SUM"} <= set(ids)
+
+
+def test_the_cost_of_computing_is_that_of_the_functions_memory() -> None:
+    """USD of a million milliseconds of a GB on arm64 is 0.0133334; the widget's text says so."""
+    expressions = {line.options["id"]: line.options["expression"] for line in lines_with("expression")}
+    usual = TEMPLATE["Globals"]["Function"]["MemorySize"]
+    closing = RESOURCES["CloseDay"]["Properties"]["MemorySize"]
+    for name, memory in (("functions", usual), ("days", closing)):
+        assert f"{memory / 1024 * 0.0133334:.7f}" in expressions[name]
+
+
+def lines_with(option: str) -> list[Any]:
+    return [line for widget in widgets() for line in widget.lines if option in line.options and "id" in line.options]
 
 
 def test_a_hidden_line_is_there_for_an_expression() -> None:

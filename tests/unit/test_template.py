@@ -443,7 +443,7 @@ def test_the_access_log_holds_neither_query_nor_header_nor_address() -> None:
 
 # --- what must survive ---------------------------------------------------------------------------------------------
 
-KEPT = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::Events::Archive")
+KEPT = ("AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::S3::BucketPolicy", "AWS::SecretsManager::Secret")
 
 
 def test_what_holds_data_survives_the_stack_and_a_replacement() -> None:

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Literal
 
 from gratis import moment
 from gratis.decision import CounterId, Decision
@@ -23,6 +23,8 @@ from gratis.window import name as window_name
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""
+FORMAT = 1
+"""Of what is kept of a proof: another release may keep something else."""
 Versions = Mapping[CounterId, int]
 
 
@@ -43,25 +45,29 @@ def close(
     offer_of: OfferOf,
     now: Callable[[], datetime],
     hurry: Callable[[], bool],
-) -> tuple[Proof, dict[str, Any] | None] | None:
+) -> tuple[Proof, dict[str, Any] | None] | Literal["unchanged", "put down"]:
     """Prove a day and write its statement, unless that says what the last one said. Raises Busy.
 
-    None: time ran out (`hurry`), and what was read is kept; the next call goes on from there.
+    Put down: time ran out (`hurry`), and what was read is kept; the next call goes on from there. Unchanged: nothing
+    was written since a statement that holds, as after a second late decision that the first one's proof has seen.
     """
     kept = statements.kept(organization, day)
     proving = Proving(ledger, organization, day, offer_of, kept)
+    versions = _listed(proving.versions)
+    if kept is None and statements.holds_on(organization, day, versions):
+        return "unchanged"
     is_kept = kept is not None
     while not proving.go_on(BLOCK):
         statements.keep(organization, day, proving.content(), now())
         is_kept = True
         if hurry():
-            return None
+            return "put down"
     try:
         proof = proving.proof()
     except Busy:
         statements.forget(organization, day)  # the day, or a window of it, was written to: the next call begins anew
         raise
-    stated = statements.write(proof, now())
+    stated = statements.write(proof, now(), versions)
     if is_kept:
         statements.forget(organization, day)
     return proof, stated
@@ -87,11 +93,11 @@ class Proving:
         self.own_read = False
         self.others: list[date] = []
         """Days still to be read, after the day itself, since windows of this day reach into them."""
-        self.beyond: dict[CounterId, int] = {}
-        """Versions of the counters of those windows, when the first of the days was read."""
+        self.beyond: dict[Counter, int] = {}
+        """What those windows held when the day had been read. A free decision always raises it."""
         self.after = ""
         """The request id up to which all was read of the day that is being read."""
-        if kept and kept["versions"] == _listed(self.versions):
+        if kept and (kept["format"], kept["versions"]) == (FORMAT, _listed(self.versions)):
             self._take_up(kept)
         self._reading = self._read()
 
@@ -102,20 +108,14 @@ class Proving:
     def proof(self) -> Proof:
         """What it comes to. Raises Busy if the day was written to meanwhile."""
         documents = self._documents()
-        reaching = self._counters()
-        if (_versions(documents), _versions(reaching)) != (self.versions, self.beyond):
+        if (_versions(documents), self._used_beyond()) != (self.versions, self.beyond):
             raise Busy(f"{self.organization} {self.day}: decisions are still being added")
         used = {
             (identity.group, window_name("utc_day", window.start)): window.used
             for identity, document in documents.items()
             for window in document.counter.windows
         }
-        used |= {
-            counter: window.used
-            for identity, document in reaching.items()
-            for window in document.counter.windows
-            if (counter := (identity.group, window_name(_kind(identity), window.start))) in self.evidence.tiles
-        }
+        used |= self.beyond
         found = self.evidence.differences()
         if torn := self.evidence.torn(used):
             places = (place for each in self._decisions_in(torn) if (place := place_of(each)))
@@ -125,10 +125,11 @@ class Proving:
     def content(self) -> dict[str, Any]:
         """What has been read so far, as JSON values."""
         return {
+            "format": FORMAT,
             "versions": _listed(self.versions),
             "own_read": self.own_read,
             "others": [other.isoformat() for other in self.others],
-            "beyond": _listed(self.beyond),
+            "beyond": [[*counter, used] for counter, used in self.beyond.items()],
             "after": self.after,
             "evidence": self.evidence.content(),
         }
@@ -136,7 +137,7 @@ class Proving:
     def _take_up(self, kept: Mapping[str, Any]) -> None:
         self.own_read, self.after = kept["own_read"], kept["after"]
         self.others = [date.fromisoformat(other) for other in kept["others"]]
-        self.beyond = {CounterId(*identity): version for *identity, version in kept["beyond"]}
+        self.beyond = {(group, window): used for group, window, used in kept["beyond"]}
         self.evidence.take_up(kept["evidence"])
 
     # Reading --------------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Proving:
                 yield
             self.others = sorted({other for _, window in self.evidence.beyond() for other in _days(window)})
             self.others = [other for other in self.others if other != self.day]
-            self.beyond = _versions(self._counters())
+            self.beyond = self._used_beyond()
             self.own_read, self.after = True, ""
         while self.others:
             for decision in self.ledger.decisions_of_day(self.organization, self.others[0], self.after):
@@ -187,10 +188,16 @@ class Proving:
         groups = {group for _, group in self.ledger.marked(self.day, self.organization)}
         return self.ledger.days(self.organization, sorted(groups), self.day, self.day)
 
-    def _counters(self) -> dict[CounterId, Document]:
-        """The counters of windows that reach beyond the day."""
+    def _used_beyond(self) -> dict[Counter, int]:
+        """What the windows of this day hold that reach beyond it."""
         reaching = self.evidence.beyond()
-        return self.ledger.read([], {_counter_id(self.organization, *counter) for counter in reaching})[1]
+        counters = {_counter_id(self.organization, *counter) for counter in reaching}
+        return {
+            counter: window.used
+            for identity, document in self.ledger.read([], counters)[1].items()
+            for window in document.counter.windows
+            if (counter := (identity.group, window_name(_kind(identity), window.start))) in reaching
+        }
 
 
 def _versions(documents: Mapping[CounterId, Document]) -> dict[CounterId, int]:

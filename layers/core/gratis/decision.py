@@ -186,18 +186,23 @@ def counter_of(request: Request, group: str, version: Version) -> CounterId:
 
 def case_of(request: Request, offer: Offer, account: Account | None) -> Case:
     """Rules 1 to 6 and the price, for one request."""
-    return case_under(request, terms_of(request, offer, account))
+    return case_under(request, terms_of(request, offer, account), price_of(request))
 
 
-def case_under(request: Request, terms: Terms) -> Case:
-    """Rules 1 to 6 and the price, under given terms."""
-    price = pricing.price(
+def price_of(request: Request, version: str | None = None) -> pricing.Price | None:
+    """The price in force at `occurred_at`, or the one that a receipt names. Raises LookupError if that is not there."""
+    return pricing.price(
         request.model,
         request.occurred_at,
         endpoint=request.endpoint,
         service_tier=request.service_tier,
         batch=request.batch,
+        version=version,
     )
+
+
+def case_under(request: Request, terms: Terms, price: pricing.Price | None) -> Case:
+    """Rules 1 to 6 and the amount, under given terms and at a given price."""
     tokens = request.tokens
     amount = price.amount(tokens.input, tokens.cached, tokens.output) if price else None
     return Case(request, terms, judge(request, terms), price, amount)
@@ -227,7 +232,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     """Rule 7: `used + tokens > quota` is billed whole and consumes nothing; else it is free."""
     if isinstance(case.outcome, str):
         return counter, _decision(case, "billed", case.outcome, decided_at)
-    quota, units = case.outcome.quota, _units(case.request)
+    quota, units = case.outcome.quota, units_of(case.request)
     window = _window(counter, case)
     used = window.used if window else 0
     closed = window is not None and window.overflowed and case.terms.version.overflow == "close"
@@ -253,7 +258,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     )
 
 
-def _units(request: Request) -> int:
+def units_of(request: Request) -> int:
     """What the request asks of the quota: its tokens, or one run (a run of 0 tokens counts)."""
     return 1 if request.kind == "usage.eval_run" else request.tokens.total
 

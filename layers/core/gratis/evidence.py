@@ -13,8 +13,8 @@ from typing import Any
 
 from gratis import pricing
 from gratis.account import Account
-from gratis.decision import NO_GROUP, Decision, case_under
-from gratis.eligibility import Allowed, Terms, terms_of_versions
+from gratis.decision import NO_GROUP, Case, Decision, case_under, price_of, units_of
+from gratis.eligibility import terms_of_versions
 from gratis.moment import parse
 from gratis.offer import EVALS, Offer
 from gratis.proof import Difference, Differences, Free, Statement
@@ -153,40 +153,56 @@ class Evidence:
     def _decided_differently(self, decision: Decision, request: Request) -> str | None:
         """Why the decision, taken again from its receipt, would be another one; None if it is the same."""
         try:
-            offer = _offer_then(self.offer_of(decision.offer.partition("@")[0]), decision)
-            versions = decision.profile_version, decision.settings_version
-            terms = terms_of_versions(request, offer, self.account, versions)
-        except LookupError:
-            return "names an offer, or a version of profile or settings, that is not there"
-        case = case_under(request, terms)
+            case = self._case(decision, request)
+        except LookupError as error:
+            return f"names an offer, a price, or a version of profile or settings, that is not there: {error}"
         listed = None if case.list_amount is None else pricing.usd(case.list_amount)
-        if listed != decision.list_amount_usd:
-            return f"list_amount_usd is {decision.list_amount_usd}, the prices say {listed}"
-        if decision.amount_usd != ("0" if decision.verdict == "free" else listed):
-            return f"amount_usd is {decision.amount_usd}, {decision.verdict} at {listed}"
-        outcome = case.outcome
-        again = ("billed", outcome) if isinstance(outcome, str) else self._fits(decision, outcome, terms)
-        if again != (decision.verdict, decision.reason):
-            return f"is {decision.verdict} ({decision.reason}); from its receipt it would be {again[0]} ({again[1]})"
-        return None
+        again = {
+            "tier": case.terms.profile.tier,
+            "offer": case.terms.offer_name,
+            "list_amount_usd": listed,
+            "amount_usd": "0" if decision.verdict == "free" else listed,
+            **self._figures(decision, case),
+        }
+        stands = {name: getattr(decision, name) for name in again}
+        changed = [f"{name} is {stands[name]}, not {each}" for name, each in again.items() if stands[name] != each]
+        return f"from its receipt {'; '.join(changed)}" if changed else None
 
-    def _fits(self, decision: Decision, allowed: Allowed, terms: Terms) -> tuple[str, str]:
-        """Rule 7 from the receipt's own figures."""
-        units = 1 if decision.group == EVALS else decision.input + decision.output
-        before = decision.used_before or 0
-        figures = (decision.quota, decision.running_total, decision.group)
-        if figures != (allowed.quota, before + units, allowed.group):
-            return (
-                "undecidable",
-                f"quota, running total and group would be {allowed.quota}, {before + units}, {allowed.group}",
-            )
-        fits = units == 0 or before + units <= allowed.quota
-        if fits and units and decision.verdict == "billed" and terms.version.overflow == "close":
-            message = "is billed (over_quota); from its receipt it would be free (within_quota)"
-            closing = self.closings.setdefault(counter_of(decision), Closing())
-            closing.relying.add("decided_differently", message, decision.record_id)
-            fits = False
-        return ("free", "within_quota") if fits else ("billed", "over_quota")
+    def _case(self, decision: Decision, request: Request) -> Case:
+        """The case as it was when it was decided. Raises LookupError for what the receipt names and is not there."""
+        offer = _offer_then(self.offer_of(decision.offer.partition("@")[0]), decision)
+        versions = decision.profile_version, decision.settings_version
+        terms = terms_of_versions(request, offer, self.account, versions)
+        price = price_of(request, decision.price_version) if decision.price_version else None
+        return case_under(request, terms, price)
+
+    def _figures(self, decision: Decision, case: Case) -> dict[str, Any]:
+        """Rule 7 from the receipt's own `used_before`; what rules 1 to 6 bill has no figures."""
+        group = None if case.group == NO_GROUP else case.group
+        if isinstance(case.outcome, str):
+            none = dict.fromkeys(("quota", "window", "used_before", "used_after", "running_total"))
+            return none | {"verdict": "billed", "reason": case.outcome, "group": group}
+        units, before = units_of(case.request), decision.used_before or 0
+        has_room = before + units <= case.outcome.quota
+        fits = units == 0 or (has_room and not self._relies_on_closing(decision, case))
+        calendar = case.counter.window.removeprefix("WEEK#")
+        return {
+            "verdict": "free" if fits else "billed",
+            "reason": "within_quota" if fits else "over_quota",
+            "group": group,
+            "quota": case.outcome.quota,
+            "window": decision.window if case.window_kind == "rolling_24h" else calendar,
+            "used_after": before + units if fits else before,
+            "running_total": before + units,
+        }
+
+    def _relies_on_closing(self, decision: Decision, case: Case) -> bool:
+        """Whether what would fit is billed since its counter was closed: then something must have closed it."""
+        if decision.verdict == "free" or case.terms.version.overflow != "close":
+            return False
+        closing = self.closings.setdefault(counter_of(decision), Closing())
+        closing.relying.add("decided_differently", "would fit, but is billed", decision.record_id)
+        return True
 
     # Put down and taken up ------------------------------------------------------------------------------------------
 

@@ -96,25 +96,28 @@ def table() -> PriceTable:
     return PriceTable.model_validate_json((files("gratis") / "data" / "prices.json").read_bytes())
 
 
-def price(model: str, when: datetime, *, endpoint: str, service_tier: str, batch: bool) -> Price | None:
+def price(
+    model: str, when: datetime, *, endpoint: str, service_tier: str, batch: bool, version: str | None = None
+) -> Price | None:
     """The price in force for `model` at `when`; None if the table has none.
 
+    `version`: the price that a receipt names, whatever is in force by now. Raises LookupError if it is not there.
     Fine-tuning training has prices of its own and the table lists none, so it is not priced by the model's rows.
     """
     if endpoint == "fine_tuning":
         return None
-    return _price(model, moment.day_of(when).isoformat(), service_tier == "flex", batch)
+    return _price(model, moment.day_of(when).isoformat(), version, service_tier == "flex", batch)
 
 
 @lru_cache(maxsize=4096)
-def _price(model: str, day: str, flex: bool, batch: bool) -> Price | None:
+def _price(model: str, day: str, version: str | None, flex: bool, batch: bool) -> Price | None:
     priced = table().find(model)
     if priced is None:
         return None
-    row = _row_at(priced.rows, day)
+    row = _row_at(priced.rows, day) if version is None else _row_named(priced.rows, model, version)
     half = (batch and priced.batch) or (flex and priced.flex)
     return Price(
-        version=row.effective_at or _own_date(model),
+        version=_named(row, model),
         rates=row.rates,
         long_context_over=row.long_context_over,
         long_context=row.long_context,
@@ -125,6 +128,17 @@ def _price(model: str, day: str, flex: bool, batch: bool) -> Price | None:
 def _row_at(rows: Sequence[Row], day: str) -> Row:
     in_force = [row for row in rows if row.effective_at is not None and row.effective_at <= day]
     return in_force[-1] if in_force else rows[0]
+
+
+def _row_named(rows: Sequence[Row], model: str, version: str) -> Row:
+    for row in rows:
+        if _named(row, model) == version:
+            return row
+    raise LookupError(f"{model} has no price of {version}")
+
+
+def _named(row: Row, model: str) -> str:
+    return row.effective_at or _own_date(model)
 
 
 def _own_date(model: str) -> str:

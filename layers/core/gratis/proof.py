@@ -23,7 +23,7 @@ MOST_IDS, MOST_DIFFERENCES = 100, 100
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that does not hold. `ids`: of the billing records that show it, the first hundred."""
+    """Something that does not hold. `ids`: of the billing records that show it, as far as a proof lists any."""
 
     kind: str
     message: str
@@ -31,11 +31,12 @@ class Difference:
 
 
 class Differences:
-    """All that does not hold: the first hundred in full, with the ids of each, and the count of all."""
+    """All that does not hold: the first hundred, with a hundred ids between them, and the count of all."""
 
     def __init__(self, found: Iterable[Difference] = (), count: int = 0) -> None:
         self.count = count
         self._found = {(each.kind, each.message): list(each.ids) for each in found}
+        self._room = MOST_IDS - sum(map(len, self._found.values()))
 
     def add(self, kind: str, message: str, *ids: str) -> None:
         """One more occurrence; ids of the same kind and message go together."""
@@ -44,7 +45,9 @@ class Differences:
         if known is None and len(self._found) < MOST_DIFFERENCES:
             known = self._found[kind, message] = []
         if known is not None:
-            known += ids[: MOST_IDS - len(known)]
+            listed = ids[: self._room]
+            known += listed
+            self._room -= len(listed)
 
     def listed(self) -> list[Difference]:
         """In the order in which they were found."""
@@ -71,14 +74,10 @@ class Proof:
 
     def content(self) -> dict[str, Any]:
         """As the bus and the statement item carry it."""
-        shown, room = [], MOST_IDS
-        for each in self.differences:
-            shown.append(asdict(each) | {"ids": list(each.ids)[:room]})
-            room -= len(shown[-1]["ids"])
         return self.statement | {
             "holds": self.holds,
             "difference_count": self.difference_count,
-            "differences": shown,
+            "differences": [asdict(each) | {"ids": list(each.ids)} for each in self.differences],
         }
 
 

@@ -6,7 +6,7 @@ was read so far is one item that any proof of the day may replace: each is whole
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,11 @@ class Statements:
         self.client = client
         self.table = table
 
-    def write(self, proof: Proof, proved_at: datetime) -> dict[str, Any] | None:
-        """Store the proof as the next revision, and return it; None if the latest one says the same. Raises Busy."""
+    def write(self, proof: Proof, proved_at: datetime, versions: Sequence[Any] = ()) -> dict[str, Any] | None:
+        """Store the proof as the next revision, and return it; None if the latest one says the same. Raises Busy.
+
+        `versions`: of the documents that it was taken on.
+        """
         content = proof.content()
         latest = self.latest(content["organization"], date.fromisoformat(content["day"]))
         if latest and {name: latest.get(name) for name in content} == content:
@@ -43,6 +46,7 @@ class Statements:
             "pk": {"S": f"ORG#{content['organization']}"},
             "sk": {"S": f"{_prefix(content['day'])}{revision:06}"},
             "statement": {"S": json.dumps(stated, separators=(",", ":"))},
+            "versions": {"S": json.dumps(versions)},
         }
         try:
             self.client.put_item(TableName=self.table, Item=item, ConditionExpression="attribute_not_exists(pk)")
@@ -54,6 +58,17 @@ class Statements:
 
     def latest(self, organization: str, day: date) -> dict[str, Any] | None:
         """The newest revision of a day's statement. Raises Busy."""
+        item = self._latest(organization, day)
+        return json.loads(item["statement"]["S"]) if item else None
+
+    def holds_on(self, organization: str, day: date, versions: Sequence[Any]) -> bool:
+        """Whether the newest statement holds and was taken on these versions of the day's documents. Raises Busy."""
+        item = self._latest(organization, day)
+        if item is None or not json.loads(item["statement"]["S"])["holds"]:
+            return False
+        return bool(json.loads(item["versions"]["S"]) == versions)
+
+    def _latest(self, organization: str, day: date) -> Item | None:
         try:
             items = self.client.query(
                 TableName=self.table,
@@ -68,7 +83,7 @@ class Statements:
             )["Items"]
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
-        return json.loads(items[0]["statement"]["S"]) if items else None
+        return items[0] if items else None
 
     def keep(self, organization: str, day: date, content: Mapping[str, Any], now: datetime) -> None:
         """Keep what a proof has read so far, in place of what was kept before. Raises Busy."""

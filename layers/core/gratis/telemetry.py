@@ -153,6 +153,12 @@ def report_put_down(organization: str, day: "date", logger: Logger, metrics: Met
     logger.info("goes on in another call", extra={"organization": organization, "day": str(day)})
 
 
+def report_unchanged(organization: str, day: "date", logger: Logger, metrics: Metrics) -> None:
+    """A day that nothing was written to since it was proved."""
+    metrics.add_metric(name="DaysUnchanged", unit=MetricUnit.Count, value=1)
+    logger.info("unchanged", extra={"organization": organization, "day": str(day)})
+
+
 def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger, metrics: Metrics) -> None:
     """A day that could not be closed now; its message comes again."""
     metrics.add_metric(name="DaysNotClosed", unit=MetricUnit.Count, value=1)
