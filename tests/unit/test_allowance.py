@@ -1,4 +1,4 @@
-"""What is left of the allowance, as the API shows it: status, the seeds' words, and figures per group."""
+"""What is left of the allowance, as the API shows it: status, the published words, and figures per group."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -65,7 +65,7 @@ STATUSES: dict[str, tuple[Account, tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize(("history", "expected"), STATUSES.values(), ids=STATUSES)
-def test_the_status_and_its_words_are_the_seeds(api: Api, history: Account, expected: tuple[str, str]) -> None:
+def test_the_status_has_the_published_words(api: Api, history: Account, expected: tuple[str, str]) -> None:
     api.store(history)
     found = api.get(ALLOWANCE).content
     assert (found["status"], found["message"]) == expected

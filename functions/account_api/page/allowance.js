@@ -1,4 +1,4 @@
-/** Status: the seeds' message, and what is left of each group's quota and of the week's evaluation runs. */
+/** Status: the message of the published terms, and what is left of each group's quota and of the week's evaluation runs. */
 
 import { badge, count, countdown, el, empty, facts, moments } from "./view.js";
 

@@ -1,4 +1,4 @@
-"""What is left of an organization's allowance, now. SPEC section 4; the wording is the seeds'."""
+"""What is left of an organization's allowance, now. SPEC section 4; the words are those of the published terms."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta

@@ -35,7 +35,7 @@ class Group(_Data):
 
 
 class Evals(_Data):
-    """Evaluation runs that the platform gives away. Source: seeds, "up to 7 runs per week"."""
+    """Evaluation runs that the platform gives away. Source: the published terms, "up to 7 runs per week"."""
 
     quota: Annotated[int, Field(ge=0)]
     window: Literal["utc_week"] = "utc_week"

@@ -1,4 +1,4 @@
-"""Usage and costs in the shapes of OpenAI's API: buckets of sums, filtered and grouped. FACTS: openai SDK 3.54."""
+"""Usage and costs in the shapes of OpenAI's API (its SDK 3.54 reads them): buckets of sums, filtered and grouped."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
