@@ -86,7 +86,7 @@ def replay(
 ) -> Replayed:
     """Run `events` in order through classify_usage on the DynamoDB at `endpoint_url`. Raises Busy if it gives up.
 
-    `metrics`: the function prints its metrics too, and what it prints is kept.
+    `metrics`: what the function prints is kept, its metrics with it.
     """
     client = client_for(endpoint_url, "dynamodb")
     create_table(client, TABLE)
@@ -98,7 +98,7 @@ def replay(
     seen: set[RequestKey] = set()
     reader = Reader(Ledger(client, TABLE), Quarantine(client, TABLE))
     log = io.StringIO()
-    with _environment(offer_file, endpoint_url, metrics=metrics), redirect_stdout(log):
+    with _environment(offer_file, endpoint_url), redirect_stdout(log):
         handle = handler_of("classify_usage")
         for batch in _batches(arrivals, replayed.period):
             _invoke(handle, batch, log)
@@ -195,7 +195,7 @@ def _sum(amounts: Any) -> str:
 
 
 @contextmanager
-def _environment(offer_file: str, endpoint_url: str, *, metrics: bool) -> Iterator[None]:
+def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
     """What the function is configured with here; as it was before, afterwards."""
     ours = LOCAL_CREDENTIALS | {
         "LEDGER_TABLE": TABLE,
@@ -203,7 +203,7 @@ def _environment(offer_file: str, endpoint_url: str, *, metrics: bool) -> Iterat
         "KEEP": "forever",
         "CLOCK": "events",
         "AWS_ENDPOINT_URL": endpoint_url,
-        "POWERTOOLS_METRICS_DISABLED": "false" if metrics else "true",
+        "POWERTOOLS_METRICS_DISABLED": "false",  # or they pile up from batch to batch
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

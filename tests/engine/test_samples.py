@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from aws_lambda_powertools import Metrics
 from typer.testing import CliRunner, Result
 
 from gratis.errors import Busy
@@ -292,6 +293,11 @@ def test_of_hostile_files_every_event_is_decided_or_quarantined(ledger: str) -> 
     assert [
         error for error in refused.values() if error["code"] == "internal_error" or ": " not in error["message"]
     ] == []
+
+
+def test_no_replay_leaves_metrics_to_the_next(ledger: str) -> None:
+    replayed(ledger, EVENTS / "seed-day.json")
+    assert Metrics._metrics == {}
 
 
 def test_cached_input_costs_less_and_batch_and_flex_cost_half(ledger: str) -> None:

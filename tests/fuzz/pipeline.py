@@ -42,7 +42,7 @@ NAME, REQUEST_ID, DAY = "[A-Za-z0-9._-]{1,64}", "[A-Za-z0-9._:/-]{1,256}", r"[0-
 KEY = re.compile(
     rf"COUNTER#{NAME}#{NAME} ({DAY}|WEEK#{DAY}|ROLLING)"
     rf"|DAY#{NAME}#{DAY}#[0-7] REQ#{REQUEST_ID}"
-    rf"|DAY#{DAY} ORG#{NAME}#{NAME}"
+    rf"|DAY#{DAY}#(1[0-5]|[0-9]) ORG#{NAME}#{NAME}"
     rf"|ORG#{NAME} ACCOUNT"
     rf"|QUARANTINE#{DAY} {REQUEST_ID}#{REQUEST_ID}#[0-9a-f]{{32}}(#[0-9]+)?"
 )
