@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -75,7 +76,9 @@ def replay_command(
     ] = None,
     move_to: Annotated[
         str | None,
-        typer.Option(help="With --to: move all events by whole days, the first to this UTC day (YYYY-MM-DD or today)."),
+        typer.Option(
+            help="With --to: move all events by whole days, the first to this UTC day (YYYY-MM-DD, today or yesterday)."
+        ),
     ] = None,
 ) -> None:
     """Run sample events through the real function and show what each one costs, and why."""
@@ -130,7 +133,9 @@ def what_if_command(
 
 
 @app.command("up")
-def up_command(port: Annotated[int, typer.Option(help="Port of the engine; 0 for a free one.")] = 0) -> None:
+def up_command(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
+) -> None:
     """Deploy the whole system on the local engine and run it until Ctrl-C."""
     with _usable_input(), running(port) as (_, up):
         report.print_running(up, Console())
@@ -194,7 +199,8 @@ def simulate_command(
     if result.failure:
         Console().print(result.failure.text(), soft_wrap=True, markup=False, highlight=False)
         raise typer.Exit(UNDECIDED)
-    Console().print(f"{result.worlds:,} worlds from seed {seed} on: every promise held.", highlight=False)
+    played = f"{result.worlds:,} worlds from seed {seed} on" if result.worlds > 1 else f"The world of seed {seed}"
+    Console().print(f"{played}: every promise held.", highlight=False)
 
 
 @quarantine.command("list")
@@ -364,7 +370,7 @@ def _usable_input() -> Iterator[None]:
     """What cannot be done ends with exit code 2 and one sentence."""
     try:
         yield
-    except (Unusable, EngineFailed, Busy, NoStack, NotTaken) as error:
+    except (Unusable, EngineFailed, Busy, NoStack, NotTaken, ClientError, BotoCoreError) as error:
         said = "\n".join(map(report.plain, str(error).split("\n")))
         errors.print(f"[bold red]gratis:[/] {said}", soft_wrap=True)
         raise typer.Exit(UNUSABLE) from None

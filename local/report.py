@@ -50,7 +50,7 @@ VERDICT_STYLE = {"free": "green", "billed": "yellow"}
 def print_replayed(replayed: Replayed, console: Console) -> None:
     """A table of decisions as in the seed text, then quarantine, then totals."""
     if replayed.decisions:
-        console.print(_decisions(replayed.decisions))
+        _whole(_decisions(replayed.decisions, console), console)
     if replayed.quarantined:
         console.print(_refused(replayed.quarantined))
     console.print(_totals(replayed))
@@ -71,27 +71,42 @@ def plain(text: str | None) -> str:
     return "-" if text is None else escape(written_out(text))
 
 
-def _decisions(decisions: list[Decision]) -> Table:
-    table = Table(
-        title="Decisions", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-    )
-    for name in DECISION_COLUMNS:
-        folds, figure = name in ("Organization", "Model"), name in FIGURES
+def _whole(table: Table, console: Console) -> None:
+    """Print every figure whole: where a table is wider than the terminal, its rows go on in the next line."""
+    width = max(console.width, _width_of(table, console))
+    Console(width=width, file=console.file, force_terminal=console.is_terminal).print(table)
+
+
+def _width_of(table: Table, console: Console) -> int:
+    """Columns that the table takes if nothing is folded or cut."""
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
+
+
+def _decisions(decisions: list[Decision], console: Console) -> Table:
+    """The seed's table; on a narrow terminal what all rows share stands above it."""
+    table = _decision_table("Decisions", DECISION_COLUMNS, map(decision_cells, decisions))
+    shared = {(decision.organization, decision.day) for decision in decisions}
+    if _width_of(table, console) <= console.width or len(shared) > 1:
+        return table
+    [(organization, day)] = shared
+    cells = ((when.partition(" ")[2], *rest) for when, _, *rest in map(decision_cells, decisions))
+    return _decision_table(f"Decisions of {organization} on {day} (UTC)", ("Time", *DECISION_COLUMNS[2:]), cells)
+
+
+def _decision_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in heads:
         table.add_column(
-            name.replace(" total", "\ntotal"),
-            no_wrap=not folds,
-            overflow="fold" if folds else "ellipsis",
-            justify="right" if figure else "left",
+            name.replace(" total", "\ntotal"), no_wrap=True, justify="right" if name in FIGURES else "left"
         )
-    for decision in decisions:
-        *before, verdict, reason, billed = decision_cells(decision)
+    for *before, verdict, reason, billed in rows:
         table.add_row(*before, f"[{VERDICT_STYLE[verdict]}]{verdict}[/]", reason, billed)
     return table
 
 
 def decision_cells(decision: Decision) -> tuple[str, ...]:
     """A decision for people, as the seed's table shows it: what stands under `DECISION_COLUMNS`."""
-    unit = " runs" if decision.group == EVALS else ""
+    unit = "" if decision.group != EVALS else " run" if decision.running_total == 1 else " runs"
     return (
         decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
         decision.organization,
@@ -107,10 +122,11 @@ def decision_cells(decision: Decision) -> tuple[str, ...]:
 def print_compared(compared: Compared, console: Console) -> None:
     """Bills under two offers, then the requests whose verdict differs."""
     console.print(f"A: {escape(compared.offers[0])}   B: {escape(compared.offers[1])}\n", highlight=False)
-    console.print(_plain_table("Who pays what", BILL_COLUMNS, bill_rows(compared), BILL_FIGURES))
+    _whole(_plain_table("Who pays what", BILL_COLUMNS, bill_rows(compared), BILL_FIGURES), console)
     changes = [change_cells(*pair) for pair in compared.changes()]
     if changes:
-        console.print(_plain_table("Verdicts that differ", CHANGE_COLUMNS, changes[:MOST_CHANGES], CHANGE_FIGURES))
+        table = _plain_table("Verdicts that differ", CHANGE_COLUMNS, changes[:MOST_CHANGES], CHANGE_FIGURES)
+        _whole(table, console)
     if len(changes) > MOST_CHANGES:
         console.print(f"{len(changes) - MOST_CHANGES:,} more: --json prints them all.")
     first, second = (len(each.quarantined) for each in compared.replays)
@@ -178,7 +194,7 @@ def print_quarantine(entries: Sequence[Entry], console: Console) -> None:
     """Entries of the quarantine."""
     table = Table(title="Quarantine", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name in ("Received (UTC)", "Organization", "Id", "Code", "Why", "Refused by"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name in ("Code", "Refused by"))
     for entry in entries:
         when = entry.received_at.replace("T", " ")[:19]
         table.add_row(when, plain(entry.organization), plain(entry.id), entry.code, plain(entry.message), entry.whence)
@@ -212,6 +228,8 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
             title=plain(f"{stated['organization']} {stated['day']}"), title_justify="left", title_style="bold"
         )
         table.box, table.show_header = box.SIMPLE, False
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in stated.items():
             table.add_row(name, f"{value:,}" if isinstance(value, int) else plain(str(value)))
         console.print(table)
@@ -225,6 +243,8 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
 def _proved(proof: Proof) -> str:
     """What it means that a proof holds."""
     if not isinstance(proof, RecordsProof):
+        if not proof.statement["decisions"]:
+            return "there is not one decision. Is it the right organization and day?"
         return "the decisions add up, tile their counters, and each is right."
     if proof.revision is None:
         return "the records agree with each other. No DayClosed event was among the files to hold them against."
@@ -246,7 +266,8 @@ def print_running(up: Running, console: Console) -> None:
     allowance = f"curl -s -H 'Authorization: Bearer {up.owner_key}' '{up.base_url}/organization/allowance'"
     console.print(allowance, soft_wrap=True, markup=False, highlight=False)
     console.print("\nOr the seed's day, signed:\n")
-    send = f"gratis replay events/seed-day.json --to '{up.base_url}' --secret '{up.webhook_secret}' --move-to yesterday"
+    target = f"--to '{up.base_url}' --secret '{up.webhook_secret}'"
+    send = f".venv/bin/gratis replay events/seed-day.json {target} --move-to yesterday"
     console.print(send, soft_wrap=True, markup=False, highlight=False)
 
 
@@ -258,7 +279,9 @@ def _refused(entries: Sequence[dict[str, Any]]) -> Table:
         box=box.SIMPLE_HEAD,
     )
     for name in REFUSED_COLUMNS:
-        table.add_column(name, justify="right" if name == "#" else "left", overflow="fold")
+        table.add_column(
+            name, justify="right" if name == "#" else "left", overflow="fold", no_wrap=name in ("#", "Code")
+        )
     for entry in entries:
         table.add_row(*map(plain, refused_cells(entry)))
     return table

@@ -127,6 +127,8 @@ def _unwrapped(place: str, decoded: Any) -> Iterator[Any]:
 
 def _body(place: str, envelope: Any) -> bytes:
     body = envelope.get("body") if isinstance(envelope, dict) else None
+    if isinstance(envelope, dict) and "dynamodb" in envelope:
+        raise Unusable(f"{place}: a record of the table's stream holds decisions, not usage events to be replayed")
     if not isinstance(body, str):
         raise Unusable(f"{place}: the Lambda envelope has no body (found {body!r})")
     try:

@@ -53,9 +53,15 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
         try:
             yield stack, up
         finally:
-            state.unlink(missing_ok=True)
-            if not any(state.parent.iterdir()):
-                state.parent.rmdir()
+            _remove(state, up)
+
+
+def _remove(state: Path, up: Running) -> None:
+    """Take the file away, unless another system that was started since has put its own there."""
+    if state.is_file() and json.loads(state.read_text(encoding="utf-8")) == asdict(up):
+        state.unlink()
+    if state.parent.is_dir() and not any(state.parent.iterdir()):
+        state.parent.rmdir()
 
 
 def _replace_secrets(stack: Stack) -> tuple[str, str]:

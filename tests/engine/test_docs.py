@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
+from gratis.offer import Offer
 from local.cli import app
 from local.functions import ROOT
 
@@ -22,6 +23,7 @@ DOCS = sorted(
 )
 FENCED = re.compile(r"^```(?:bash)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?gratis [^`]+|make [^`]+)`")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(#([^)]+))?\)")
 ENDED = re.compile(r"\s#\s.*$")
 
 
@@ -50,6 +52,24 @@ MAKE, GRATIS = sorted(set(commands("make"))), sorted(set(commands("gratis")))
 def test_the_docs_name_commands() -> None:
     assert len(MAKE) > 10
     assert len(GRATIS) > 10
+
+
+def test_the_offer_that_the_docs_show_is_one() -> None:
+    text = (ROOT / "docs/offers.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert Offer.model_validate_json(shown).id == "my-offer"
+
+
+def test_every_link_of_the_docs_leads_somewhere() -> None:
+    for file in DOCS:
+        for target, _, anchor in LINK.findall(file.read_text(encoding="utf-8")):
+            where = (file.parent / target) if target else file
+            assert where.exists(), f"{file.name}: {target}"
+            if anchor and where.suffix == ".md":
+                heads = re.findall(r"^#+ (.*)$", where.read_text(encoding="utf-8"), re.MULTILINE)
+                assert anchor in {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}, (
+                    target
+                )
 
 
 @pytest.mark.parametrize("command", MAKE, ids=str)
