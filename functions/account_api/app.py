@@ -6,10 +6,9 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import unquote
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.event_handler import Response
@@ -24,11 +23,12 @@ from gratis import moment, openapi, sharing, usage
 from gratis.account import IDENTIFIER, Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.allowance import allowance
+from gratis.api_request import normalized, unknown_parameter, unreadable_body
 from gratis.config import config, dynamodb
 from gratis.errors import Busy, Rejected
-from gratis.events import AHEAD, REQUEST_ID, parse_json
+from gratis.events import AHEAD, REQUEST_ID
 from gratis.explanation import explain
-from gratis.http import Refused, body_of, headers_of
+from gratis.http import Refused, headers_of
 from gratis.keys import Holder, Keys
 from gratis.ledger import KEEP_DECISIONS, Ledger
 from gratis.request import RequestKey
@@ -54,7 +54,6 @@ DOCS_SECURITY = SECURITY | {
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 """Swagger UI comes whole in one file, its scripts and styles inline."""
-ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models", "line_items")
 MOST_ANSWER = 5_500_000
 """Bytes of an answer: Lambda hands on 6 MB."""
 
@@ -464,35 +463,9 @@ def _answered(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             return error.answer()
         except Busy as error:
             return _unreadable(error).answer()
-        if problem := _unreadable_body(event) or _unknown_parameter(event):
+        if problem := unreadable_body(event) or unknown_parameter(event, QUERIES):
             return problem.answer()
-    return app.resolve(_normalized(event), context)
-
-
-def _unreadable_body(event: dict[str, Any]) -> Refused | None:
-    """What keeps a body from being read as JSON, before anything looks into it."""
-    if event["requestContext"]["http"]["method"] not in ("POST", "PUT"):
-        return None
-    kind = headers_of(event).get("content-type", "application/json")
-    if kind.partition(";")[0].strip().lower() != "application/json":
-        return Refused(415, "unsupported_media_type", f"the body must be application/json, not {kind!r}")
-    try:
-        parse_json(body_of(event))
-    except ValueError as error:
-        return Refused(400, "invalid_json", f"the body is no JSON: {error}", "body")
-    except Refused as refused:
-        return refused
-    return None
-
-
-def _unknown_parameter(event: dict[str, Any]) -> Refused | None:
-    """The first query parameter that the route does not take: ignored, it would be answered as if it were not there."""
-    route = next((each for path, each in QUERIES.items() if event["rawPath"].startswith(path)), None)
-    taken = signature(route).parameters if route else {}
-    for name in parse_qs(event.get("rawQueryString", ""), keep_blank_values=True):
-        if _name(name) not in taken:
-            return Refused(400, "unknown_parameter", f"this route has no parameter {name!r}", name)
-    return None
+    return app.resolve(normalized(event), context)
 
 
 QUERIES: dict[str, Callable[..., Any]] = {
@@ -504,27 +477,3 @@ QUERIES: dict[str, Callable[..., Any]] = {
     "/v1/organization/requests": latest_requests,
 }
 """Routes that take query parameters, each by how its path begins; the first that fits."""
-
-
-def _name(parameter: str) -> str:
-    """A parameter's name without the brackets that some clients write behind an array's."""
-    return parameter.removesuffix("[]") if parameter.removesuffix("[]") in ARRAYS else parameter
-
-
-def _normalized(event: dict[str, Any]) -> dict[str, Any]:
-    """Both spellings of arrays (`group_by=`, `group_by[]=`) as one, and a request id's slashes as part of its name.
-
-    A body was seen to be JSON by now, in whatever letters its content type says so.
-    """
-    given = parse_qs(event.get("rawQueryString", ""), keep_blank_values=True)
-    parameters: dict[str, list[str]] = {}
-    for name, values in given.items():
-        parameters.setdefault(_name(name), []).extend(values)
-    head, slash, request_id = event["rawPath"].partition("/v1/organization/requests/")
-    path = f"{head}{slash}{quote(unquote(request_id), safe='')}"
-    return {
-        **event,
-        "rawPath": path,
-        "headers": headers_of(event) | {"content-type": "application/json"},
-        "queryStringParameters": {name: ",".join(values) for name, values in parameters.items()},
-    }

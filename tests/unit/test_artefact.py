@@ -129,7 +129,7 @@ IMPORTS = {
     "classify_usage": f"{CORE} {RULES} classify events messages quarantine",
     "emit_billing": f"{CORE} {RULES} days outbox",
     "close_day": f"{CORE} {RULES} closing days evidence proof statements",
-    "account_api": f"{CORE} {RULES} accounts allowance events explanation http keys openapi sharing usage",
+    "account_api": f"{CORE} {RULES} accounts allowance api_request events explanation http keys openapi sharing usage",
 }
 """Modules of gratis."""
 ALSO = {"receive_usage": "standardwebhooks"}
