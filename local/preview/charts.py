@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLORS = ("#3b82c4", "#d97706", "#2a9d8f", "#c2527a", "#7c6fd0", "#8a8f2f", "#a8632d", "#5a7d9a")
+MEANING = {"within_quota": "#2ca02c", "over_quota": "#ff7f0e"}
+"""As the dashboards colour free and billed."""
 INK, RULE = "#010203", "#040506"
 """Stand for the page's colours of text and of lines; they are put in when the chart is done."""
 WIDTH, HEIGHT = 460, 210
@@ -41,8 +43,8 @@ STYLE: Any = {
 
 
 def color_of(line: Drawn, position: int) -> str:
-    """The line's own colour, else one by its position."""
-    return line.color or COLORS[position % len(COLORS)]
+    """The line's own colour, else that of what it means, else one by its position."""
+    return line.color or MEANING.get(line.label) or COLORS[position % len(COLORS)]
 
 
 def short(value: float, _: Any = None) -> str:
