@@ -30,22 +30,7 @@ for _library in ("botocore", "aws_lambda_powertools"):
 
 def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
     """What a batch of `classify_usage` did. No identifiers of requests, no payloads."""
-    decided = outcome.decisions
-    counts = {
-        "EventsReceived": outcome.events,
-        "FreeRequests": sum(decision.verdict == "free" for decision in decided),
-        "BilledRequests": sum(decision.verdict == "billed" for decision in decided),
-        "FreeTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "free"),
-        "BilledTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "billed"),
-        "Repeats": outcome.repeats,
-        "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
-        "Quarantined": len(outcome.quarantined),
-        "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
-        "ContendedCommits": outcome.contended,
-        "UnfinishedMessages": len(outcome.unfinished),
-        "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),
-        "QuotasUsedUp": sum(100 in decision.thresholds for decision in decided),
-    }
+    decided, counts = outcome.decisions, _counts(outcome)
     for name, value in counts.items():
         metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
     for name, amounts in {
@@ -70,6 +55,25 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
         for threshold in decision.thresholds:
             named = {"organization": decision.organization, "group": decision.group, "window": decision.window}
             logger.info("quota threshold reached", extra=named | {"reached": f"{threshold} %"})
+
+
+def _counts(outcome: "Outcome") -> dict[str, int]:
+    decided = outcome.decisions
+    return {
+        "EventsReceived": outcome.events,
+        "FreeRequests": sum(decision.verdict == "free" for decision in decided),
+        "BilledRequests": sum(decision.verdict == "billed" for decision in decided),
+        "FreeTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "free"),
+        "BilledTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "billed"),
+        "Repeats": outcome.repeats,
+        "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
+        "Quarantined": len(outcome.quarantined),
+        "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
+        "ContendedCommits": outcome.contended,
+        "UnfinishedMessages": len(outcome.unfinished),
+        "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),
+        "QuotasUsedUp": sum(100 in decision.thresholds for decision in decided),
+    }
 
 
 def quota_uses(decided: Iterable["Decision"]) -> list[float]:
