@@ -288,6 +288,13 @@ def test_a_request_of_no_tokens_passes_the_earlier_rules_like_any_other() -> Non
     assert (decision.verdict, decision.reason) == ("billed", "model_not_listed")
 
 
+def test_a_request_of_no_tokens_announces_nothing_where_a_lowered_quota_equals_what_is_used() -> None:
+    desk = Desk(small_offer(quota=1000), tiers(("2025-01-01T00:00", 4), ("2025-03-11T12:00", 1)))
+    full, empty = desk.decide(request(500, "2025-03-11T11:00"), request(0, "2025-03-11T13:00"))
+    assert (full.used_after, empty.quota, empty.used_before) == (500, 500, 500)
+    assert (empty.verdict, empty.thresholds) == ("free", ())
+
+
 def test_a_request_of_no_tokens_is_free_even_if_the_tier_fell_below_what_is_used() -> None:
     desk = Desk(small_offer(quota=1000), tiers(("2025-01-01T00:00", 4), ("2025-03-11T12:00", 1)))
     _, empty = desk.decide(request(900, "2025-03-11T09:00"), request(0, "2025-03-11T13:00"))
