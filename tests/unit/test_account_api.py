@@ -3,7 +3,6 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -28,27 +27,13 @@ from tests.unit.account_api import (
     Api,
     Clock,
     Loaded,
-    deployed,
     http,
-    loaded,
     unix,
     used,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as shared:
-        yield shared
-
-
-@pytest.fixture
-def api(shared: Loaded) -> Iterator[Api]:
-    with deployed(shared) as api:
-        yield api
 
 
 ASKING = [USAGE, COSTS, ALLOWANCE, SHARING, REQUESTS, f"{REQUESTS}/req_1"]

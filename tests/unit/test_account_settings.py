@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,26 +20,10 @@ from tests.unit.account_api import (
     SHARING,
     Api,
     Clock,
-    Loaded,
-    deployed,
-    loaded,
     organization,
     used,
 )
 from tests.unit.builders import settings
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as shared:
-        yield shared
-
-
-@pytest.fixture
-def api(shared: Loaded) -> Iterator[Api]:
-    with deployed(shared) as api:
-        yield api
-
 
 # --- sharing settings ------------------------------------------------------------------------------------------------
 

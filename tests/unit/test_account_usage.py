@@ -1,6 +1,6 @@
 """Usage and costs in the shapes of OpenAI's API: they add up to what was sent, bucket by bucket and page by page."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,26 +23,10 @@ from tests.unit.account_api import (
     Answer,
     Api,
     Clock,
-    Loaded,
     billed,
-    deployed,
-    loaded,
     unix,
     used,
 )
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as shared:
-        yield shared
-
-
-@pytest.fixture
-def api(shared: Loaded) -> Iterator[Api]:
-    with deployed(shared) as api:
-        yield api
-
 
 NANO = "gpt-4.1-nano-2025-04-14"
 """0.1 / 0.025 / 0.4 USD per million tokens."""

@@ -1,6 +1,5 @@
 """What is left of the allowance, as the API shows it: status, the published words, and figures per group."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,21 +8,8 @@ import pytest
 from gratis import config
 from gratis.account import Account
 from tests.ledger_builders import MINI, account
-from tests.unit.account_api import ALLOWANCE, Api, Clock, Loaded, billed, deployed, loaded, organization, used
+from tests.unit.account_api import ALLOWANCE, Api, Clock, billed, organization, used
 from tests.unit.builders import settings
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as shared:
-        yield shared
-
-
-@pytest.fixture
-def api(shared: Loaded) -> Iterator[Api]:
-    with deployed(shared) as api:
-        yield api
-
 
 # --- allowance -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,24 +27,12 @@ from local.prove import prove_from_records
 from local.redrive import Redriven
 from local.sources import Unusable
 from tests.unit import webhook
-from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, Loaded, billed, deployed, loaded, unix, used
+from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
 from tests.unit.test_template import function_of
 from tests.unit.webhook import event
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as shared:
-        yield shared
-
-
-@pytest.fixture
-def api(shared: Loaded) -> Iterator[Api]:
-    with deployed(shared) as api:
-        yield api
 
 
 # --- who gets in -----------------------------------------------------------------------------------------------------
