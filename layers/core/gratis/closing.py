@@ -14,7 +14,7 @@ from typing import Any, Literal
 from gratis import moment
 from gratis.decision import CounterId, Decision
 from gratis.errors import Busy
-from gratis.evidence import Counter, Evidence, OfferOf, counter_of, place_of
+from gratis.evidence import CounterName, Evidence, OfferOf, counter_of, place_of
 from gratis.ledger import Document, Ledger
 from gratis.proof import Proof, tiling
 from gratis.statements import Statements
@@ -93,7 +93,7 @@ class Proving:
         self.own_read = False
         self.others: list[date] = []
         """Days still to be read, after the day itself, since windows of this day reach into them."""
-        self.beyond: dict[Counter, int] = {}
+        self.beyond: dict[CounterName, int] = {}
         """What those windows held when the day had been read. A free decision always raises it."""
         self.after = ""
         """The request id up to which all was read of the day that is being read."""
@@ -177,7 +177,7 @@ class Proving:
             message = f"also decided on {' and '.join(elsewhere)}" if elsewhere else "decided twice on this day"
             self.evidence.found.add("duplicate", message, own[0].record_id)
 
-    def _decisions_in(self, counters: set[Counter]) -> Iterator[Decision]:
+    def _decisions_in(self, counters: set[CounterName]) -> Iterator[Decision]:
         days = {self.day} | {other for counter in self.evidence.beyond() for other in _days(counter[1])}
         for day in sorted(days):
             for decision in self.ledger.decisions_of_day(self.organization, day):
@@ -188,7 +188,7 @@ class Proving:
         groups = {group for _, group in self.ledger.marked(self.day, self.organization)}
         return self.ledger.days(self.organization, sorted(groups), self.day, self.day)
 
-    def _used_beyond(self) -> dict[Counter, int]:
+    def _used_beyond(self) -> dict[CounterName, int]:
         """What the windows of this day hold that reach beyond it."""
         reaching = self.evidence.beyond()
         counters = {_counter_id(self.organization, *counter) for counter in reaching}

@@ -23,7 +23,7 @@ from gratis.totals import OTHER, RowKey, Sums, Totals
 
 OfferOf = Callable[[str], Offer]
 """The offer of an id, as receipts name it. Raises LookupError for one that nobody knows."""
-Counter = tuple[str, str]
+CounterName = tuple[str, str]
 """Group and window."""
 
 
@@ -92,8 +92,8 @@ class Evidence:
         self.statement = Statement(organization, day)
         self.found = Differences()
         self.recounts = {group: Recount(totals) for group, totals in stored.items()}
-        self.tiles: dict[Counter, Tiles] = {}
-        self.closings: dict[Counter, Closing] = {}
+        self.tiles: dict[CounterName, Tiles] = {}
+        self.closings: dict[CounterName, Closing] = {}
 
     # Adding ---------------------------------------------------------------------------------------------------------
 
@@ -127,11 +127,11 @@ class Evidence:
 
     # What it comes to -----------------------------------------------------------------------------------------------
 
-    def beyond(self) -> list[Counter]:
+    def beyond(self) -> list[CounterName]:
         """The counters whose windows reach beyond the UTC day."""
         return sorted(counter for counter in self.tiles if counter[0] == EVALS or "T" in counter[1])
 
-    def torn(self, used: Mapping[Counter, int]) -> set[Counter]:
+    def torn(self, used: Mapping[CounterName, int]) -> set[CounterName]:
         """The counters that are not tiled by what was added. `used`: what they hold."""
         counters = self.tiles.keys() | used.keys()
         return {each for each in counters if not self.tiles.get(each, Tiles()).reach(used.get(each, 0))}
@@ -237,7 +237,7 @@ class Evidence:
         }
 
 
-def counter_of(decision: Decision) -> Counter:
+def counter_of(decision: Decision) -> CounterName:
     """The group and the window that a decision was taken in; dashes where rules 1 to 6 billed it."""
     return decision.group or NO_GROUP, decision.window or "-"
 
@@ -276,7 +276,7 @@ def _offer_then(offer: Offer, decision: Decision) -> Offer:
     return offer if offer.ends == ends else offer.model_copy(update={"ends": ends})
 
 
-def _named(counter: Counter) -> str:
+def _named(counter: CounterName) -> str:
     return f"counter {counter[0]} {counter[1]}"
 
 
