@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gratis.closing import prove
-from gratis.events import parse_json
 from gratis.ledger import Ledger
 from gratis.offer import Offer, shipped
 from gratis.proof import Differences, Proof, by_id, free_of, statement_of, tiling
+from gratis.strict_json import parse_json
 from local.replay import TABLE
 from local.sources import Unusable, problems
 from local.stack import NoStack, client_for, stack_of

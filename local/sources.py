@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from gratis import litellm
 from gratis.account import Account
 from gratis.config import configured_offer
-from gratis.events import parse_json
 from gratis.offer import Offer
+from gratis.strict_json import parse_json
 
 MOST_PROBLEMS = 20
 """That a message names one by one."""

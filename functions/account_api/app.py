@@ -26,12 +26,11 @@ from gratis.allowance import allowance
 from gratis.api_request import normalized, unknown_parameter, unreadable_body
 from gratis.config import config, dynamodb
 from gratis.errors import Busy, Rejected
-from gratis.events import AHEAD, REQUEST_ID
 from gratis.explanation import explain
 from gratis.http import Refused, headers_of
 from gratis.keys import Holder, Keys
 from gratis.ledger import KEEP_DECISIONS, Ledger
-from gratis.request import RequestKey
+from gratis.request import AHEAD, REQUEST_ID, RequestKey
 from gratis.telemetry import NAMESPACE, report_answered
 
 PAGE = Path(__file__).parent / "page"

@@ -15,12 +15,12 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gratis import litellm
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
-from gratis.events import parse_json
 from gratis.http import Refused, answer, body_of, headers_of
 from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
 from gratis.receive import Received, receive
 from gratis.signature import require_bearer, require_signature
+from gratis.strict_json import parse_json
 from gratis.telemetry import NAMESPACE, report_received, report_refused
 
 SECRETS_SECONDS = 60

@@ -61,7 +61,7 @@ def test_each_design_bills_what_does_not_fit(bench: Bench, design: str) -> None:
 
 
 def test_what_single_events_take_is_what_the_designs_are_made_of(bench: Bench) -> None:
-    found = bench.workload("single", Size(2, 2), repeats=1)
+    found = bench.workload("single", Size(2, 2, repeats=1))
     taken = {design: (each.write_units, each.read_units, each.calls) for design, each in found.items()}
     assert taken == {
         "gratis": ((6 + 4) / 2, 2, 2),  # the first event also writes the day's marker

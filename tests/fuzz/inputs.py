@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gratis.events import parse_json
+from gratis.strict_json import parse_json
 
 CORPUS = Path(__file__).parent / "corpus"
 TOKENS = [

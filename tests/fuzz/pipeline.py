@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import MagicMock, patch
 
 import boto3
 import pytest
@@ -73,6 +73,7 @@ def environment(client: Callable[[str], Any]) -> Iterator[None]:
         for name, value in DEPLOYED.items():
             patched.setenv(name, value)
         patched.setattr(boto3, "client", lambda service, **_: client(service))
+        patched.setattr(Table, "meta", MagicMock(), raising=False)  # what is set about the SDK's client has no effect
         _forget()
         yield
     _forget()

@@ -18,13 +18,14 @@ from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.decision import Books, case_of, settle
 from gratis.errors import Rejected
-from gratis.events import parse_event, parse_json
+from gratis.events import parse_event
 from gratis.http import Refused
 from gratis.keys import Holder, Keys
 from gratis.messages import Message
 from gratis.outbox import bus_entries
 from gratis.quarantine import text_of
 from gratis.signature import require_signature
+from gratis.strict_json import parse_json
 from gratis.window import Counter as Windows
 from local.functions import Context, handler_of
 from local.prove import prove_from_records

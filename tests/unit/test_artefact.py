@@ -125,11 +125,12 @@ POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities
 CORE = "account config dynamo errors moment offer request telemetry"
 RULES = "decision eligibility ledger pricing totals window"
 IMPORTS = {
-    "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature",
-    "classify_usage": f"{CORE} {RULES} classify events messages quarantine",
+    "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature strict_json",
+    "classify_usage": f"{CORE} {RULES} classify events messages quarantine strict_json",
     "emit_billing": f"{CORE} {RULES} days outbox",
     "close_day": f"{CORE} {RULES} closing days evidence proof statements",
-    "account_api": f"{CORE} {RULES} accounts allowance api_request events explanation http keys openapi sharing usage",
+    "account_api": f"{CORE} {RULES} accounts allowance api_request explanation http keys openapi sharing strict_json "
+    "usage",
 }
 """Modules of gratis."""
 ALSO = {"receive_usage": "standardwebhooks"}

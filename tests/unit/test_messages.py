@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.errors import Rejected
-from gratis.events import compact, parse_json
+from gratis.events import compact
 from gratis.messages import Message, pack
+from gratis.strict_json import parse_json
 from tests.unit.builders import at
 
 MOST_BYTES = 60_000

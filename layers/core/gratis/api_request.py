@@ -5,8 +5,8 @@ from inspect import signature
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote
 
-from gratis.events import parse_json
 from gratis.http import Refused, body_of, headers_of
+from gratis.strict_json import parse_json
 
 ARRAYS = ("group_by", "project_ids", "user_ids", "api_key_ids", "models", "line_items")
 REQUEST = "/v1/organization/requests/"

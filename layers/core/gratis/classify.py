@@ -324,11 +324,11 @@ def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]
     return found
 
 
-def likely_documents(request: Request, offer: Offer) -> set[CounterId]:
+def likely_documents(request: Request, offer: Offer) -> tuple[CounterId, CounterId]:
     """The documents that a request needs if rules 1 to 6 do not bill it; read together with the accounts."""
     version = offer.version_at(request.occurred_at)
     counter = counter_of(request, likely_group(request, version), version)
-    return {counter, totals_of(counter, request.key.day)}
+    return counter, totals_of(counter, request.key.day)
 
 
 def chunk_size(counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document]) -> int:

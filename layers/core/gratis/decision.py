@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from gratis import moment, pricing
@@ -126,13 +125,17 @@ class Decision(NamedTuple):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Case:
     """A request with everything that is settled before its counter is looked at."""
 
     request: Request
     terms: Terms
     outcome: Allowed | str
+    group: str
+    """The group whose totals the request belongs to. Evaluation runs have one whatever becomes of them."""
+    counter: CounterId
+    """The counter that decides; without a group, the day's totals alone."""
     price: pricing.Price | None
     list_amount: Decimal | None
 
@@ -141,22 +144,10 @@ class Case:
         """The UTC day whose totals the request belongs to."""
         return self.request.key.day
 
-    @cached_property
-    def group(self) -> str:
-        """The group whose totals the request belongs to. Evaluation runs have one whatever becomes of them."""
-        if self.request.kind == "usage.eval_run":
-            return EVALS
-        return self.outcome.group if isinstance(self.outcome, Allowed) else NO_GROUP
-
-    @cached_property
+    @property
     def window_kind(self) -> WindowKind:
         """The kind of window that the group's quota counts in."""
         return window_kind(self.group, self.terms.version)
-
-    @cached_property
-    def counter(self) -> CounterId:
-        """The counter that decides; without a group, the day's totals alone."""
-        return counter_of(self.request, self.group, self.terms.version)
 
 
 def likely_group(request: Request, version: Version) -> str:
@@ -203,9 +194,10 @@ def price_of(request: Request, version: str | None = None) -> pricing.Price | No
 
 def case_under(request: Request, terms: Terms, price: pricing.Price | None) -> Case:
     """Rules 1 to 6 and the amount, under given terms and at a given price."""
-    tokens = request.tokens
+    tokens, outcome = request.tokens, judge(request, terms)
+    group = outcome.group if isinstance(outcome, Allowed) else EVALS if request.kind == "usage.eval_run" else NO_GROUP
     amount = price.amount(tokens.input, tokens.cached, tokens.output) if price else None
-    return Case(request, terms, judge(request, terms), price, amount)
+    return Case(request, terms, outcome, group, counter_of(request, group, terms.version), price, amount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,18 +23,17 @@ from pydantic import (
 from gratis import moment
 from gratis.account import IDENTIFIER, Identifier
 from gratis.errors import Rejected
-from gratis.request import Request, Tokens
+from gratis.request import AHEAD, REQUEST_ID, Request, Tokens
 
 HORIZON = timedelta(days=35)
 """How old an event may be when it arrives: for that long its decision is kept to recognize a repeat."""
-AHEAD = timedelta(minutes=5)
-"""How far ahead of us a sender's clock may be."""
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 MOST_TOKENS = 10**12
 """More than any request has; keeps every total far inside DynamoDB's 38 digits."""
 MOST_BYTES = 80_000
 """Of one event, as compact JSON in ASCII: it fits a queue message whole."""
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -48,7 +47,6 @@ def _moment(value: object) -> datetime:
     return stated.astimezone(UTC)
 
 
-REQUEST_ID = r"^[A-Za-z0-9._:/-]{1,256}$"
 MODEL_ID = r"^[A-Za-z0-9._:/-]{1,128}$"
 RequestId = Annotated[str, Field(pattern=REQUEST_ID)]
 ModelId = Annotated[str, Field(pattern=MODEL_ID)]
@@ -189,13 +187,7 @@ class UsageEvent(_Incoming):
         payload = self.data.model_dump(mode="json", exclude={"usage"}, exclude_defaults=True)
         payload["usage"] = [tokens.input, tokens.cached, tokens.output]
         parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
-        canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def parse_json(body: bytes | str) -> Any:
-    """Any JSON value. Raises ValueError for what is no JSON: NaN, lone surrogates and endless nesting included."""
-    return pydantic_core.from_json(body, allow_inf_nan=False)
+        return hashlib.sha256(_canonical(parts).encode()).hexdigest()
 
 
 def parse_event(raw: Any, received_at: datetime) -> Request:
@@ -225,7 +217,8 @@ def compact(raw: Any) -> str:
 
     Raises Rejected for an event that is too large, or holds a number that is.
     """
-    text = pydantic_core.to_json(raw, ensure_ascii=True).decode()
+    encoded = pydantic_core.to_json(raw)
+    text = (encoded if encoded.isascii() else pydantic_core.to_json(raw, ensure_ascii=True)).decode()
     if "Infinity" in text and not _is_json(raw):
         raise Rejected("invalid_event", "event: holds a number that is too large for JSON")
     if len(text) > MOST_BYTES:

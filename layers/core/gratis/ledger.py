@@ -278,7 +278,7 @@ def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Itera
 
 def totals_of(counter: CounterId, day: date) -> CounterId:
     """The document that holds a day's totals of the counter's group."""
-    return counter._replace(window=day.isoformat())
+    return CounterId(counter.organization, counter.group, day.isoformat())
 
 
 def is_day(identity: CounterId) -> bool:

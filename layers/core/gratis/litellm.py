@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.events import parse_json
+from gratis.strict_json import parse_json
 
 SOURCE = "litellm"
 NO_JSON = "no JSON"

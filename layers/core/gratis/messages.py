@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gratis.errors import Rejected
-from gratis.events import moment_of, parse_json
+from gratis.events import moment_of
+from gratis.strict_json import parse_json
 
 MOST_EVENTS = 100
 MOST_BYTES = 60_000

@@ -24,7 +24,9 @@ Usd = Annotated[Decimal, BeforeValidator(Decimal)]
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Built when the table is first read: `account_api` seldom does."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Rates(_Data):

@@ -49,15 +49,14 @@ def receive(
     bad: list[Entry] = []
     for index, raw in events:
         try:
-            text = compact(raw)
-            event = checked(raw, received_at)
+            text, event = compact(raw), checked(raw, received_at)
         except Rejected as rejected:
             kept = entry(raw, Rejected(rejected.code, worded(rejected.message)), received_at, WHENCE)
             bad.append(kept)
             received.quarantined.append({"index": index, "id": kept.id, "error": kept.error()})
         else:
             good.setdefault(event.subject, []).append(text)
-            received.accepted += 1
+    received.accepted = len(events) - len(bad)
     quarantine.put(bad)
     queue.send(good, received_at)
     return received

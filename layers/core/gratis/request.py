@@ -1,13 +1,16 @@
 """One request to decide, as the rules see it: validated, typed, frozen."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 from gratis import moment
 
 Kind = Literal["usage.request", "usage.eval_run"]
+REQUEST_ID = r"^[A-Za-z0-9._:/-]{1,256}$"
+AHEAD = timedelta(minutes=5)
+"""How far ahead of us a sender's clock may be."""
 
 
 class RequestKey(NamedTuple):

@@ -101,12 +101,12 @@ def picked(values: Iterable[float]) -> list[float]:
 
 
 def report_received(received: "Received", logger: Logger, metrics: Metrics) -> None:
-    """What a call of `receive_usage` stored."""
+    """What a call of `receive_usage` stored. The metrics say it all, unless something went to quarantine."""
     quarantined = len(received.quarantined)
     metrics.add_metric(name="EventsAccepted", unit=MetricUnit.Count, value=received.accepted)
     metrics.add_metric(name="Quarantined", unit=MetricUnit.Count, value=quarantined)
     codes = Counter(entry["error"]["code"] for entry in received.quarantined)
-    log = logger.warning if quarantined else logger.info
+    log = logger.warning if quarantined else logger.debug
     log("events stored", extra={"accepted": received.accepted, "quarantined": dict(codes)})
 
 

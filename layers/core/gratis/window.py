@@ -53,7 +53,7 @@ def start_of_week(when: datetime) -> datetime:
 
 def calendar_window(counter: Counter, start: datetime) -> Window:
     """The window of a calendar counter; empty if nothing was counted yet."""
-    return next((window for window in counter.windows if window.start == start), Window(start))
+    return next((window for window in counter.windows if window.start == start), None) or Window(start)
 
 
 def rolling_window(windows: Sequence[Window], when: datetime) -> Window | None:
