@@ -26,7 +26,7 @@ client = boto3.client("dynamodb")
 def handler(event, context):
     return {}
 """
-REPEATS = 5
+REPEATS = 9
 PAGE = {
     "version": "2.0",
     "rawPath": "/",

@@ -72,6 +72,7 @@ def aims(measured: Measured) -> list[Aim]:
         Aim("`batch_100`: calls an event", batch["gratis"].calls, 0.05),
         Aim("`hot_organization`: events a second, times those of `single_transaction`", speed, 10, most=False),
         Aim("`receive_usage`: CPU, times pydantic's validation and one HMAC", measured.receiving.ratio, 2),
+        Aim("`receive_usage`: the same without the SDK's call to SQS", measured.receiving.own_ratio, 2),
         *(
             Aim(f"start of `{name}`, times a bare client's", ratio, 1.3)
             for name, ratio in ratios(measured.starts).items()
@@ -136,6 +137,8 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "step": EVENTS_A_SECOND * WINDOW_SECONDS // SIZES["zipf_day"].gratis,
         "windows": _windows(),
         "receive_ratio": received.ratio,
+        "sending_ratio": received.sending_ratio,
+        "own_ratio": received.own_ratio,
         "receive_us": f"{statistics.median(received.function):.0f}",
         "floor_us": f"{statistics.median(received.floor):.0f}",
         "rounds": len(received.floor),

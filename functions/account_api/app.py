@@ -1,5 +1,8 @@
 """account_api: what an organization's people and tools see of its account. Routes: SPEC section 5."""
 
+import gratis.startup  # noqa: F401 - before all others
+
+# isort: split
 import json
 import os
 import re

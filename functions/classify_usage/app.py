@@ -1,5 +1,8 @@
 """classify_usage: decides the usage events of a batch of queue messages, once each."""
 
+import gratis.startup  # noqa: F401 - before all others
+
+# isort: split
 from functools import cache
 from typing import Any
 

@@ -1,5 +1,8 @@
 """close_day: proves each organization's closed days. The schedule lists them, a queue message closes one."""
 
+import gratis.startup  # noqa: F401 - before all others
+
+# isort: split
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime

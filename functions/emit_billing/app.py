@@ -1,5 +1,8 @@
 """emit_billing: carries what the ledger's stream says to the bus."""
 
+import gratis.startup  # noqa: F401 - before all others
+
+# isort: split
 import os
 from datetime import UTC, datetime
 from functools import cache

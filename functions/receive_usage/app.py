@@ -1,5 +1,8 @@
 """receive_usage: the webhook. Verifies who sends, validates what is sent, and queues it."""
 
+import gratis.startup  # noqa: F401 - before all others
+
+# isort: split
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime

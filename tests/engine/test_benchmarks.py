@@ -113,7 +113,8 @@ def test_neither_a_commit_nor_the_account_api_takes_more_once_the_day_holds_more
 def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine_url: str, bench: Bench) -> None:
     found = receiving(engine_url, rounds=2)
     assert all(floor > 0 for floor in found.floor)
-    assert len(found.function) == len(found.floor) == 2
+    assert len(found.function) == len(found.sending) == len(found.floor) == 2
+    assert all(0 < sending < function for sending, function in zip(found.sending, found.function, strict=True))
 
 
 def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -> None:
@@ -121,7 +122,7 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     starts = {name: Start([0.2, 0.3], [0.4]) for name in ("bare", *FUNCTIONS)}
     points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
     grown = Grown(points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
-    measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [10, 11]), starts, grown)
+    measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
     shutil.copy(ROOT / "benchmarks/page.md", tmp_path)
     plots.draw(tmp_path / "plots", measured.workloads, grown)
     report.write(tmp_path, measured)

@@ -122,7 +122,7 @@ def test_the_bytecode_that_the_layer_ships_is_what_runs(tmp_path: Path, runtime:
 PACKAGES = "annotated_types jmespath pydantic pydantic_core typing_extensions typing_inspection"
 POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities warnings"
 """Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
-CORE = "account config dynamo errors moment offer request telemetry"
+CORE = "account config dynamo errors moment offer request startup telemetry"
 RULES = "decision eligibility ledger pricing totals window"
 IMPORTS = {
     "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature strict_json",
@@ -142,13 +142,24 @@ import app
 files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
 print(json.dumps([name for name, file in files.items() if file.startswith(sys.argv[2])]))
 """
+COLLECTED = """
+import gc, sys
+sys.path[:0] = sys.argv[1:]
+before = gc.get_stats()
+import app
+print(sum(each["collections"] for each in gc.get_stats()) - sum(each["collections"] for each in before))
+"""
+
+
+def run(code: str, folder: str, layer: Path, runtime: Path) -> Any:
+    """What this code says of a function that it loads, in a process of its own."""
+    command = [sys.executable, "-I", "-S", "-c", code, *map(str, (ROOT / "functions" / folder, layer, runtime))]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, env={}).stdout)
 
 
 def loaded(folder: str, layer: Path, runtime: Path) -> list[list[str]]:
     """The names, split at their dots, of the layer's modules that are loaded once the function is."""
-    command = [sys.executable, "-I", "-S", "-c", LOADED, *map(str, (ROOT / "functions" / folder, layer, runtime))]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={})
-    return [name.split(".") for name in json.loads(done.stdout)]
+    return [name.split(".") for name in run(LOADED, folder, layer, runtime)]
 
 
 @pytest.mark.parametrize("folder", IMPORTS)
@@ -165,3 +176,8 @@ def test_a_start_imports_what_its_function_needs_and_nothing_else(folder: str, l
 
 def test_the_models_of_openapi_wait_until_the_page_is_asked_for(layer: Path, runtime: Path) -> None:
     assert ["aws_lambda_powertools", "event_handler", "openapi", "models"] not in loaded("account_api", layer, runtime)
+
+
+@pytest.mark.parametrize("folder", IMPORTS)
+def test_a_start_is_not_held_up_by_the_garbage_collector(folder: str, layer: Path, runtime: Path) -> None:
+    assert run(COLLECTED, folder, layer, runtime) < 10
