@@ -22,6 +22,7 @@ from gratis.window import (
 from gratis.window import Kind as WindowKind
 from gratis.window import name as window_name
 
+Verdict = Literal["free", "billed"]
 NO_GROUP = "-"
 """Where traffic is totalled that no group's quota is asked for."""
 
@@ -48,7 +49,7 @@ class Decision(NamedTuple):
     model: str
     group: str | None
     window: str | None
-    verdict: Literal["free", "billed"]
+    verdict: Verdict
     reason: str
     input: int
     cached: int
@@ -223,7 +224,7 @@ def settle(books: Books, cases: Sequence[Case], decided_at: datetime) -> tuple[B
 def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter, Decision]:
     """Rule 7: `used + tokens > quota` is billed whole and consumes nothing; else it is free."""
     if isinstance(case.outcome, str):
-        return counter, _decision(case, "billed", case.outcome, decided_at)
+        return counter, _decision(case, "billed", case.outcome, decided_at, Figures())
     quota, units = case.outcome.quota, units_of(case.request)
     window = _window(counter, case)
     used = window.used if window else 0
@@ -232,22 +233,21 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     if fits and units and not window:
         window = Window(case.request.occurred_at)
     reached = _reached(window, units, quota, fits=fits)
+    after = used + units if fits else used
     if window and units:
-        after = used + units if fits else used
         announced = window.announced or 100 in reached
         counter = counter.having(Window(window.start, after, window.overflowed or not fits, announced))
-    return counter, _decision(
-        case,
-        "free" if fits else "billed",
-        "within_quota" if fits else "over_quota",
-        decided_at,
+    figures = Figures(
         quota=quota,
         window=window_name(case.window_kind, window.start) if window else None,
         used_before=used,
-        used_after=used + units if fits else used,
+        used_after=after,
         running_total=used + units,
         thresholds=reached,
     )
+    if fits:
+        return counter, _decision(case, "free", "within_quota", decided_at, figures)
+    return counter, _decision(case, "billed", "over_quota", decided_at, figures)
 
 
 def units_of(request: Request) -> int:
@@ -274,12 +274,20 @@ def _reached(window: Window | None, units: int, quota: int, *, fits: bool) -> tu
     return (80,) * crosses_80 + (100,) * full
 
 
-def _decision(
-    case: Case, verdict: Literal["free", "billed"], reason: str, decided_at: datetime, **figures: Any
-) -> Decision:
+class Figures(NamedTuple):
+    """What rule 7 decided on; nothing where rules 1 to 6 did."""
+
+    quota: int | None = None
+    window: str | None = None
+    used_before: int | None = None
+    used_after: int | None = None
+    running_total: int | None = None
+    thresholds: Sequence[int] = ()
+
+
+def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, figures: Figures) -> Decision:
     request, terms, amount = case.request, case.terms, case.list_amount
     listed = None if amount is None else pricing.usd(amount)
-    unknown: dict[str, Any] = dict.fromkeys(("quota", "window", "used_before", "used_after", "running_total"))
     return Decision(
         organization=request.organization,
         day=case.day.isoformat(),
@@ -287,11 +295,16 @@ def _decision(
         project=request.project,
         model=request.model,
         group=None if case.group == NO_GROUP else case.group,
+        window=figures.window,
         verdict=verdict,
         reason=reason,
         input=request.tokens.input,
         cached=request.tokens.cached,
         output=request.tokens.output,
+        quota=figures.quota,
+        used_before=figures.used_before,
+        used_after=figures.used_after,
+        running_total=figures.running_total,
         list_amount_usd=listed,
         amount_usd="0" if verdict == "free" else listed,
         tier=terms.profile.tier,
@@ -309,6 +322,6 @@ def _decision(
         batch=request.batch,
         hosted_tool=hosted_tool(request, terms.version),
         shared=request.shared,
+        thresholds=figures.thresholds,
         offer_ends=terms.offer.ends.isoformat() if terms.offer.ends else None,
-        **(unknown | figures),
     )
