@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gratis.account import IDENTIFIER, Account
+from gratis.accounts import Accounts
 from gratis.errors import Busy
 from gratis.keys import ROLES, Holder, Keys, Role
 from gratis.proof import Proof
@@ -259,7 +260,10 @@ def keys_create(
     with _usable_input():
         holder = _holder(role, organization, name)
         deployed = stack_of(endpoint_url, stack)
-        key = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).create(holder)
+        client, table = deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]
+        if organization and Accounts(client, table).get(organization) is None:
+            errors.print(f"note: {organization} has no account yet; its first profile or setting makes one")
+        key = Keys(client, table).create(holder)
     sys.stdout.write(key + "\n")
 
 

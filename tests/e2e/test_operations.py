@@ -185,7 +185,7 @@ def test_a_new_key_is_printed_once_and_only_its_hash_is_stored(system: System, o
     created = on_stack(
         system, "keys", "create", "--role", "reader", "--organization", organization, "--name", "for the dashboard"
     )
-    assert created.exit_code == 0
+    assert (created.exit_code, created.stderr) == (0, "")
     key = created.stdout.strip()
     pages = system.client("dynamodb").get_paginator("scan").paginate(TableName=system.table)
     items = [item for page in pages for item in page["Items"]]
@@ -199,6 +199,12 @@ def test_a_new_key_is_printed_once_and_only_its_hash_is_stored(system: System, o
     }
     everything = json.dumps(items, default=str)
     assert [shown for shown in (key, system.up.owner_key, system.up.platform_key) if shown in everything] == []
+
+
+def test_a_key_for_an_organization_without_an_account_is_made_with_a_note(system: System) -> None:
+    created = on_stack(system, "keys", "create", "--role", "owner", "--organization", "org_of_nobody")
+    assert (created.exit_code, len(created.stdout.strip())) == (0, 46)
+    assert "org_of_nobody has no account yet" in created.stderr
 
 
 def test_no_two_keys_are_alike(system: System, organization: str) -> None:
