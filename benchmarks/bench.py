@@ -104,8 +104,8 @@ class Bench:
         self.runs = 0
         self.designs: Mapping[str, Design] = {
             "gratis": Gratis(),
-            "idempotent_update": IdempotentUpdate(client_for(endpoint_url, "dynamodb"), TABLE, IDEMPOTENCY_TABLE),
-            "single_transaction": SingleTransaction(client_for(endpoint_url, "dynamodb"), TABLE),
+            "idempotent_update": IdempotentUpdate(config.dynamodb(), TABLE, IDEMPOTENCY_TABLE),
+            "single_transaction": SingleTransaction(config.dynamodb(), TABLE),
         }
 
     def workload(self, name: str, size: Size) -> dict[str, Figures]:
