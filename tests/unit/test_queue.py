@@ -272,6 +272,21 @@ def test_only_what_was_not_taken_is_sent_again_with_the_same_deduplication_id(fi
     assert sorted(fifo.ids()) == ["r0", "r1", "r2"]
 
 
+def test_a_message_that_is_not_taken_at_first_is_not_overtaken_by_the_next_of_its_organization(fifo: Moto) -> None:
+    ids = [f"r{number}" for number in range(250)]
+    fifo.client.on("send_message_batch", leaves(0), 2)
+    fifo.queue.send(texts({"org_demo": named(*ids), "org_other": named("o1")}), RECEIVED)
+    calls = [arguments["Entries"] for arguments in fifo.client.asked("send_message_batch")]
+    assert [[entry["MessageGroupId"] for entry in call] for call in calls] == [
+        ["org_demo", "org_other"],
+        ["org_demo"],
+        ["org_demo"],
+        ["org_demo"],
+        ["org_demo"],
+    ]
+    assert [each for each in fifo.ids() if each != "o1"] == ids
+
+
 def test_a_message_that_is_never_taken_is_busy_after_some_attempts(fifo: Moto) -> None:
     fifo.client.on("send_message_batch", leaves(0), MOST_ATTEMPTS)
     with pytest.raises(Busy, match="1 of 2 messages"):
@@ -303,4 +318,4 @@ def test_between_two_attempts_it_waits(fifo: Moto, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(queue, "pause", waited.append)
     fifo.client.on("send_message_batch", leaves(0), 2)
     fifo.queue.send(texts({"org_demo": named("r1")}), RECEIVED)
-    assert waited == [0, 1]
+    assert waited == [1, 2]

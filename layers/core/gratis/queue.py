@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -33,18 +34,23 @@ class UsageQueue:
 
         The deduplication id is that of the exact bytes: SQS drops the second of two silently, so nothing less may
         share one. `nonce` lets a message through that was sent in the last five minutes.
+
+        A call holds one message of an organization at most, since SQS may store a later one of a call and not an
+        earlier one: the next goes out when the one before is stored.
         """
-        messages = [
-            _message(organization, body, received_at, nonce)
+        by_organization = [
+            [_message(organization, body, received_at, nonce) for body in pack(of_one)]
             for organization, of_one in events.items()
-            for body in pack(of_one)
         ]
-        for batch in _batches(messages):
-            self._send(batch)
+        for turn in zip_longest(*by_organization):
+            for batch in _batches(filter(None, turn)):
+                self._send(batch)
 
     def _send(self, messages: Sequence[Any]) -> None:
         waiting: dict[str, Any] = {str(index): {"Id": str(index), **message} for index, message in enumerate(messages)}
         for attempt in range(MOST_ATTEMPTS):
+            if attempt:
+                pause(attempt)
             try:
                 answer = self.client.send_message_batch(QueueUrl=self.url, Entries=[*waiting.values()])
             except (ClientError, BotoCoreError) as error:
@@ -53,7 +59,6 @@ class UsageQueue:
             waiting = {key: message for key, message in waiting.items() if key not in stored}
             if not waiting:
                 return
-            pause(attempt)
         raise Busy(f"the queue did not take {len(waiting)} of {len(messages)} messages")
 
 
