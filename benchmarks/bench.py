@@ -104,8 +104,8 @@ class Bench:
         self.runs = 0
         self.designs: Mapping[str, Design] = {
             "gratis": Gratis(),
-            "idempotent_update": IdempotentUpdate(config.dynamodb(), TABLE, IDEMPOTENCY_TABLE),
-            "single_transaction": SingleTransaction(config.dynamodb(), TABLE),
+            "idempotent_update": IdempotentUpdate(config.new_dynamodb(), TABLE, IDEMPOTENCY_TABLE),
+            "single_transaction": SingleTransaction(config.new_dynamodb(), TABLE),
         }
 
     def workload(self, name: str, size: Size) -> dict[str, Figures]:

@@ -1,7 +1,7 @@
 """The three designs that are compared: each takes the same batches of the queue and keeps the same account.
 
 All decide by the same rules (validation, rules 1 to 6 and prices are Gratis's own code), read the organizations once a
-batch, use the same client, and log and meter once a batch. They differ in how a decision is made to last.
+batch, use the same client settings, and log and meter once a batch. They differ in how a decision is made to last.
 """
 
 import json

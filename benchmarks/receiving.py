@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import inspect
 import json
 import os
 import random
@@ -19,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from benchmarks.traffic import Sender
 from gratis.events import UsageEvent
-from local.functions import Context, handler_of
+from local.functions import Context, module_of
 from local.stack import client_for
 
 EVENTS = 100
@@ -61,10 +60,10 @@ def receiving(endpoint_url: str, rounds: int = ROUNDS) -> Receiving:
     """Post the same signed batch again and again to the real function, on the engine's queue and secrets."""
     secret = f"whsec_{base64.b64encode(SECRET).decode()}"
     os.environ |= _resources(endpoint_url, secret)
-    handler = handler_of("receive_usage")
+    function = module_of("receive_usage")
     request, body = _request(secret)
     events = TypeAdapter(list[UsageEvent])
-    sqs = inspect.unwrap(handler).__globals__["queue"]().client
+    sqs = function.queue().client
     send, sending = sqs.send_message_batch, []
 
     def timed_send(**call: Any) -> Any:
@@ -75,7 +74,7 @@ def receiving(endpoint_url: str, rounds: int = ROUNDS) -> Receiving:
             sending.append(_us_an_event(time.process_time() - start))
 
     def receive() -> None:
-        answer = handler(request, Context("receive_usage"))
+        answer = function.handler(request, Context("receive_usage"))
         if answer["statusCode"] != 202:
             raise AssertionError(f"the batch was not taken: {answer}")
 

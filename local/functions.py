@@ -24,11 +24,16 @@ class Context:
 
 def handler_of(function: str) -> Handler:
     """The handler in functions/<function>/app.py, freshly loaded: nothing is kept from earlier calls."""
+    handler: Handler = module_of(function).handler
+    return handler
+
+
+def module_of(function: str) -> Any:
+    """The module functions/<function>/app.py, freshly loaded."""
     spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"there is no function {function!r}")
     logging.Logger.manager.loggerDict.pop(function, None)  # it would go on writing to what standard output was then
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    handler: Handler = module.handler
-    return handler
+    return module

@@ -1,5 +1,6 @@
 """The benchmarks still run, and what they compare is right: each design decides every event once and counts exactly."""
 
+import gc
 import json
 import shutil
 from collections.abc import Iterator
@@ -74,6 +75,20 @@ def test_a_batch_of_100_takes_two_units_an_event_and_three_calls(bench: Bench) -
     found = bench._counted("gratis", "batch_100", Size(100, 100))
     documents_and_markers = 2 * 2 + 2 * 2
     assert found == ((100 * 2 + documents_and_markers) / 100, 3 / 100, 3 / 100)
+
+
+def test_a_batch_leaves_hardly_anything_to_the_garbage_collector(bench: Bench) -> None:
+    load = bench._ready("gratis", "batch_100", Size(1000, 100))
+    first, *others = load.batches
+    bench.designs["gratis"].handle(first)
+    gc.collect()
+    gc.disable()
+    try:
+        for batch in others:
+            bench.designs["gratis"].handle(batch)
+        assert gc.collect() < 100 * len(others)
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_counted_once_the_meter_is_off(bench: Bench) -> None:

@@ -12,12 +12,13 @@ from gratis import classify, config, ledger
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.classify import Outcome
-from gratis.decision import Case, CounterId
+from gratis.decision import Case, CounterId, case_of
 from gratis.messages import Message
 from gratis.request import RequestKey
 from local.functions import Context, Handler, handler_of
 from tests.ledger_builders import (
     ALWAYS,
+    BIG,
     DAILY,
     DAY,
     MINI,
@@ -40,6 +41,7 @@ from tests.ledger_builders import (
     of_organization,
     prove,
     record,
+    request_of,
     stored,
     usage,
     with_versions,
@@ -908,3 +910,25 @@ def test_a_chunk_that_is_isolated_late_does_not_lose_what_has_to_come_again(clie
     faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), ALWAYS, only=holding("r4"))
     faulty.on("batch_write_item", fails(aws_error("ThrottlingException")))
     assert classified(faulty, *batch).unfinished == ["m1"]
+
+
+# --- which documents are read ahead --------------------------------------------------------------------------------
+
+MOMENTS = ("03-05T23:59:59", "03-06T00:00:00", "03-09T23:59:59.999999", "03-10T00:00:00", "03-10T12:00:00")
+"""Around the day on which the windows change from rolling to UTC days, and around the turn of a week."""
+
+
+def test_the_documents_of_a_batch_are_those_of_its_requests_one_by_one() -> None:
+    requests = [
+        request_of(usage("r", organization=organization, at=f"2025-{at}Z", kind=kind, model=model))
+        for organization in ("org_a", "org_b")
+        for at in MOMENTS
+        for kind in ("usage.request", "usage.eval_run")
+        for model in (BIG, MINI, "unlisted")
+    ]
+    together = classify.likely_documents(requests, DAILY)
+    one_by_one = [classify.likely_documents([request], DAILY) for request in requests]
+    assert together == set().union(*one_by_one)
+    for request, documents in zip(requests, one_by_one, strict=True):
+        case = case_of(request, DAILY, account(request.organization))
+        assert documents == {case.counter, ledger.totals_of(case.counter, case.day)}

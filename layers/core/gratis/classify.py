@@ -148,7 +148,7 @@ class _Batch:
     def _decide_together(self, in_time: Sequence[Arrival]) -> None:
         if not in_time:
             return
-        likely = set(likely_documents((each.request for each in in_time), self.offer))
+        likely = likely_documents((each.request for each in in_time), self.offer)
         accounts, stored = self.ledger.read({each.request.organization for each in in_time}, likely)
         self.shelf = {counter: Document() for counter in likely} | stored
         counters: dict[CounterId, list[Pending]] = {}
@@ -324,13 +324,18 @@ def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]
     return found
 
 
-def likely_documents(requests: Iterable[Request], offer: Offer) -> Iterator[CounterId]:
-    """The documents that requests need if rules 1 to 6 do not bill them; read together with the accounts."""
+def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId]:
+    """The documents that requests need if rules 1 to 6 do not bill them; read together with the accounts.
+
+    They depend on nothing but organization, kind, model and UTC day: versions of an offer and weeks begin with a day.
+    """
     alike = {(each.organization, each.kind, each.model, each.key.day): each for each in requests}
-    for (*_, day), request in alike.items():
+    found: set[CounterId] = set()
+    for request in alike.values():
         version = offer.version_at(request.occurred_at)
         counter = counter_of(request, likely_group(request, version), version)
-        yield from (counter, totals_of(counter, day))
+        found |= {counter, totals_of(counter, request.key.day)}
+    return found
 
 
 def chunk_size(counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document]) -> int:

@@ -221,10 +221,21 @@ def settle(books: Books, cases: Sequence[Case], decided_at: datetime) -> tuple[B
     return Books(counter, totals), decisions
 
 
+class _Figures(NamedTuple):
+    """What rule 7 decides on; nothing where rules 1 to 6 do."""
+
+    quota: int | None = None
+    window: str | None = None
+    used_before: int | None = None
+    used_after: int | None = None
+    running_total: int | None = None
+    thresholds: Sequence[int] = ()
+
+
 def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter, Decision]:
     """Rule 7: `used + tokens > quota` is billed whole and consumes nothing; else it is free."""
     if isinstance(case.outcome, str):
-        return counter, _decision(case, "billed", case.outcome, decided_at, Figures())
+        return counter, _decision(case, "billed", case.outcome, decided_at, _Figures())
     quota, units = case.outcome.quota, units_of(case.request)
     window = _window(counter, case)
     used = window.used if window else 0
@@ -237,7 +248,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     if window and units:
         announced = window.announced or 100 in reached
         counter = counter.having(Window(window.start, after, window.overflowed or not fits, announced))
-    figures = Figures(
+    figures = _Figures(
         quota=quota,
         window=window_name(case.window_kind, window.start) if window else None,
         used_before=used,
@@ -274,18 +285,7 @@ def _reached(window: Window | None, units: int, quota: int, *, fits: bool) -> tu
     return (80,) * crosses_80 + (100,) * full
 
 
-class Figures(NamedTuple):
-    """What rule 7 decided on; nothing where rules 1 to 6 did."""
-
-    quota: int | None = None
-    window: str | None = None
-    used_before: int | None = None
-    used_after: int | None = None
-    running_total: int | None = None
-    thresholds: Sequence[int] = ()
-
-
-def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, figures: Figures) -> Decision:
+def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, figures: _Figures) -> Decision:
     request, terms, amount = case.request, case.terms, case.list_amount
     listed = None if amount is None else pricing.usd(amount)
     return Decision(

@@ -192,7 +192,7 @@ class UsageEvent(_Incoming):
 
 def parse_event(raw: Any, received_at: datetime) -> Request:
     """One decoded event as a request to decide. Raises Rejected, naming the field and the value."""
-    compact(raw)
+    compact(raw)  # replay and dead letters come past the webhook: what it refuses for its size is refused here too
     event = checked(raw, received_at)
     return Request(
         kind=event.type,
@@ -217,7 +217,7 @@ def compact(raw: Any) -> str:
 
     Raises Rejected for an event that is too large, or holds a number that is.
     """
-    encoded = pydantic_core.to_json(raw)
+    encoded = pydantic_core.to_json(raw)  # in a third less time than with ensure_ascii, and nearly always ASCII
     text = (encoded if encoded.isascii() else pydantic_core.to_json(raw, ensure_ascii=True)).decode()
     if "Infinity" in text and not _is_json(raw):
         raise Rejected("invalid_event", "event: holds a number that is too large for JSON")

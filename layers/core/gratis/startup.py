@@ -1,8 +1,11 @@
-"""What each function imports before anything else: it makes the start shorter."""
+"""What each function imports before anything else. For the life of its process the garbage collector runs less often.
+
+A start makes objects and drops none; that Python looks through them again and again is a tenth of its time. A batch
+leaves next to nothing in cycles, which a test holds to, so the memory of a warm function does not grow.
+"""
 
 import gc
 
 NEW_OBJECTS = 50_000
-"""Between two collections; Python's own is 700 or 2,000. A start makes objects and drops none, and to look through them
-again and again is a tenth of its time. A batch leaves few cycles behind."""
+"""Between two collections; Python's own is 700 or 2,000. More than a batch of 1,000 events holds at once."""
 gc.set_threshold(NEW_OBJECTS)
