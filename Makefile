@@ -1,6 +1,6 @@
-ifndef PYTHON  # Lambda's Python where there is one (pyenv's too), else the machine's own
-PYTHON := $(shell for each in python3.13 "$$(pyenv prefix 3.13 2>/dev/null)/bin/python3.13" python3; do \
-	"$$each" -c '' 2>/dev/null && echo "$$each" && exit; done; echo python3)
+ifndef PYTHON  # Lambda's Python where there is one (pyenv's too), else the machine's own; looked for when it is first needed
+PYTHON = $(eval PYTHON := $(shell for each in python3.13 "$$(pyenv prefix 3.13 2>/dev/null)/bin/python3.13" python3; do \
+	"$$each" -c 'import venv, ensurepip' 2>/dev/null && echo "$$each" && exit; done; echo python3))$(PYTHON)
 endif
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,7 +73,8 @@ $(VENV)/.clients: requirements/clients.txt $(STAMP)
 	@touch $@
 
 build: $(SAM)  ## build what is deployed (sam build)
-	@PATH="$(abspath $(dir $(SAM))):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM) build
+	@python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; fi; \
+		SAM_CLI_TELEMETRY=0 $(SAM) build
 
 deploy: build  ## deploy to AWS (sam deploy); STAGE=prod for another stage of samconfig.toml
 	@SAM_CLI_TELEMETRY=0 $(SAM) deploy --config-env $(STAGE)

@@ -6,6 +6,7 @@ import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from unittest import mock
 
 from benchmarks import workloads
@@ -24,7 +25,8 @@ TABLE, IDEMPOTENCY_TABLE = "gratis-benchmark", "gratis-benchmark-idempotency"
 
 @dataclass(frozen=True)
 class Size:
-    """How many events of a workload Gratis is given, and how many of the same the others, which take longer.
+    """How many events of a workload Gratis is given, and how many the others, which take longer: fewer batches of the
+    same size, never smaller ones.
 
     `repeats`: timed runs. The designs take turns, so what slows the machine down slows all of them: many short runs
     compare better than a few long ones.
@@ -39,8 +41,8 @@ SIZES = {
     "single": Size(100, 100),
     "batch_100": Size(1000, 100),
     "spent_quota": Size(1000, 100),
-    "zipf_day": Size(2000, 400, repeats=3),
-    "hot_organization": Size(2000, 200),
+    "zipf_day": Size(1000, 1000, repeats=5),
+    "hot_organization": Size(2000, 1000, repeats=5),
 }
 WORKLOADS: Mapping[str, Callable[[str, int], Load]] = {
     "single": workloads.single,
@@ -53,8 +55,9 @@ WORKLOADS: Mapping[str, Callable[[str, int], Load]] = {
 
 @dataclass(frozen=True)
 class Figures:
-    """What one design took for one workload, an event."""
+    """What one design took for one workload, an event. `events`: how many each timed run had."""
 
+    events: int
     write_units: float
     read_units: float
     calls: float
@@ -87,6 +90,14 @@ class Figures:
             "usd_per_million": round(self.usd_per_million, 3),
         }
 
+    def rounds_as_json(self) -> dict[str, Any]:
+        """The timed runs, as results.json holds them."""
+        return {
+            "events": self.events,
+            "client_cpu_us": [round(each, 1) for each in self.cpu_us],
+            "events_per_second": [round(each, 1) for each in self.events_per_second],
+        }
+
 
 class Bench:
     """The designs on one engine."""
@@ -117,6 +128,7 @@ class Bench:
                 timed[design].append(self._timed(design, name, size))
         return {
             design: Figures(
+                runs[0][0],
                 *counted[design],
                 [took.cpu / events * 1e6 for events, took in runs],
                 [events / took.wall for events, took in runs],

@@ -1,18 +1,25 @@
 """How long each function takes to start, beside a function that does nothing but create a DynamoDB client.
 
-Both run under Lambda's own runtime client from a built artefact: the locked packages of the layer and those of the
-runtime, with bytecode as layers/core/Makefile compiles it, for the Python that runs this. What counts is the process's
-CPU time: a start is nearly all import, and a busy machine then disturbs less.
+Both run under Lambda's own runtime client: the layer's locked packages and those of the runtime with bytecode, compiled
+as layers/core/Makefile does it but for the Python that runs this, and the function's own code without, as deployed.
+What counts is the process's CPU time: a start is nearly all import, and a busy machine then disturbs less.
 """
 
+import base64
+import json
+import random
 import resource
-import statistics
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from standardwebhooks.webhooks import Webhook
+
+from benchmarks.traffic import Sender
 from local.functions import ROOT
 from local.runtime import SECONDS, Lambda, built, layer_modules, runtime_modules, started
 
@@ -27,16 +34,26 @@ def handler(event, context):
     return {}
 """
 REPEATS = 9
-PAGE = {
-    "version": "2.0",
-    "rawPath": "/",
-    "requestContext": {"http": {"method": "GET", "path": "/"}, "requestId": "r", "stage": "$default"},
-    "headers": {},
-    "isBase64Encoded": False,
-}
-UNSIGNED = PAGE | {"rawPath": "/v1/usage-events", "body": "[]"}
-FIRST_EVENTS: Mapping[str, Any] = {"receive_usage": UNSIGNED, "account_api": PAGE}
-"""What a function is asked first; the others are given an empty batch. None of these reaches DynamoDB."""
+SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef0123456789abcdef').decode()}"
+
+
+def first_event(function: str) -> dict[str, Any]:
+    """What a function is asked first: something that it needs its clients for, of an AWS that holds nothing."""
+    if function == "receive_usage":
+        body = json.dumps([Sender("org_first").event(0, random.Random(8))])
+        now = datetime.now(UTC)
+        signature = Webhook(SECRET).sign("msg_1", now, body)
+        names = {"id": "msg_1", "timestamp": str(int(now.timestamp())), "signature": signature}
+        headers = {f"webhook-{name}": value for name, value in names.items()}
+        return _http("POST", "/v1/usage-events") | {"headers": headers, "body": body}
+    if function == "account_api":
+        return _http("GET", "/v1/organization/allowance") | {"headers": {"authorization": "Bearer gk_nobody"}}
+    return {} if function == "close_day" else {"Records": []}
+
+
+def _http(method: str, path: str) -> dict[str, Any]:
+    context = {"http": {"method": method, "path": path}, "requestId": "r", "stage": "$default"}
+    return {"version": "2.0", "rawPath": path, "requestContext": context, "isBase64Encoded": False}
 
 
 @dataclass(frozen=True)
@@ -51,30 +68,33 @@ def cold_starts(repeats: int = REPEATS) -> dict[str, Start]:
     """Each function and `bare`, in turns, so that what slows the machine down slows all of them."""
     with tempfile.TemporaryDirectory(prefix="gratis-artefact-") as place:
         path = [built(Path(place) / "layer", layer_modules()), built(Path(place) / "runtime", runtime_modules())]
-        bare = Path(place) / "bare"
-        bare.mkdir()
-        (bare / "app.py").write_text(BARE)
-        folders = {"bare": bare} | {function: ROOT / "functions" / function for function in FUNCTIONS}
+        folders = {name: Path(place) / "functions" / name for name in ("bare", *FUNCTIONS)}
+        folders["bare"].mkdir(parents=True)
+        (folders["bare"] / "app.py").write_text(BARE)
+        for function in FUNCTIONS:
+            shutil.copytree(
+                ROOT / "functions" / function, folders[function], ignore=shutil.ignore_patterns("__pycache__")
+            )
         init: dict[str, list[float]] = {name: [] for name in folders}
         answered: dict[str, list[float]] = {name: [] for name in folders}
         for _ in range(repeats):
             for name, folder in folders.items():
                 init[name].append(_cpu_until(folder, path, []))
-                answered[name].append(_cpu_until(folder, path, [FIRST_EVENTS.get(name, {"Records": []})]))
+                answered[name].append(_cpu_until(folder, path, [first_event(name)]))
     return {name: Start(init[name], answered[name]) for name in folders}
 
 
-def ratios(starts: Mapping[str, Start]) -> dict[str, float]:
-    """How many times the bare function's init each function's takes."""
-    bare = statistics.median(starts["bare"].init)
-    return {name: round(statistics.median(starts[name].init) / bare, 2) for name in FUNCTIONS}
+def ratios(starts: Mapping[str, Start]) -> dict[str, list[float]]:
+    """How many times the bare function's init each function's takes, round by round."""
+    bare = starts["bare"].init
+    return {name: [ours / theirs for ours, theirs in zip(starts[name].init, bare, strict=True)] for name in FUNCTIONS}
 
 
 def _cpu_until(folder: Path, path: Sequence[Path], events: Sequence[Any]) -> float:
     """CPU seconds of a process until it waits for an event that does not come."""
     before = _of_children()
-    played = Lambda(list(events))
-    with started(played, folder, path):
+    played = Lambda(list(events), SECRET)
+    with started(played, folder, path, ["-B"]):
         for _ in events:
             kind, answer = played.told.get(timeout=SECONDS)
             if kind != "response":

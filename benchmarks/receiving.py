@@ -6,7 +6,6 @@ import hmac
 import json
 import os
 import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,23 +36,19 @@ class Receiving:
     """JSON in, validated models out, and one HMAC over the body."""
 
     @property
-    def ratio(self) -> float:
-        """How many times the floor the whole function takes: the median of the rounds."""
-        return _median_ratio(self.function, self.floor)
+    def ratios(self) -> list[float]:
+        """How many times the floor the whole function takes."""
+        return [whole / floor for whole, floor in zip(self.function, self.floor, strict=True)]
 
     @property
-    def sending_ratio(self) -> float:
+    def sending_ratios(self) -> list[float]:
         """How many times the floor the SDK's call to SQS takes."""
-        return _median_ratio(self.sending, self.floor)
+        return [sending / floor for sending, floor in zip(self.sending, self.floor, strict=True)]
 
     @property
-    def own_ratio(self) -> float:
+    def own_ratios(self) -> list[float]:
         """How many times the floor the rest takes: all that the function does itself."""
-        return round(self.ratio - self.sending_ratio, 2)
-
-
-def _median_ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    return round(statistics.median(this / that for this, that in zip(these, those, strict=True)), 2)
+        return [whole - sending for whole, sending in zip(self.ratios, self.sending_ratios, strict=True)]
 
 
 def receiving(endpoint_url: str, rounds: int = ROUNDS) -> Receiving:

@@ -53,7 +53,10 @@ ENVIRONMENT = {
 
 @dataclass
 class Lambda:
-    """Lambda's Runtime API, and Secrets Manager beside it. `told`: what the function answered, or why it could not."""
+    """Lambda's Runtime API, and beside it AWS: one secret, a table with nothing in it, a queue that takes everything.
+
+    `told`: what the function answered, or why it could not.
+    """
 
     invocations: list[Any]
     secret: str = ""
@@ -69,6 +72,14 @@ class Lambda:
             self.over.wait(SECONDS)
             return None
         return self.invocations.pop(0)
+
+    def of_aws(self, target: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a call of another service."""
+        if target == "secretsmanager.GetSecretValue":
+            return {"Name": asked["SecretId"], "SecretString": self.secret}
+        if target.startswith("DynamoDB"):
+            return {"Items": [], "Responses": {}}
+        return {"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]]}
 
 
 class _Server(ThreadingHTTPServer):
@@ -97,8 +108,8 @@ def _server_for(played: Lambda) -> _Server:
 
         def do_POST(self) -> None:
             content = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if self.headers.get("x-amz-target") == "secretsmanager.GetSecretValue":
-                self.answer(200, {"Name": content["SecretId"], "SecretString": played.secret}, {})
+            if target := self.headers.get("x-amz-target"):
+                self.answer(200, played.of_aws(target, content), {})
                 return
             played.told.put((self.path.rpartition("/")[2], content))
             self.answer(202, {}, {})

@@ -133,8 +133,8 @@ def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine
 
 
 def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -> None:
-    figures = {design: Figures(2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
-    starts = {name: Start([0.2, 0.3], [0.4]) for name in ("bare", *FUNCTIONS)}
+    figures = {design: Figures(300, 2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
+    starts = {name: Start([0.2, 0.3], [0.4, 0.4]) for name in ("bare", *FUNCTIONS)}
     points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
     grown = Grown(points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
     measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
@@ -146,7 +146,9 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     assert results["receive_usage_ratio"] == 2
     assert results["workloads"]["single"]["gratis"]["client_cpu_us"] == 11
     assert set(results["cold_start_ratio"].values()) == {1}
-    assert "| `single`: write units an event | ≤ 4.1 | 2 | yes |" in page
+    assert "| `single`: write units an event | ≤ 4.1 | 2 | counted | yes |" in page
+    assert "| start of `close_day`, times a bare client's | ≤ 1.3 | 1 | 1 to 1 | yes |" in page
+    assert results["rounds"]["single"]["gratis"]["events"] == 300
     assert "{" not in page
     assert len(list(tmp_path.glob("plots/*.svg"))) == 4
 
@@ -162,8 +164,13 @@ def test_the_committed_results_have_every_figure() -> None:
         assert set(designs) == set(DESIGNS)
         speed = {"events_per_second"} if name == "hot_organization" else set()
         assert all(set(each) == figures | speed for each in designs.values())
+        rounds = results["rounds"][name]
+        assert {len(each["client_cpu_us"]) for each in rounds.values()} == {SIZES[name].repeats}
     functions = {app.parent.name for app in (ROOT / "functions").glob("*/app.py")}
     assert set(results["cold_start_ratio"]) == functions
+    assert set(results["start_cpu_s"]) == {"bare", *functions}
+    assert {"ministack", "boto3", "Python"} < results["machine"].keys()
+    assert set(results["growth"]) == set(Grown.__dataclass_fields__)
 
 
 def test_the_committed_pages_show_every_plot() -> None:
