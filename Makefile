@@ -73,7 +73,8 @@ $(VENV)/.clients: requirements/clients.txt $(STAMP)
 	@touch $@
 
 build: $(SAM)  ## build what is deployed (sam build)
-	@python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; fi; \
+	@python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
+		"$$python" -m compileall -q --invalidation-mode checked-hash functions; fi; \
 		SAM_CLI_TELEMETRY=0 $(SAM) build
 
 deploy: build  ## deploy to AWS (sam deploy); STAGE=prod for another stage of samconfig.toml

@@ -41,7 +41,7 @@ SIZES = {
     "single": Size(100, 100),
     "batch_100": Size(1000, 100),
     "spent_quota": Size(1000, 100),
-    "zipf_day": Size(1000, 1000, repeats=5),
+    "zipf_day": Size(1000, 1000, repeats=3),
     "hot_organization": Size(2000, 1000, repeats=5),
 }
 WORKLOADS: Mapping[str, Callable[[str, int], Load]] = {

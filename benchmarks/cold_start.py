@@ -1,17 +1,16 @@
 """How long each function takes to start, beside a function that does nothing but create a DynamoDB client.
 
-Both run under Lambda's own runtime client: the layer's locked packages and those of the runtime with bytecode, compiled
-as layers/core/Makefile does it but for the Python that runs this, and the function's own code without, as deployed.
-What counts is the process's CPU time: a start is nearly all import, and a busy machine then disturbs less.
+Both run under Lambda's own runtime client, with the layer's locked packages and those of the runtime, and bytecode of
+all of it, as `make build` leaves it but for the Python that runs this. What counts is the process's CPU time: a start
+is nearly all import, and a busy machine then disturbs less.
 """
 
 import base64
 import json
 import random
 import resource
-import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +32,7 @@ client = boto3.client("dynamodb")
 def handler(event, context):
     return {}
 """
-REPEATS = 9
+REPEATS = 11
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef0123456789abcdef').decode()}"
 
 
@@ -58,36 +57,42 @@ def _http(method: str, path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Start:
-    """CPU seconds of one function: until it asks for its first event, and until that is answered."""
+    """CPU seconds of one function, round by round."""
 
+    bare: Sequence[float]
+    """Of the bare function's init, just before."""
     init: Sequence[float]
+    """Until it asks for its first event."""
     answered: Sequence[float]
+    """Until that is answered."""
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times the bare function's init this one's takes."""
+        return [ours / theirs for ours, theirs in zip(self.init, self.bare, strict=True)]
 
 
 def cold_starts(repeats: int = REPEATS) -> dict[str, Start]:
-    """Each function and `bare`, in turns, so that what slows the machine down slows all of them."""
+    """Each function beside a bare start, so that what slows the machine down slows both."""
     with tempfile.TemporaryDirectory(prefix="gratis-artefact-") as place:
         path = [built(Path(place) / "layer", layer_modules()), built(Path(place) / "runtime", runtime_modules())]
-        folders = {name: Path(place) / "functions" / name for name in ("bare", *FUNCTIONS)}
-        folders["bare"].mkdir(parents=True)
-        (folders["bare"] / "app.py").write_text(BARE)
+        bare = Path(place) / "bare"
+        bare.mkdir()
+        (bare / "app.py").write_text(BARE)
+        starts = {}
         for function in FUNCTIONS:
-            shutil.copytree(
-                ROOT / "functions" / function, folders[function], ignore=shutil.ignore_patterns("__pycache__")
-            )
-        init: dict[str, list[float]] = {name: [] for name in folders}
-        answered: dict[str, list[float]] = {name: [] for name in folders}
-        for _ in range(repeats):
-            for name, folder in folders.items():
-                init[name].append(_cpu_until(folder, path, []))
-                answered[name].append(_cpu_until(folder, path, [first_event(name)]))
-    return {name: Start(init[name], answered[name]) for name in folders}
-
-
-def ratios(starts: Mapping[str, Start]) -> dict[str, list[float]]:
-    """How many times the bare function's init each function's takes, round by round."""
-    bare = starts["bare"].init
-    return {name: [ours / theirs for ours, theirs in zip(starts[name].init, bare, strict=True)] for name in FUNCTIONS}
+            folder = Path(place) / function
+            built(folder, [each for each in (ROOT / "functions" / function).iterdir() if each.name != "__pycache__"])
+            rounds = [
+                (
+                    _cpu_until(bare, path, []),
+                    _cpu_until(folder, path, []),
+                    _cpu_until(folder, path, [first_event(function)]),
+                )
+                for _ in range(repeats)
+            ]
+            starts[function] = Start(*zip(*rounds, strict=True))
+    return starts
 
 
 def _cpu_until(folder: Path, path: Sequence[Path], events: Sequence[Any]) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import SIZES, Figures
-from benchmarks.cold_start import Start, ratios
+from benchmarks.cold_start import Start
 from benchmarks.contention import TRANSACTION_MEDIAN
 from benchmarks.growth import Grown
 from benchmarks.prices import PRICES
@@ -89,8 +89,8 @@ def aims(measured: Measured) -> list[Aim]:
         Aim.timed("`hot_organization`: events a second, times those of `single_transaction`", speed, 10, most=False),
         Aim.timed("`receive_usage`: CPU, times pydantic's validation and one HMAC", measured.receiving.ratios, 2),
         *(
-            Aim.timed(f"start of `{name}`, times a bare client's", rounds, 1.3)
-            for name, rounds in ratios(measured.starts).items()
+            Aim.timed(f"start of `{name}`, times a bare client's", start.ratios, 1.3)
+            for name, start in measured.starts.items()
         ),
     ]
 
@@ -123,12 +123,12 @@ def results(measured: Measured) -> dict[str, Any]:
         "day": _today(),
         "machine": _machine(),
         "workloads": workloads,
-        "cold_start_ratio": {name: _median(found) for name, found in ratios(measured.starts).items()},
+        "cold_start_ratio": {name: _median(start.ratios) for name, start in measured.starts.items()},
         "receive_usage_ratio": _median(measured.receiving.ratios),
         "rounds": rounds,
         "receive_usage_us": {name: _rounded(found, 2) for name, found in vars(measured.receiving).items()},
         "start_cpu_s": {
-            name: {"init": _rounded(start.init, 4), "answered": _rounded(start.answered, 4)}
+            name: {part: _rounded(found, 4) for part, found in vars(start).items()}
             for name, start in measured.starts.items()
         },
         "growth": asdict(measured.grown),
@@ -192,7 +192,7 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "floor_us": f"{statistics.median(received.floor):.0f}",
         "rounds": len(received.floor),
         "python": platform.python_version(),
-        "bare_ms": f"{statistics.median(starts['bare'].init) * 1000:.0f}",
+        "bare_ms": f"{statistics.median(each for start in starts.values() for each in start.bare) * 1000:.0f}",
         "starts": _starts(starts),
         "call_ms": CALL_MS,
         "gb_second": f"{PRICES.lambda_gb_second:.10f}",
@@ -253,15 +253,14 @@ def _share(exponent: float, events: int) -> float:
 
 
 def _starts(starts: Mapping[str, Start]) -> str:
-    answered = statistics.median(starts["bare"].answered)
     rows = [
         [
             f"`{name}`",
-            f"{_median(rounds):.2f} ×",
-            _middle_half(rounds),
-            f"{statistics.median(starts[name].answered) / answered:.2f} ×",
+            f"{_median(start.ratios):.2f} ×",
+            _middle_half(start.ratios),
+            f"{statistics.median(start.answered) / statistics.median(start.bare):.2f} ×",
         ]
-        for name, rounds in ratios(starts).items()
+        for name, start in starts.items()
     ]
     return table(["function", "init", "half of the rounds", "first answer"], rows)
 

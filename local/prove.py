@@ -13,8 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gratis.closing import prove
 from gratis.ledger import Ledger
-from gratis.offer import Offer, shipped
-from gratis.proof import Differences, Proof, by_id, free_of, statement_of, tiling
+from gratis.offer import EVALS, Offer, shipped
+from gratis.proof import Differences, Free, Proof, by_id, free_of, statement_of, tiling
 from gratis.strict_json import parse_json
 from local.replay import TABLE
 from local.sources import Unusable, problems
@@ -48,13 +48,17 @@ class _Emitted(BaseModel):
 class _Tokens(BaseModel):
     model_config = ConfigDict(strict=True)
 
+    input: Count
+    output: Count
     total: Count
 
 
 class _BillingRecord(_Emitted):
     id: str
+    request_id: str
     occurred_at: Dated
     verdict: Literal["free", "billed"]
+    reason: str
     tokens: _Tokens
     list_amount_usd: Amount | None
     amount_usd: Amount | None
@@ -63,11 +67,13 @@ class _BillingRecord(_Emitted):
     quota: Count | None
     used_before: Count | None
     used_after: Count | None
+    running_total: Count | None
 
     @model_validator(mode="after")
     def _has_a_place_in_its_counter(self) -> Self:
-        taken = self.verdict == "free" and self.used_before != self.used_after
-        if taken and None in (self.group, self.window, self.quota, self.used_before, self.used_after):
+        place = (self.group, self.quota, self.used_before, self.used_after)
+        is_nowhere = None in place or (self.used_before != self.used_after and self.window is None)
+        if self.verdict == "free" and is_nowhere:
             raise ValueError("is free, but does not say where it lies in which counter")
         return self
 
@@ -84,8 +90,11 @@ def ledger_at(endpoint_url: str | None, stack: str, table: str | None) -> Ledger
 
 
 def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer | None) -> Proof:
-    """Prove a day. `offer`: one that does not ship."""
-    return prove(ledger, organization, day, _offers(offer))
+    """Prove a day. `offer`: one that does not ship. Raises Unusable for a day of which the table holds nothing."""
+    proof = prove(ledger, organization, day, _offers(offer))
+    if proof.holds and not proof.statement["decisions"]:
+        raise Unusable(f"there is not one decision of {organization} on {day}: is it the right organization and day?")
+    return proof
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,10 @@ def _proof(organization: str, day: str, records: Sequence[Record], stated: Recor
     found = Differences()
     kept = by_id(records, found)
     statement = statement_of(organization, date.fromisoformat(day), kept)
-    tiling(filter(None, map(free_of, kept)), found)
+    for record in kept:
+        for message in _contradictions(record, day):
+            found.add("contradiction", message, record["id"])
+    _tile(day, [free for free in map(free_of, kept) if free], found)
     if stated is not None:
         for name, value in statement.content().items():
             if value != stated.get(name):
@@ -122,6 +134,31 @@ def _proof(organization: str, day: str, records: Sequence[Record], stated: Recor
                 found.add("statement", message)
     revision = stated.get("revision") if stated else None
     return RecordsProof(statement.content(), found.listed(), found.count, revision)
+
+
+def _contradictions(record: Record, day: str) -> Iterator[str]:
+    """What a record says against itself. Rules: SPEC sections 2 (rule 7) and 5."""
+    tokens, before, is_free = record["tokens"], record["used_before"], record["verdict"] == "free"
+    if is_free != (record["reason"] == "within_quota"):
+        yield "the verdict does not have this reason"
+    if record["amount_usd"] != ("0" if is_free else record["list_amount_usd"]):
+        yield "the verdict does not have this amount"
+    if tokens["input"] + tokens["output"] != tokens["total"]:
+        yield "input and output do not make the total"
+    if record["id"] != f"{record['organization']}:{day}:{record['request_id']}":
+        yield "the id is not that of this request and day"
+    if before is not None:
+        asked = before + (1 if record["group"] == EVALS else tokens["total"])
+        if (record["running_total"], record["used_after"]) != (asked, asked if is_free else before):
+            yield "the counter's figures do not follow from the tokens"
+
+
+def _tile(day: str, free: Sequence[Free], found: Differences) -> None:
+    """Free decisions tile their counters. A counter of this very day has all of its decisions in these records."""
+    of_day = {(each.group, each.window) for each in free if each.window == day and each.group != EVALS}
+    used = {counter: max(each.after for each in free if (each.group, each.window) == counter) for counter in of_day}
+    tiling([each for each in free if (each.group, each.window) in used], found, used)
+    tiling([each for each in free if (each.group, each.window) not in used], found)
 
 
 def _offers(offer: Offer | None) -> Any:

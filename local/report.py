@@ -234,7 +234,7 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
             table.add_row(name, f"{value:,}" if isinstance(value, int) else plain(str(value)))
         console.print(table)
         if proof.holds:
-            console.print(f"[green]Proved:[/] {_proved(proof)}\n", soft_wrap=True, highlight=False)
+            console.print(f"[green]{_proved(proof)}[/]\n", soft_wrap=True, highlight=False)
         for each in proof.differences:
             console.print(f"[bold red]{each.kind}:[/] {plain(each.message)}", soft_wrap=True)
             console.print("".join(f"  {plain(one)}\n" for one in each.ids), soft_wrap=True, highlight=False)
@@ -243,12 +243,10 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
 def _proved(proof: Proof) -> str:
     """What it means that a proof holds."""
     if not isinstance(proof, RecordsProof):
-        if not proof.statement["decisions"]:
-            return "there is not one decision. Is it the right organization and day?"
-        return "the decisions add up, tile their counters, and each is right."
+        return "Proved: the decisions add up, tile their counters, and each is right."
     if proof.revision is None:
-        return "the records agree with each other. No DayClosed event was among the files to hold them against."
-    return f"the records agree with each other, and with revision {proof.revision} of the statement."
+        return "Nothing contradicts. Whether these are all records of the day, only its DayClosed event can tell."
+    return f"Proved: the records agree with each other, and with revision {proof.revision} of the statement."
 
 
 def print_running(up: Running, console: Console) -> None:

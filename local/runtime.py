@@ -177,7 +177,7 @@ def layer_modules() -> list[Path]:
 
 
 def built(folder: Path, modules: Sequence[Path]) -> Path:
-    """A folder with copies of these modules and their bytecode, as layers/core/Makefile leaves them."""
+    """A folder with copies of these modules and their bytecode, as `make build` leaves them."""
     for module in modules:
         if module.is_dir():
             shutil.copytree(module, folder / module.name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -42,3 +42,9 @@ def test_the_first_event_is_accepted_and_so_is_the_seeds_day(beside_the_system: 
     (signed,) = re.findall(r"`(gratis replay \S+ --to \"\$url\"[^`]*)`", README)
     setting = "\n".join(line for line in script.splitlines() if line.startswith(("url=", "secret=")))
     assert "Accepted: 9" in typed(f"{setting}\n{signed}", beside_the_system)
+
+
+def test_what_a_replay_prints_is_proved_as_the_readme_says(tmp_path: Path) -> None:
+    (tmp_path / "events").symlink_to(ROOT / "events")
+    replayed, proved = re.findall(r"^\.venv/bin/(gratis [^#\n]*records\.json)\s*(?:#.*)?$", README, re.MULTILINE)
+    assert "Nothing contradicts" in typed(f"{replayed}\n{proved}", tmp_path)

@@ -134,7 +134,7 @@ def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine
 
 def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -> None:
     figures = {design: Figures(300, 2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
-    starts = {name: Start([0.2, 0.3], [0.4, 0.4]) for name in ("bare", *FUNCTIONS)}
+    starts = {name: Start([0.2, 0.3], [0.2, 0.3], [0.4, 0.4]) for name in FUNCTIONS}
     points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
     grown = Grown(points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
     measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
@@ -168,7 +168,7 @@ def test_the_committed_results_have_every_figure() -> None:
         assert {len(each["client_cpu_us"]) for each in rounds.values()} == {SIZES[name].repeats}
     functions = {app.parent.name for app in (ROOT / "functions").glob("*/app.py")}
     assert set(results["cold_start_ratio"]) == functions
-    assert set(results["start_cpu_s"]) == {"bare", *functions}
+    assert set(results["start_cpu_s"]) == functions
     assert {"ministack", "boto3", "Python"} < results["machine"].keys()
     assert set(results["growth"]) == set(Grown.__dataclass_fields__)
 

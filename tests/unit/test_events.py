@@ -313,9 +313,20 @@ def test_a_long_value_is_shown_from_its_beginning() -> None:
     assert message.endswith("yyy...")
 
 
-def test_further_problems_are_counted() -> None:
+def test_three_problems_are_named_and_further_ones_counted() -> None:
     event = with_value("type", "other") | {"specversion": "2.0", "id": 5}
-    assert refused(event)[1] == "specversion: Input should be '1.0': \"2.0\" (and 2 more)"
+    assert refused(event)[1] == (
+        "specversion: Input should be '1.0': \"2.0\"; "
+        "type: Input should be 'usage.request' or 'usage.eval_run': \"other\"; "
+        "id: Input should be a valid string: 5"
+    )
+    assert refused(event | {"source": 7})[1].endswith("source: Input should be a valid string: 7 (and 1 more)")
+
+
+def test_a_negative_count_is_named_beside_the_total_that_it_spoils() -> None:
+    message = refused(using({"input_tokens": -900, "output_tokens": 100, "total_tokens": -800}))[1]
+    assert "data.usage.input_tokens: Input should be greater than or equal to 0: -900" in message
+    assert "data.usage.total_tokens: Input should be greater than or equal to 0: -800" in message
 
 
 # Token counts

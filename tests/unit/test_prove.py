@@ -60,7 +60,8 @@ def test_the_newest_revision_counts(tmp_path: Path, records: Path) -> None:
 def test_without_a_statement_it_says_that_there_was_none(records: Path) -> None:
     proved = prove("--records", records)
     assert proved.exit_code == 0
-    assert "No DayClosed event was among the files" in proved.stdout
+    assert "only its DayClosed event can tell" in proved.stdout
+    assert "Proved" not in proved.stdout
 
 
 def test_a_record_that_is_missing_or_was_changed_shows(tmp_path: Path) -> None:
@@ -70,6 +71,53 @@ def test_a_record_that_is_missing_or_was_changed_shows(tmp_path: Path) -> None:
         assert proved.exit_code == 1
         (content,) = json.loads(proved.stdout)
         assert any(each["message"].startswith("hash is") for each in content["differences"])
+
+
+def differences(folder: Path, records: Any) -> dict[str, list[str]]:
+    """What is found without a statement: each message with the request ids that show it."""
+    proved = prove("--records", written(folder, "records.json", records), "--json")
+    (content,) = json.loads(proved.stdout)
+    assert proved.exit_code == (1 if content["differences"] else 0)
+    return {each["message"]: [one.rpartition(":")[2] for one in each["ids"]] for each in content["differences"]}
+
+
+def test_without_a_statement_a_free_record_that_is_missing_leaves_a_gap(tmp_path: Path) -> None:
+    found = differences(tmp_path, [*RECORDS[:4], *RECORDS[5:]])
+    assert found == {"counter 1m 2025-03-11: no decision on 400000 to 500000": ["r05"]}
+
+
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "billed for a reason of free ones": ({"reason": "within_quota"}, "the verdict does not have this reason"),
+    "billed for nothing": ({"amount_usd": "0"}, "the verdict does not have this amount"),
+    "another total": (
+        {"tokens": RECORDS[11]["tokens"] | {"output": 7}},
+        "input and output do not make the total",
+    ),
+    "another request's id": ({"request_id": "r99"}, "the id is not that of this request and day"),
+    "took from the quota": ({"used_after": 1_100_000}, "the counter's figures do not follow from the tokens"),
+    "another running total": ({"running_total": 1}, "the counter's figures do not follow from the tokens"),
+}
+
+
+@pytest.mark.parametrize(("changed", "message"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_record_that_contradicts_itself_is_named(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    assert RECORDS[11]["verdict"] == "billed"
+    assert differences(tmp_path, [*RECORDS[:11], RECORDS[11] | changed]) == {message: ["r11"]}
+
+
+def test_a_free_record_that_took_less_than_it_used_is_named_with_the_gap_it_leaves(tmp_path: Path) -> None:
+    found = differences(tmp_path, [RECORDS[0] | {"used_after": 50_000}, *RECORDS[1:]])
+    assert found == {
+        "the counter's figures do not follow from the tokens": ["r00"],
+        "counter 1m 2025-03-11: no decision on 50000 to 100000": ["r01"],
+    }
+
+
+def test_windows_that_reach_into_other_days_may_begin_anywhere(tmp_path: Path) -> None:
+    weekly = {"group": "evals", "quota": 7, "used_before": 3, "used_after": 4, "running_total": 4}
+    assert differences(tmp_path, [RECORDS[0] | weekly]) == {}
+    rolling = {"window": "2025-03-10T22:00:00Z", "used_before": 7, "used_after": 100_007, "running_total": 100_007}
+    assert differences(tmp_path, [RECORDS[0] | rolling]) == {}
 
 
 def test_a_record_that_came_twice_counts_once_and_one_with_another_content_is_named(tmp_path: Path) -> None:

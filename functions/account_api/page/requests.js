@@ -24,7 +24,8 @@ export async function latest() {
 export function decisions(records, lookUp) {
   if (!records.length) return empty("No recent decisions. New ones appear here as soon as a request has been decided.");
   const rows = records.map((record) => ({ cells: cells(record, lookUp), note: record.explanation }));
-  return table({ caption: `The latest decisions, newest first. ${TIMES}`, columns: COLUMNS, rows });
+  const caption = `Of each group up to five that were decided last, today and yesterday; newest first. ${TIMES}`;
+  return table({ caption, columns: COLUMNS, rows });
 }
 
 function cells(record, lookUp) {

@@ -12,9 +12,12 @@ Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 
 
 class _Data(BaseModel):
-    """An error does not show what was found: a log names an account that cannot be read, and nothing it holds."""
+    """An error does not show what was found: a log names an account that cannot be read, and nothing it holds.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    Built when it is first used: not every function that knows the types reads an account.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
 
 class Profile(_Data):

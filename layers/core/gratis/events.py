@@ -265,8 +265,12 @@ def check_age(occurred_at: datetime, now: datetime) -> None:
 _EVENT = TypeAdapter(UsageEvent).validator
 
 
+MOST_SAID = 3
+"""Things that are wrong with one event, of those that its message names; the others are counted."""
+
+
 def _rejected(error: ValidationError, raw: Any) -> Rejected:
-    """The first thing that is wrong, named by its place in the event, with the value that was found there."""
+    """What is wrong, each named by its place in the event, with the value that was found there."""
     problems = error.errors(include_url=False)
     if (
         isinstance(raw, Mapping)
@@ -274,12 +278,21 @@ def _rejected(error: ValidationError, raw: Any) -> Rejected:
         and all(each["loc"][:1] == ("subject",) for each in problems)
     ):
         return Rejected("no_organization", f"subject: names no organization: {_shown(raw.get('subject'))}")
-    first = problems[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in _UNION_TAGS) or "event"
-    ours = first["type"] == "value_error" and place == "data.usage"  # such a message holds the figures itself
-    found = "" if ours or first["type"] == "missing" else f": {_shown(first['input'])}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return Rejected("invalid_event", f"{place}: {_said(first)}{found}{more}")
+    first_of_place = {_place(each): each for each in reversed(problems)}
+    said = [_said(place, first_of_place[place]) for place in dict.fromkeys(map(_place, problems))]
+    more = f" (and {len(said) - MOST_SAID} more)" if len(said) > MOST_SAID else ""
+    return Rejected("invalid_event", "; ".join(said[:MOST_SAID]) + more)
+
+
+def _place(problem: Any) -> str:
+    """Where in the event, as in `data.usage.input_tokens`."""
+    return ".".join(str(part) for part in problem["loc"] if part not in _UNION_TAGS) or "event"
+
+
+def _said(place: str, problem: Any) -> str:
+    """A problem with its place, and the value unless the message holds the figures itself."""
+    shows_it = problem["type"] == "missing" or (problem["type"] == "value_error" and place == "data.usage")
+    return f"{place}: {_worded(problem)}" + ("" if shows_it else f": {_shown(problem['input'])}")
 
 
 _UNION_TAGS = ("responses", "chat", "constrained-str", "ToolObject")
@@ -290,7 +303,7 @@ _ALPHABETS = {
 }
 
 
-def _said(problem: Any) -> str:
+def _worded(problem: Any) -> str:
     """A problem in words for whoever sent the event."""
     if problem["type"] == "model_type":
         return "must be a JSON object"

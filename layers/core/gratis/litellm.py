@@ -85,9 +85,10 @@ def is_skipped(entry: Any) -> bool:
 
 
 def in_their_words(message: str) -> str:
-    """An error message with LiteLLM's name of the field beside ours."""
-    field = next((ours for ours in FIELDS if message.startswith((f"{ours}:", f"{ours}."))), None)
-    return f"{message} (in LiteLLM's entry: {FIELDS[field]})" if field else message
+    """An error message with LiteLLM's names of the fields beside ours."""
+    said = message.split("; ")
+    theirs = [FIELDS[ours] for each in said for ours in FIELDS if each.startswith((f"{ours}:", f"{ours}."))]
+    return f"{message} (in LiteLLM's entry: {', '.join(theirs)})" if theirs else message
 
 
 def _line(number: int, line: bytes) -> Any:

@@ -22,7 +22,9 @@ def _distinct(models: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Built when it is first used: not every function that knows the types reads an offer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Group(_Data):
