@@ -99,6 +99,17 @@ def test_a_wider_selection_needs_the_confirmation_too(unset: Api) -> None:
     assert unset.post(wider).refused() == (400, "confirmation_required", "confirmed")
 
 
+def test_all_projects_in_place_of_some_need_the_confirmation_too(unset: Api) -> None:
+    unset.post({"confirmed": True, "traffic": {"mode": "selected", "projects": ["proj_web"]}})
+    assert unset.post({"traffic": ON}).refused() == (400, "confirmation_required", "confirmed")
+    assert unset.stored().sharing[-1].traffic.mode == "selected"
+
+
+def test_the_projects_of_another_mode_confirm_nothing(unset: Api) -> None:
+    unset.post({"confirmed": True, "traffic": {"mode": "disabled", "projects": ["proj_web"]}})
+    assert unset.post({"traffic": {"mode": "selected", "projects": ["proj_web"]}}).status == 400
+
+
 EXCLUDED = {
     "not_eligible": {"eligible": False},
     "zero_data_retention": {"zero_data_retention": True},
