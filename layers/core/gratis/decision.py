@@ -134,7 +134,7 @@ class Case:
     terms: Terms
     outcome: Allowed | str
     group: str
-    """The group whose totals the request belongs to. Evaluation runs have one whatever becomes of them."""
+    """The group whose totals the request belongs to."""
     counter: CounterId
     """The counter that decides; without a group, the day's totals alone."""
     price: pricing.Price | None
@@ -196,9 +196,16 @@ def price_of(request: Request, version: str | None = None) -> pricing.Price | No
 def case_under(request: Request, terms: Terms, price: pricing.Price | None) -> Case:
     """Rules 1 to 6 and the amount, under given terms and at a given price."""
     tokens, outcome = request.tokens, judge(request, terms)
-    group = outcome.group if isinstance(outcome, Allowed) else EVALS if request.kind == "usage.eval_run" else NO_GROUP
+    group = _group_of(request, outcome)
     amount = price.amount(tokens.input, tokens.cached, tokens.output) if price else None
     return Case(request, terms, outcome, group, counter_of(request, group, terms.version), price, amount)
+
+
+def _group_of(request: Request, outcome: Allowed | str) -> str:
+    """Evaluation runs have a group whatever becomes of them."""
+    if request.kind == "usage.eval_run":
+        return EVALS
+    return outcome.group if isinstance(outcome, Allowed) else NO_GROUP
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,7 +265,7 @@ def check_age(occurred_at: datetime, now: datetime) -> None:
 _EVENT = TypeAdapter(UsageEvent).validator
 
 
-MOST_SAID = 3
+MOST_NAMED = 3
 """Things that are wrong with one event, of those that its message names; the others are counted."""
 
 
@@ -280,8 +280,8 @@ def _rejected(error: ValidationError, raw: Any) -> Rejected:
         return Rejected("no_organization", f"subject: names no organization: {_shown(raw.get('subject'))}")
     first_of_place = {_place(each): each for each in reversed(problems)}
     said = [_said(place, first_of_place[place]) for place in dict.fromkeys(map(_place, problems))]
-    more = f" (and {len(said) - MOST_SAID} more)" if len(said) > MOST_SAID else ""
-    return Rejected("invalid_event", "; ".join(said[:MOST_SAID]) + more)
+    more = f" (and {len(said) - MOST_NAMED} more)" if len(said) > MOST_NAMED else ""
+    return Rejected("invalid_event", "; ".join(said[:MOST_NAMED]) + more)
 
 
 def _place(problem: Any) -> str:
