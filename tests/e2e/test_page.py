@@ -50,6 +50,18 @@ def test_the_page_says_what_is_left_and_why_a_request_was_billed(page: Page, sys
     assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
 
 
+@pytest.mark.parametrize(("zone", "said", "times"), [("UTC", "", 0), ("Asia/Tokyo", ", and below that local time", 3)])
+def test_local_time_is_said_where_it_differs(
+    chromium: Browser, system: System, organization: str, zone: str, said: str, times: int
+) -> None:
+    a_day(system, organization)
+    page = chromium.new_context(timezone_id=zone, viewport=DESKTOP).new_page()
+    sign_in(page, system, key_for(system, organization))
+    expect(page.locator("#decisions")).to_contain_text(f"Times are UTC{said}")
+    expect(page.locator("#decisions time .local")).to_have_count(times)
+    page.context.close()
+
+
 def test_an_owner_stops_and_starts_sharing_from_the_page(page: Page, system: System, organization: str) -> None:
     sign_in(page, system, key_for(system, organization))
     page.get_by_role("button", name="Stop sharing everything").click()

@@ -17,6 +17,8 @@ const MINUTE = 60_000;
 
 /** The person's own time zone, as named by the browser. */
 export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "your time zone";
+/** Whether local time is another than UTC, so that both have to be said. */
+const LOCAL_DIFFERS = !["UTC", "Etc/UTC", "Etc/UCT", "Etc/GMT", "GMT"].includes(ZONE);
 
 /** An element. Attributes that are false or null are left out; `onclick` and the like are listeners. */
 export function el(tag, attributes = {}, ...children) {
@@ -143,7 +145,7 @@ function noteLine(columns, note) {
 
 /** What a table says of `moments(…, LOCAL)`, where there is no room for the zone's name in each row. */
 export const LOCAL = " local time";
-export const TIMES = `Times are UTC, and below that local time (${ZONE}).`;
+export const TIMES = LOCAL_DIFFERS ? `Times are UTC, and below that local time (${ZONE}).` : "Times are UTC.";
 
 /** A list of terms and what they are; entries without content are left out. */
 export function facts(entries) {
@@ -192,7 +194,7 @@ export function moments(moment, zone = ` (${ZONE})`) {
     "time",
     { datetime: moment },
     el("span", { class: "utc" }, utc(moment)),
-    el("span", { class: "local" }, `${local}${zone}`),
+    LOCAL_DIFFERS && el("span", { class: "local" }, `${local}${zone}`),
   );
 }
 
