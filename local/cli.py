@@ -138,12 +138,11 @@ def up_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
 ) -> None:
     """Deploy the whole system on the local engine and run it until Ctrl-C."""
-    with _usable_input(), running(port) as (_, up):
+    for number in STOPPING:
+        signal.signal(number, _stop_once)
+    with _usable_input(), running(port) as (_, up), suppress(SystemExit):
         report.print_running(up, Console())
-        with suppress(KeyboardInterrupt, SystemExit):
-            signal.pause()
-        for number in STOPPING:
-            signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not end the clean-up
+        signal.pause()
 
 
 @app.command("prove")
@@ -284,6 +283,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     app()
+
+
+def _stop_once(number: int, _: object) -> None:
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not end the clean-up
+    sys.exit(128 + number)
 
 
 def _replay(

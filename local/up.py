@@ -1,7 +1,9 @@
 """`gratis up`: the whole system on the embedded engine, with a demo organization, until it is stopped."""
 
 import base64
+import fcntl
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -41,27 +43,57 @@ class Running:
 
 @contextmanager
 def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running]]:
-    """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all."""
-    with engine(port) as url:
+    """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all.
+
+    Raises EngineFailed, also if another one runs here.
+    """
+    with _alone(state), engine(port) as url:
         stack = deploy(url, {"ArchiveRetentionDays": "-1", "ContributorInsights": "false"})
         webhook, litellm = _replace_secrets(stack)
         owner, platform = _seed(stack)
         _wait_for_api(stack)
         up = Running(stack.base_url, stack.page_url, owner, platform, webhook, litellm, url)
-        state.parent.mkdir(exist_ok=True)
-        state.write_text(json.dumps(asdict(up), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(up), indent=1) + "\n"
         try:
+            state.write_text(text, encoding="utf-8")
             yield stack, up
         finally:
-            _remove(state, up)
+            _remove(state, text)
 
 
-def _remove(state: Path, up: Running) -> None:
-    """Take the file away, unless another system that was started since has put its own there."""
-    if state.is_file() and json.loads(state.read_text(encoding="utf-8")) == asdict(up):
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Keeps a second system away from `state`. The lock ends with this process, however that ends."""
+    state.parent.mkdir(exist_ok=True)
+    with state.with_suffix(".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise EngineFailed(_another(state, lock.read())) from None
+        try:
+            state.unlink(missing_ok=True)  # of one that was killed
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+        finally:
+            Path(lock.name).unlink(missing_ok=True)
+            if state.parent.is_dir() and not any(state.parent.iterdir()):
+                state.parent.rmdir()
+
+
+def _another(state: Path, process: str) -> str:
+    where = (
+        json.loads(state.read_text(encoding="utf-8"))["base_url"] if state.exists() else "it is starting or stopping"
+    )
+    return f"another `gratis up` runs here (process {process}, {where}); use it, or stop it first: kill {process}"
+
+
+def _remove(state: Path, text: str) -> None:
+    """Take the file away, also if it was not written to its end, but not another system's."""
+    if state.is_file() and text.startswith(state.read_text(encoding="utf-8")):
         state.unlink()
-    if state.parent.is_dir() and not any(state.parent.iterdir()):
-        state.parent.rmdir()
 
 
 def _replace_secrets(stack: Stack) -> tuple[str, str]:

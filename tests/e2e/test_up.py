@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,7 +59,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     def up(*arguments: str) -> Up:
         folder = tmp_path / f"up-{len(started)}"
         folder.mkdir()
-        environment = os.environ | {"TMPDIR": str(folder)}
+        environment = os.environ | {"TMPDIR": str(folder), "AWS_PROFILE": "not of this machine"}
         process = subprocess.Popen(
             [GRATIS, "up", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -71,9 +72,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
         each.process.communicate()
         for process_id in alive(each.folder):
             os.kill(process_id, signal.SIGKILL)
-        STATE.unlink(missing_ok=True)
-        if STATE.parent.exists():
-            STATE.parent.rmdir()
+        shutil.rmtree(STATE.parent, ignore_errors=True)
 
 
 def alive(folder: Path) -> list[int]:
@@ -193,13 +192,26 @@ def test_a_port_that_is_taken_is_named_and_the_exit_code_is_2(start: Callable[..
     assert up.left_behind() == NOTHING
 
 
-def test_a_second_up_on_the_same_port_is_refused_and_leaves_the_first_alone(start: Callable[..., Up]) -> None:
+def test_a_second_up_is_refused_and_leaves_the_first_alone_but_not_one_that_was_killed(
+    start: Callable[..., Up],
+) -> None:
     first = start()
     settings = first.settings()
-    second = start("--port", str(urllib3.util.parse_url(settings["endpoint_url"]).port))
-    _, complaint = second.process.communicate(timeout=60)
+    second = start()
+    printed, complaint = second.process.communicate(timeout=60)
+    assert (second.process.returncode, printed) == (2, "")
+    (line,) = complaint.splitlines()
+    named = (f"process {first.process.pid}", settings["base_url"], f"kill {first.process.pid}")
+    assert [each for each in named if each not in line] == []
     with urllib3.PoolManager() as http:
         assert answers(http, settings) == [202, 202, 200, 200, 200]
     assert json.loads(STATE.read_text()) == settings
-    assert second.process.returncode == 2
-    assert "Traceback" not in complaint
+
+    first.process.kill()
+    first.process.wait()
+    third = start()
+    eventually(lambda: not STATE.exists(), "the file of the first to go")
+    assert third.settings() != settings
+    third.process.terminate()
+    third.process.communicate(timeout=30)
+    assert third.left_behind() == NOTHING
