@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local.stack import local_environment
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
@@ -62,8 +64,7 @@ def engine(port: int = 0) -> Iterator[str]:
 
 
 def _environment(port: int, folder: Path) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return inherited | {
+    return local_environment() | {
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "STATE_DIR": str(folder / "state"),

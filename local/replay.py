@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from gratis.request import Request, RequestKey
 from local.engine import create_table
 from local.functions import Context, handler_of
 from local.preview.periods import period_of, start_of
-from local.stack import LOCAL_CREDENTIALS, client_for
+from local.stack import LOCAL_CREDENTIALS, client_for, local_environment
 
 TABLE = "gratis-replay"
 BATCH = 1000
@@ -197,7 +197,7 @@ def _sum(amounts: Any) -> str:
 @contextmanager
 def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
     """What the function is configured with here; as it was before, afterwards."""
-    ours = LOCAL_CREDENTIALS | {
+    ours = {
         "LEDGER_TABLE": TABLE,
         "OFFER": offer_file,
         "KEEP": "forever",
@@ -205,17 +205,16 @@ def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
         "AWS_ENDPOINT_URL": endpoint_url,
         "POWERTOOLS_METRICS_DISABLED": "false",  # or they pile up from batch to batch
     }
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update(ours)
-    config.config.cache_clear()
-    config.dynamodb.cache_clear()
+    before = dict(os.environ)
+    _become(local_environment() | LOCAL_CREDENTIALS | ours)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        config.config.cache_clear()
-        config.dynamodb.cache_clear()
+        _become(before)
+
+
+def _become(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    config.config.cache_clear()
+    config.dynamodb.cache_clear()

@@ -577,6 +577,21 @@ def test_the_command_prints_only_json_and_leaves_nothing_behind(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "command", [("replay",), ("what-if", *["--offer", "data-sharing"] * 2)], ids=lambda each: each[0]
+)
+def test_the_embedded_engine_is_reached_whatever_the_callers_aws_settings_are(command: tuple[str, ...]) -> None:
+    settings = {
+        "AWS_PROFILE": "nope",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+    }
+    gratis = [Path(sys.executable).parent / "gratis", *command, SEED_DAY]
+    done = subprocess.run(gratis, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_command_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     terminated_in_the_middle = (
         "import os, signal; from local import cli; "
