@@ -3,11 +3,13 @@
 import base64
 import json
 import sys
-from collections.abc import Iterator
+from codecs import BOM_UTF8
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from gratis import litellm
 from gratis.account import Account
@@ -30,7 +32,10 @@ def read_events(files: list[str]) -> list[Any]:
 
 def read_organizations(file: Path) -> list[Account]:
     """The accounts of an organizations file. Shape: SPEC section 5."""
-    accounts = _validated(_ORGANIZATIONS, file)["organizations"]
+    try:
+        accounts = _Organizations.model_validate_json(_read(str(file))).organizations
+    except ValidationError as error:
+        raise Unusable(f"{file}: {problems(error)}") from None
     ids = [account.id for account in accounts]
     twice = {each for each in ids if ids.count(each) > 1}
     if twice:
@@ -50,37 +55,41 @@ def read_offer(named: str) -> Offer:
         raise Unusable(f"{named}: {problems(error)}") from None
 
 
-_ORGANIZATIONS = TypeAdapter(dict[str, list[Account]])
+class _Organizations(BaseModel):
+    model_config = ConfigDict(extra="forbid")
 
-
-def _validated(adapter: TypeAdapter[dict[str, list[Account]]], file: Path) -> dict[str, list[Account]]:
-    try:
-        found = adapter.validate_json(_read(str(file)))
-    except ValidationError as error:
-        raise Unusable(f"{file}: {problems(error)}") from None
-    if set(found) != {"organizations"}:
-        raise Unusable(f"{file}: holds {sorted(found)}, not just 'organizations'")
-    return found
+    organizations: list[Account]
 
 
 def problems(error: ValidationError) -> str:
     """Every problem, by field and value; of very many the first."""
-    lines = []
-    found = error.errors(include_url=False, include_context=False)
-    for problem in found[:MOST_PROBLEMS]:
-        place = ".".join(str(part) for part in problem["loc"]) or "content"
-        shown = repr(problem["input"])
-        said = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{place}: {said} (found {shown if len(shown) < 80 else shown[:77] + '...'})")
+    every = error.errors(include_url=False, include_context=False)
+    found = [each for each in every if not _follows(each, every)]
     more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
-    return "; ".join(lines + more)
+    return "; ".join([*map(_line, found[:MOST_PROBLEMS]), *more])
+
+
+def _follows(problem: ErrorDetails, every: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is called too short only because what it holds was not counted for a problem of its own."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(each["loc"][:-1][: len(place)] == place for each in every)
+
+
+def _line(problem: ErrorDetails) -> str:
+    if problem["type"] == "json_invalid":
+        return problem["msg"]
+    place = ".".join(str(part) for part in problem["loc"]) or "content"
+    shown = repr(problem["input"])
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {said} (found {shown if len(shown) < 80 else shown[:77] + '...'})"
 
 
 def _read(file: str) -> bytes:
     try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror}") from None
+    return content.removeprefix(BOM_UTF8)
 
 
 def _events_of(file: str) -> Iterator[Any]:
@@ -93,11 +102,20 @@ def _events_of(file: str) -> Iterator[Any]:
     try:
         decoded = _json(content)
     except ValueError as error:
-        if file == "-" and b"\n" in content.strip():
+        if _begins_with_a_line(content):
             yield from _lines(file, content)
             return
         raise Unusable(f"{file}: is no JSON: {error}") from None
     yield from _unwrapped(file, decoded)
+
+
+def _begins_with_a_line(content: bytes) -> bool:
+    """Whether it is JSON lines, whatever the file is called: its first line is JSON alone."""
+    try:
+        _json(content.lstrip().partition(b"\n")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _lines(file: str, content: bytes) -> Iterator[Any]:

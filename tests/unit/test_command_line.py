@@ -1,5 +1,6 @@
 """What the command refuses before anything is connected to: in one line that names the option and the value."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 from local import stack
 from local.cli import app
 from local.functions import ROOT
+from local.sources import Unusable, read_events, read_offer, read_organizations
 
 SEED_DAY = str(ROOT / "events/seed-day.json")
 SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing-2025.json"
@@ -76,3 +78,63 @@ def test_a_local_engine_is_reached_whatever_the_callers_settings_are(
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     with pytest.raises(ProfileNotFound):
         stack.client_for(None, "dynamodb")
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["day.json", "day.jsonl"])
+@pytest.mark.parametrize("begins", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_json_lines_are_read_whatever_the_file_is_called_and_begins_with(
+    tmp_path: Path, name: str, begins: bytes
+) -> None:
+    events = json.loads(Path(SEED_DAY).read_bytes())
+    (tmp_path / name).write_bytes(begins + b"\n".join(json.dumps(each).encode() for each in events))
+    assert read_events([str(tmp_path / name)]) == events
+
+
+def test_an_array_and_organizations_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    organizations = ROOT / "events/organizations.json"
+    for file in (Path(SEED_DAY), organizations):
+        (tmp_path / file.name).write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_events([str(tmp_path / "seed-day.json")]) == read_events([SEED_DAY])
+    assert read_organizations(tmp_path / organizations.name) == read_organizations(organizations)
+
+
+def test_json_that_is_torn_after_its_first_line_is_not_taken_for_lines(tmp_path: Path) -> None:
+    (tmp_path / "torn.json").write_text('[\n{"id": "a"},\n')
+    with pytest.raises(Unusable, match=r"torn\.json: is no JSON: EOF while parsing .* at line 3"):
+        read_events([str(tmp_path / "torn.json")])
+
+
+def offer_problem(folder: Path, content: str) -> str:
+    (folder / "offer.json").write_text(content)
+    with pytest.raises(Unusable) as caught:
+        read_offer(str(folder / "offer.json"))
+    return str(caught.value).removeprefix(f"{folder}/")
+
+
+def test_an_offer_that_is_no_json_is_not_shown_as_bytes(tmp_path: Path) -> None:
+    said = offer_problem(tmp_path, '{"a": \n')
+    assert said == "offer.json: Invalid JSON: EOF while parsing a value at line 2 column 0"
+
+
+def test_an_offer_with_two_mistakes_is_told_two(tmp_path: Path) -> None:
+    offer = json.loads(SHIPPED.read_text())
+    offer["versions"] = [offer["versions"][0] | {"window": "utc_month", "overflow": "spill"}]
+    said = offer_problem(tmp_path, json.dumps(offer))
+    assert [each.partition(": ")[0] for each in said.removeprefix("offer.json: ").split("; ")] == [
+        "versions.0.window",
+        "versions.0.overflow",
+    ]
+
+
+def test_an_offer_without_versions_is_told_so(tmp_path: Path) -> None:
+    offer = json.loads(SHIPPED.read_text()) | {"versions": []}
+    assert "versions: Tuple should have at least 1 item" in offer_problem(tmp_path, json.dumps(offer))
+
+
+def test_a_file_without_organizations_is_told_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "who.json").write_text('{"orgs": 1}')
+    with pytest.raises(Unusable, match=r"organizations: Field required .*; orgs: Extra inputs are not permitted"):
+        read_organizations(tmp_path / "who.json")
