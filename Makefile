@@ -76,6 +76,7 @@ build: $(SAM)  ## build what is deployed (sam build)
 	@python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
 		"$$python" -m compileall -q --invalidation-mode checked-hash functions; fi; \
 		SAM_CLI_TELEMETRY=0 $(SAM) build
+	@$(if $(filter deploy,$(MAKECMDGOALS)),,echo "next: make deploy")
 
 deploy: build  ## deploy to AWS (sam deploy); STAGE=prod for another stage of samconfig.toml
 	@SAM_CLI_TELEMETRY=0 $(SAM) deploy --config-env $(STAGE)
@@ -97,4 +98,5 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
 
 clean:  ## remove everything that was set up or built
-	@rm -rf $(VENV) .venv-sam .aws-sam .gratis
+	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .hypothesis .mypy_cache .ruff_cache .pytest_cache report.html
+	@find . -name __pycache__ -prune -exec rm -rf {} +

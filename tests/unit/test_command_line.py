@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -138,3 +140,24 @@ def test_a_file_without_organizations_is_told_what_is_missing(tmp_path: Path) ->
     (tmp_path / "who.json").write_text('{"orgs": 1}')
     with pytest.raises(Unusable, match=r"organizations: Field required .*; orgs: Extra inputs are not permitted"):
         read_organizations(tmp_path / "who.json")
+
+
+# --- make ----------------------------------------------------------------------------------------------------------
+
+
+def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "local/__pycache__").mkdir(parents=True)
+    for name in (".venv", ".venv-sam", ".aws-sam", ".gratis", ".hypothesis"):
+        (tmp_path / name).mkdir()
+    for name in (".mypy_cache", ".ruff_cache", ".pytest_cache"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "report.html").touch()
+    subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)  # noqa: S607 - the reader's own make
+    assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "local"}
+
+
+@pytest.mark.parametrize(("goal", "is_said"), [("build", True), ("deploy", False)])
+def test_make_build_ends_with_what_comes_next(goal: str, is_said: bool) -> None:
+    told = subprocess.run(["make", "-n", goal], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
+    assert ('echo "next: make deploy"' in told.stdout) == is_said
