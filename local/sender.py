@@ -64,8 +64,15 @@ def _post(pool: urllib3.PoolManager, webhook: Webhook, url: str, body: str) -> d
     try:
         answer = pool.request("POST", url, body=body.encode(), headers=headers, retries=urllib3.Retry(3, redirect=0))
     except urllib3.exceptions.HTTPError as error:
-        raise NotTaken(f"{url} does not answer: {error}") from None
+        raise NotTaken(f"{url} does not answer: {_why(error)}") from None
     if answer.status != 202:
         raise NotTaken(f"{url} answered {answer.status}: {answer.data[:500].decode(errors='replace')}")
     content: dict[str, Any] = answer.json()
     return content
+
+
+def _why(error: urllib3.exceptions.HTTPError) -> str:
+    """What lies behind it, in the words of the operating system where it has any."""
+    reason = getattr(error, "reason", None) or error
+    cause = reason.__cause__ or reason.args[-1]
+    return (isinstance(cause, OSError) and cause.strerror) or str(reason.args[-1])

@@ -82,6 +82,19 @@ def test_a_local_engine_is_reached_whatever_the_callers_settings_are(
         stack.client_for(None, "dynamodb")
 
 
+# --- a webhook that does not answer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "why"), [(NOWHERE, "Connection refused"), ("http://nobody.invalid", "nobody.invalid")], ids=["port", "name"]
+)
+def test_a_webhook_that_does_not_answer_is_said_in_plain_words(url: str, why: str) -> None:
+    line = refused("replay", SEED_DAY, "--to", url, "--secret", "whsec_AAAA")
+    assert f"{url}/usage-events does not answer: " in line
+    assert why in line
+    assert [each for each in ("Pool", "object at", "Errno", "Max retries") if each in line] == []
+
+
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
