@@ -18,7 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gratis.account import IDENTIFIER, Account
 from gratis.accounts import Accounts
 from gratis.errors import Busy
+from gratis.events import FIRST_YEAR, LAST_YEAR
 from gratis.keys import ROLES, Holder, Keys, Role
+from gratis.ledger import Ledger
+from gratis.offer import Offer
 from gratis.proof import Proof
 from local import report
 from local.engine import EngineFailed, engine
@@ -38,6 +41,9 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WIDE = 150
 """Columns of a table that does not go to a terminal."""
 HORIZON_DAYS = 36
+FIRST_DAY, LAST_DAY = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
+"""No event may occur beyond these."""
+WRITTEN_DAY = r"\d{4}-\d{2}-\d{2}"
 
 app = typer.Typer(
     help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
@@ -173,10 +179,9 @@ def prove_command(
         if records:
             proofs = prove_from_records([*records, *(named or ())])
         elif named and len(named) == 2:
-            organization, day = named
+            organization, day = _organization_and_day(*named)
             custom = read_offer(offer) if offer else None
-            ledger = ledger_at(endpoint_url, stack, table)
-            proofs = [prove_from_ledger(ledger, organization, _day(day), custom)]
+            proofs = [_proof(ledger_at(endpoint_url, stack, table), organization, day, custom)]
         else:
             raise Unusable("name an organization and a day, or files with --records")
     if as_json:
@@ -214,9 +219,12 @@ def quarantine_list(
 ) -> None:
     """Show what could not be decided, and why."""
     with _usable_input():
-        entries = Desk(stack_of(endpoint_url, stack)).entries(_day(day), days)
+        period = _period(day, days)
+        entries = Desk(stack_of(endpoint_url, stack)).entries(*period)
     if as_json:
         _print_json([report.as_dict(entry) for entry in entries])
+    elif not entries:
+        report.print_nothing(*period, {}, _console())
     else:
         report.print_quarantine(entries, _console())
 
@@ -233,14 +241,15 @@ def quarantine_redrive(
 ) -> None:
     """Send quarantined events and the dead-letter queue through again; exit 1 if something stays behind."""
     with _usable_input():
+        period = _period(day, days)
         desk = Desk(stack_of(endpoint_url, stack))
         dead_letters = desk.redrive_dead_letters()
         entries = [
-            entry
-            for entry in desk.entries(_day(day), days)
-            if request_id in (None, entry.id) and code in (None, entry.code)
+            entry for entry in desk.entries(*period) if request_id in (None, entry.id) and code in (None, entry.code)
         ]
         redriven = list(desk.redrive(entries))
+    if not entries:
+        report.print_nothing(*period, {"--id": request_id, "--code": code}, _console())
     report.print_redriven(redriven, dead_letters, _console())
     if any(each.state != "decided" for each in redriven):
         raise typer.Exit(UNDECIDED)
@@ -275,7 +284,8 @@ def keys_revoke(*, stack: StackName = STACK, endpoint_url: EndpointUrl = None) -
         holder = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).revoke(key.strip())
         if holder is None:
             raise Unusable("there is no such key")
-    sys.stdout.write(f"revoked: {holder.role} of {holder.organization or 'the platform'} ({holder.name})\n")
+    named = f" ({holder.name})" if holder.name else ""
+    sys.stdout.write(f"revoked: {holder.role} of {holder.organization or 'the platform'}{named}\n")
 
 
 def main() -> None:
@@ -318,7 +328,7 @@ def _send(events: list[Any], to: str, secret: str | None, move_to: str | None, *
     if not secret:
         raise Unusable("--to needs the webhook's secret: --secret or GRATIS_WEBHOOK_SECRET")
     url = to if to.rstrip("/").endswith("usage-events") else f"{to.rstrip('/')}/usage-events"
-    chosen = moved(events, _day(move_to)) if move_to else events
+    chosen = moved(events, _day(move_to, "--move-to")) if move_to else events
     with _progress("Sending", len(events)) as progress:
         sent = send(chosen, url, secret, progress)
     if as_json:
@@ -332,23 +342,48 @@ def _send(events: list[Any], to: str, secret: str | None, move_to: str | None, *
 def _holder(role: str, organization: str | None, name: str) -> Holder:
     if role not in ROLES:
         raise Unusable(f"--role: {role!r} is none of {', '.join(ROLES)}")
-    if (role == "platform") == (organization is not None):
-        raise Unusable("--organization: a platform key has none, every other key needs one")
+    if role == "platform" and organization is not None:
+        raise Unusable(f"--organization: a platform key has none, not {organization!r}; leave it out")
+    if role != "platform" and organization is None:
+        raise Unusable(f"--organization: is missing; a key of the role {role} belongs to one organization")
     if organization is not None and not re.fullmatch(IDENTIFIER, organization):
         raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
     return Holder(cast("Role", role), organization, name)
 
 
-def _day(text: str | None) -> date:
+def _day(text: str, named: str) -> date:
+    """`named`: the option or argument that holds it."""
     today = datetime.now(UTC).date()
-    if text in (None, "today"):
-        return today
-    if text == "yesterday":
-        return today - timedelta(days=1)
     try:
-        return date.fromisoformat(text or "")
+        day = {"today": today, "yesterday": today - timedelta(days=1)}.get(text) or date.fromisoformat(text)
     except ValueError:
-        raise Unusable(f"a day is YYYY-MM-DD, today or yesterday, not {text!r}") from None
+        raise Unusable(f"{named}: must be a day as YYYY-MM-DD (or 'today', 'yesterday'), not {text!r}") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise Unusable(f"{named}: must be a day from {FIRST_DAY} to {LAST_DAY}, not {day}")
+    return day
+
+
+def _period(day: str | None, days: int) -> tuple[date, date]:
+    """The first and the last of `days` UTC days up to `day`."""
+    last = _day("today" if day is None else day, "--day")
+    if days - 1 > (last - FIRST_DAY).days:
+        raise Unusable(f"--days: {days} days up to {last} begin before {FIRST_DAY}")
+    return last - timedelta(days=days - 1), last
+
+
+def _organization_and_day(organization: str, day: str) -> tuple[str, date]:
+    if re.fullmatch(WRITTEN_DAY, organization) and not re.fullmatch(WRITTEN_DAY, day):
+        raise Unusable(f"the organization comes first, then the day: gratis prove {day} {organization}")
+    return organization, _day(day, "DAY")
+
+
+def _proof(ledger: Ledger, organization: str, day: date, offer: Offer | None) -> Proof:
+    try:
+        return prove_from_ledger(ledger, organization, day, offer)
+    except Busy as error:
+        if not str(error).startswith("ResourceNotFoundException"):
+            raise
+        raise Unusable(f"there is no table {ledger.table!r}; --table names another") from None
 
 
 def _print_json(content: Any) -> None:

@@ -40,11 +40,10 @@ class Desk:
         self.queue = UsageQueue(self.sqs, stack.outputs["UsageQueueUrl"])
         self.dead_letters = stack.outputs["UsageDeadLettersUrl"]
 
-    def entries(self, last: date, days: int) -> list[Entry]:
-        """What was put into quarantine on the `days` UTC days up to `last`."""
-        return [
-            entry for back in reversed(range(days)) for entry in self.quarantine.of_day(last - timedelta(days=back))
-        ]
+    def entries(self, first: date, last: date) -> list[Entry]:
+        """What was put into quarantine on the UTC days from `first` to `last`."""
+        days = (first + timedelta(days=after) for after in range((last - first).days + 1))
+        return [entry for day in days for entry in self.quarantine.of_day(day)]
 
     def redrive(self, entries: Iterable[Entry]) -> Iterator[Redriven]:
         """Send entries through again. One goes out of quarantine only when its decision exists."""

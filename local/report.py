@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -198,7 +199,14 @@ def print_quarantine(entries: Sequence[Entry], console: Console) -> None:
     for entry in entries:
         when = entry.received_at.replace("T", " ")[:19]
         table.add_row(when, plain(entry.organization), plain(entry.id), entry.code, plain(entry.message), entry.whence)
-    console.print(table if entries else "Quarantine is empty: every event has its decision.")
+    console.print(table)
+
+
+def print_nothing(first: date, last: date, asked: Mapping[str, str | None], console: Console) -> None:
+    """That no entry of these UTC days is of what was asked for: the value of each option, None if it is not given."""
+    named = " and ".join(f"{option} {plain(value)}" for option, value in asked.items() if value is not None)
+    of = f" with {named}" if named else ""
+    console.print(f"Quarantine holds nothing{of} received from {first} to {last} (UTC).", soft_wrap=True)
 
 
 def print_redriven(redriven: Sequence[Redriven], dead_letters: int, console: Console) -> None:

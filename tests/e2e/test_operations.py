@@ -59,7 +59,8 @@ def test_the_table_of_the_list_names_what_is_wrong(system: System, organization:
 
 def test_the_list_of_a_day_on_which_nothing_was_refused_is_empty(system: System) -> None:
     assert json.loads(on_stack(system, "quarantine", "list", "--json", "--day", "2025-03-11").stdout) == []
-    assert "empty" in on_stack(system, "quarantine", "list", "--day", "2025-03-11").stdout
+    printed = on_stack(system, "quarantine", "list", "--day", "2025-03-11", "--days", 2)
+    assert printed.stdout == "Quarantine holds nothing received from 2025-03-10 to 2025-03-11 (UTC).\n"
 
 
 # redrive
@@ -164,6 +165,7 @@ def test_a_dead_letter_is_queued_again_and_decided(system: System, organization:
     assert system.waiting_messages() == 1
     redriven = on_stack(system, "quarantine", "redrive", "--id", "none-has-this-id")
     assert redriven.exit_code == 0
+    assert "Quarantine holds nothing with --id none-has-this-id received from " in redriven.stdout
     assert "Dead letters: 1 queued again" in redriven.stdout
     decision = system.decisions([event])["dead"]
     assert decision.received_at == system.at("12:00:01")
@@ -176,6 +178,15 @@ def test_a_stack_that_is_not_there_is_named_and_the_exit_code_is_2(system: Syste
     result = on_stack(system, "quarantine", *command, "--stack", "no-such-stack")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "no-such-stack" in result.stderr
+
+
+# proofs
+
+
+def test_a_table_that_is_not_there_is_named_and_the_exit_code_is_2(system: System) -> None:
+    result = on_stack(system, "prove", "org_demo", "2025-03-11", "--table", "nope")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "gratis: there is no table 'nope'; --table names another\n"
 
 
 # keys
@@ -240,7 +251,7 @@ def test_a_key_that_is_taken_back_is_refused_from_then_on(system: System, organi
 
     assert status() == 200
     revoked = CliRunner().invoke(app, revoke, input=f"{key}\n")
-    assert (revoked.exit_code, revoked.stdout) == (0, f"revoked: owner of {organization} ()\n")
+    assert (revoked.exit_code, revoked.stdout) == (0, f"revoked: owner of {organization}\n")
     assert status() == 401
     again = CliRunner().invoke(app, revoke, input=key)
     assert (again.exit_code, again.stdout) == (2, "")

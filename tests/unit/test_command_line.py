@@ -45,6 +45,41 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     stack._local_session.cache_clear()
 
 
+# --- days ----------------------------------------------------------------------------------------------------------
+
+DAYS: dict[str, tuple[Sequence[str], str]] = {
+    "too many days": (("quarantine", "list", "--days", "9999999"), "--days: 9999999 days up to "),
+    "too many days to redrive": (("quarantine", "redrive", "--days", "9999999"), "--days: 9999999 days up to "),
+    "the first day there is": (
+        ("quarantine", "list", "--day", "0001-01-01", "--days", "2"),
+        "--day: must be a day from",
+    ),
+    "a day without one before it": (("prove", "org_demo", "0001-01-01"), "DAY: must be a day from"),
+    "a day without one after it": (("prove", "org_demo", "9999-12-31"), "DAY: must be a day from"),
+    "another form": (
+        ("quarantine", "list", "--day", "11.3.2025"),
+        "--day: must be a day as YYYY-MM-DD (or 'today', 'yesterday'), not '11.3.2025'",
+    ),
+    "another form to redrive": (("quarantine", "redrive", "--day", "11.3.2025"), "--day: must be a day as YYYY-MM-DD"),
+    "another form to prove": (("prove", "org_demo", "11.3.2025"), "DAY: must be a day as YYYY-MM-DD"),
+    "another form to move to": (
+        ("replay", SEED_DAY, "--to", NOWHERE, "--secret", "whsec_AAAA", "--move-to", "11.3.2025"),
+        "--move-to: must be a day as YYYY-MM-DD",
+    ),
+    "the day first": (
+        ("prove", "2025-03-11", "org_demo"),
+        "comes first, then the day: gratis prove org_demo 2025-03-11",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), DAYS.values(), ids=DAYS)
+def test_a_day_that_cannot_be_is_named_before_anything_is_connected_to(
+    no_settings: None, arguments: Sequence[str], said: str
+) -> None:
+    assert said in refused(*arguments)
+
+
 # --- AWS settings --------------------------------------------------------------------------------------------------
 
 
@@ -80,6 +115,19 @@ def test_a_local_engine_is_reached_whatever_the_callers_settings_are(
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     with pytest.raises(ProfileNotFound):
         stack.client_for(None, "dynamodb")
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_needs_an_organization_says_that_it_is_missing() -> None:
+    line = refused("keys", "create", "--role", "owner")
+    assert "--organization: is missing; a key of the role owner belongs to one organization" in line
+
+
+def test_a_platform_key_of_an_organization_says_what_to_leave_out() -> None:
+    line = refused("keys", "create", "--role", "platform", "--organization", "org_a")
+    assert "--organization: a platform key has none, not 'org_a'" in line
 
 
 # --- a webhook that does not answer ----------------------------------------------------------------------------------
