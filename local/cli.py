@@ -4,7 +4,7 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -44,6 +44,9 @@ HORIZON_DAYS = 36
 FIRST_DAY, LAST_DAY = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
 """No event may occur beyond these."""
 WRITTEN_DAY = r"\d{4}-\d{2}-\d{2}"
+REPLAYED_ONLY = frozenset({"--organizations", "--offer", "--report", "--endpoint-url"})
+SENT_ONLY = frozenset({"--secret", "--move-to"})
+LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
 
 app = typer.Typer(
     help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
@@ -70,6 +73,7 @@ Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if l
 
 @app.command("replay")
 def replay_command(
+    context: typer.Context,
     files: Files,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
@@ -90,10 +94,12 @@ def replay_command(
 ) -> None:
     """Run sample events through the real function and show what each one costs, and why."""
     with _usable_input():
+        if to:
+            _refuse(context, REPLAYED_ONLY, "a webhook decides by its own rules, unseen here; leave out --to")
+        else:
+            _refuse(context, SENT_ONLY, "only for events that are posted with --to")
         events = read_events(files)
         if to:
-            if report_file:
-                raise Unusable("--report: what a webhook decides is not seen here; leave out --to")
             _send(events, to, secret, move_to, as_json=as_json)
             return
         read_offer(offer)
@@ -153,6 +159,7 @@ def up_command(
 
 @app.command("prove")
 def prove_command(
+    context: typer.Context,
     named: Annotated[
         list[str] | None,
         typer.Argument(
@@ -177,6 +184,7 @@ def prove_command(
     with _usable_input():
         proofs: Sequence[Proof]
         if records:
+            _refuse(context, LEDGER_ONLY, "files are proved without a ledger; leave out --records")
             proofs = prove_from_records([*records, *(named or ())])
         elif named and len(named) == 2:
             organization, day = _organization_and_day(*named)
@@ -349,6 +357,18 @@ def _holder(role: str, organization: str | None, name: str) -> Holder:
     if organization is not None and not re.fullmatch(IDENTIFIER, organization):
         raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
     return Holder(cast("Role", role), organization, name)
+
+
+def _refuse(context: typer.Context, options: Set[str], why: str) -> None:
+    """Options that were given on the command line, but would do nothing."""
+    given = (each for each in context.command.params if _is_given(context, each.name or ""))
+    if unused := sorted(each.opts[0] for each in given if each.opts[0] in options):
+        raise Unusable(f"{', '.join(unused)}: {why}")
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _day(text: str, named: str) -> date:

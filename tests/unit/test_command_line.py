@@ -117,6 +117,36 @@ def test_a_local_engine_is_reached_whatever_the_callers_settings_are(
         stack.client_for(None, "dynamodb")
 
 
+# --- options that would do nothing ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--organizations", SEED_DAY), ("--offer", "data-sharing"), ("--endpoint-url", NOWHERE), ("--report", "r.html")],
+)
+def test_what_a_webhook_would_not_heed_is_refused_with_it(option: str, value: str) -> None:
+    line = refused("replay", SEED_DAY, "--to", NOWHERE, "--secret", "whsec_AAAA", option, value)
+    assert f" {option}: " in line
+    assert "leave out --to" in line
+
+
+@pytest.mark.parametrize(("option", "value"), [("--move-to", "yesterday"), ("--secret", "whsec_AAAA")])
+def test_what_only_a_webhook_heeds_is_refused_without_one(option: str, value: str) -> None:
+    assert f" {option}: only for events that are posted with --to" in refused("replay", SEED_DAY, option, value)
+
+
+def test_a_secret_of_the_environment_is_no_mistake_of_this_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRATIS_WEBHOOK_SECRET", "whsec_AAAA")
+    assert "missing.json" in refused("replay", "missing.json")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--stack", "s"), ("--table", "t"), ("--endpoint-url", NOWHERE), ("--offer", str(SHIPPED))]
+)
+def test_records_are_proved_without_a_ledger_so_none_may_be_named(option: str, value: str) -> None:
+    assert f" {option}: files are proved without a ledger" in refused("prove", "--records", "r.json", option, value)
+
+
 # --- keys ----------------------------------------------------------------------------------------------------------
 
 
