@@ -98,5 +98,5 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
 
 clean:  ## remove everything that was set up or built
-	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .hypothesis .mypy_cache .ruff_cache .pytest_cache report.html
+	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .hypothesis .mypy_cache .ruff_cache .pytest_cache report.html records.json
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -243,7 +243,8 @@ def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> N
         (tmp_path / name).mkdir()
     for name in (".mypy_cache", ".ruff_cache", ".pytest_cache"):
         (tmp_path / name).mkdir()
-    (tmp_path / "report.html").touch()
+    for name in ("report.html", "records.json"):
+        (tmp_path / name).touch()
     subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)  # noqa: S607 - the reader's own make
     assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "local"}
 
