@@ -48,7 +48,7 @@ def _codes(code: CodeType) -> dict[str, CodeType]:
 
 def _functions(owner: Any, module: str) -> Iterator[FunctionType]:
     """The functions of a module, or the methods of a class, that are written out in its source."""
-    for member in vars(owner).values():
+    for member in list(vars(owner).values()):  # to look at a model that is not built yet builds it
         wrapped = (getattr(member, name, None) for name in ("fget", "func", "__func__"))
         found = unwrap(next(filter(None, wrapped), member))
         if isinstance(found, FunctionType) and found.__module__ == module:
