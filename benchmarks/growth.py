@@ -18,7 +18,7 @@ BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100)
 ORGANIZATIONS = (1, 2, 5, 10)
 DECIDED = (0, 1000, 2000, 5000, 10_000)
 ROWS = (1, 10, 30, 100, 300, 1000)
-REPEATS = 3
+REPEATS = 9
 ROUTES = {
     "allowance": ("/v1/organization/allowance", ""),
     "usage": ("/v1/organization/usage/completions", "start_time={day}&group_by=model"),

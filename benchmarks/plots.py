@@ -55,7 +55,7 @@ def _growth(grown: Grown) -> Figure:
     of = {
         "events in the batch": grown.by_batch_size,
         "organizations in a batch of 100": grown.by_organizations,
-        "decisions already in the day (batches of 100)": grown.by_decisions,
+        "decisions already in the day": grown.by_decisions,
     }
     for column, (label, points) in enumerate(of.items()):
         units: Axes = figure.add_subplot(2, 3, column + 1)
