@@ -97,6 +97,7 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
 
-clean:  ## remove everything that was set up or built
-	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .hypothesis .mypy_cache .ruff_cache .pytest_cache report.html records.json
+clean:  ## remove everything that was set up or built, but what make fuzz found
+	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .mypy_cache .ruff_cache .pytest_cache report.html records.json
+	@if test -d .hypothesis; then find .hypothesis -mindepth 1 -maxdepth 1 ! -name found -exec rm -rf {} +; fi
 	@find . -name __pycache__ -prune -exec rm -rf {} +

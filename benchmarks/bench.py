@@ -18,7 +18,7 @@ from benchmarks.workloads import Load
 from gratis import config
 from gratis.accounts import Accounts
 from local.engine import create_table
-from local.stack import LOCAL_CREDENTIALS, client_for
+from local.stack import LOCAL_CREDENTIALS, client_for, local_environment
 
 TABLE, IDEMPOTENCY_TABLE = "gratis-benchmark", "gratis-benchmark-idempotency"
 
@@ -170,7 +170,7 @@ def as_deployed(endpoint_url: str) -> Iterator[None]:
     ours = {"LEDGER_TABLE": TABLE, "OFFER": "data-sharing", "AWS_ENDPOINT_URL": endpoint_url}
     _forget_configuration()
     with (
-        mock.patch.dict(os.environ, LOCAL_CREDENTIALS | ours),
+        mock.patch.dict(os.environ, local_environment() | LOCAL_CREDENTIALS | ours, clear=True),
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
     ):

@@ -70,7 +70,11 @@ def _alone(state: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise EngineFailed(_another(state, lock.read())) from None
+            process = lock.read()
+            raise EngineFailed(
+                f"another `gratis up` runs here (process {process}, addresses in {state} once it answers); "
+                f"use it, or stop it first: kill {process}"
+            ) from None
         try:
             state.unlink(missing_ok=True)  # of one that was killed
             lock.truncate(0)
@@ -81,13 +85,6 @@ def _alone(state: Path) -> Iterator[None]:
             Path(lock.name).unlink(missing_ok=True)
             if state.parent.is_dir() and not any(state.parent.iterdir()):
                 state.parent.rmdir()
-
-
-def _another(state: Path, process: str) -> str:
-    where = (
-        json.loads(state.read_text(encoding="utf-8"))["base_url"] if state.exists() else "it is starting or stopping"
-    )
-    return f"another `gratis up` runs here (process {process}, {where}); use it, or stop it first: kill {process}"
 
 
 def _remove(state: Path, text: str) -> None:

@@ -201,7 +201,7 @@ def test_a_second_up_is_refused_and_leaves_the_first_alone_but_not_one_that_was_
     printed, complaint = second.process.communicate(timeout=60)
     assert (second.process.returncode, printed) == (2, "")
     (line,) = complaint.splitlines()
-    named = (f"process {first.process.pid}", settings["base_url"], f"kill {first.process.pid}")
+    named = (f"process {first.process.pid}", ".gratis/up.json", f"kill {first.process.pid}")
     assert [each for each in named if each not in line] == []
     with urllib3.PoolManager() as http:
         assert answers(http, settings) == [202, 202, 200, 200, 200]

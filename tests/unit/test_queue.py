@@ -287,6 +287,16 @@ def test_a_message_that_is_not_taken_at_first_is_not_overtaken_by_the_next_of_it
     assert [each for each in fifo.ids() if each != "o1"] == ids
 
 
+def test_a_body_of_which_half_was_stored_comes_out_once_and_in_order_when_it_is_sent_again(fifo: Moto) -> None:
+    ids = [f"r{number}" for number in range(250)]
+    fifo.client.on("send_message_batch", lambda real, arguments: real(**arguments))
+    fifo.client.on("send_message_batch", fails(aws_error("ServiceUnavailable")))
+    with pytest.raises(Busy):
+        fifo.queue.send(texts({"org_demo": named(*ids)}), RECEIVED)
+    fifo.queue.send(texts({"org_demo": named(*ids)}), RECEIVED)
+    assert fifo.ids() == ids
+
+
 def test_a_message_that_is_never_taken_is_busy_after_some_attempts(fifo: Moto) -> None:
     fifo.client.on("send_message_batch", leaves(0), MOST_ATTEMPTS)
     with pytest.raises(Busy, match="1 of 2 messages"):
