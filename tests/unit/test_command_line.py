@@ -249,6 +249,15 @@ def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> N
     assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "local"}
 
 
+def test_make_clean_keeps_what_make_fuzz_found(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".hypothesis/found/signed").mkdir(parents=True)
+    (tmp_path / ".hypothesis/found/signed/a-crash").touch()
+    (tmp_path / ".hypothesis/examples").mkdir()
+    subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)  # noqa: S607 - the reader's own make
+    assert [each.name for each in (tmp_path / ".hypothesis").rglob("*")] == ["found", "signed", "a-crash"]
+
+
 @pytest.mark.parametrize(("goal", "is_said"), [("build", True), ("deploy", False)])
 def test_make_build_ends_with_what_comes_next(goal: str, is_said: bool) -> None:
     told = subprocess.run(["make", "-n", goal], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
