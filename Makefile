@@ -100,5 +100,5 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 clean:  ## remove everything that was set up or built, but what make fuzz found
 	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .mypy_cache .ruff_cache .pytest_cache report.html records.json
 	@if test -d .hypothesis; then find .hypothesis -mindepth 1 -maxdepth 1 ! -name found -exec rm -rf {} +; \
-		rmdir --ignore-fail-on-non-empty .hypothesis; fi
+		rmdir .hypothesis 2>/dev/null || true; fi
 	@find . -name __pycache__ -prune -exec rm -rf {} +
