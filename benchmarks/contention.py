@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gratis.dynamo import MOST_ATTEMPTS, longest_pause
-from gratis.ledger import MOST_ITEMS, SHARDS
+from gratis.ledger import MOST_ITEMS
 from gratis.messages import MOST_EVENTS
+from gratis.table.keys import DECISION_SHARDS
 
 PLOT = Path(__file__).parent / "plots" / "contention.svg"
 WRITERS = (1, 2, 4, 8, 16, 32, 64)
@@ -320,7 +321,7 @@ class Design:
     name: str
     handle: Handle
     events_a_message: int
-    partitions: int = SHARDS
+    partitions: int = DECISION_SHARDS
 
 
 GRATIS = Design("Gratis", Transactions(MOST_DECISIONS, CLIENT_BATCHED), MOST_EVENTS)

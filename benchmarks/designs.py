@@ -20,15 +20,14 @@ from aws_lambda_powertools.utilities.idempotency import (
 
 from gratis import config, moment, pricing
 from gratis.decision import NO_GROUP, Case, case_of
-from gratis.eligibility import Allowed
 from gratis.events import parse_event
-from gratis.ledger import Ledger, decision_key
+from gratis.ledger import Ledger
 from gratis.messages import Message
 from gratis.request import Request
+from gratis.table.keys import NEW, decision_key
 from local.functions import Context, handler_of
 
 DEDUPE = timedelta(days=35)
-NEW = "attribute_not_exists(pk)"
 FITS = "attribute_not_exists(used) OR used <= :most"
 
 
@@ -137,7 +136,7 @@ class IdempotentUpdate(_PerEvent):
 
     def _used(self, case: Case) -> int | None:
         """What the counter holds with the request in it; None if it does not fit, or is not asked."""
-        if not isinstance(case.outcome, Allowed):
+        if case.ruling.quota is None:
             return None
         tokens = case.request.tokens.total
         try:
@@ -146,7 +145,7 @@ class IdempotentUpdate(_PerEvent):
                 Key=_counter_key(case),
                 UpdateExpression="ADD used :tokens",
                 ConditionExpression=FITS,
-                ExpressionAttributeValues=_numbers({"tokens": tokens, "most": case.outcome.quota - tokens}),
+                ExpressionAttributeValues=_numbers({"tokens": tokens, "most": case.ruling.quota - tokens}),
                 ReturnValues="UPDATED_NEW",
             )
         except self.client.exceptions.ConditionalCheckFailedException:
@@ -160,7 +159,7 @@ class SingleTransaction(_PerEvent):
     name = "single_transaction"
 
     def _once(self, raw: Any, case: Case) -> str | None:  # noqa: ARG002 - the decision's key says it all
-        for fits in (True, False) if isinstance(case.outcome, Allowed) else (False,):
+        for fits in (True, False) if case.ruling.quota is not None else (False,):
             verdict, reason = _verdict(case, fits=fits)
             decision = {"TableName": self.table, "Item": _decision_item(case, verdict, reason, None)}
             put = {"Put": decision | {"ConditionExpression": NEW}}
@@ -186,10 +185,10 @@ class SingleTransaction(_PerEvent):
             "UpdateExpression": f"ADD used :used, {names}",
             "ExpressionAttributeValues": _numbers(sums | {"used": 0}),
         }
-        if verdict == "free" and isinstance(case.outcome, Allowed):
+        if verdict == "free" and case.ruling.quota is not None:
             tokens = case.request.tokens.total
             update["ConditionExpression"] = FITS
-            update["ExpressionAttributeValues"] |= _numbers({"used": tokens, "most": case.outcome.quota - tokens})
+            update["ExpressionAttributeValues"] |= _numbers({"used": tokens, "most": case.ruling.quota - tokens})
         return {"Update": update}
 
 
@@ -199,8 +198,8 @@ def _events(message: Message) -> Iterator[tuple[Any, Request]]:
 
 
 def _verdict(case: Case, *, fits: bool) -> tuple[str, str]:
-    if isinstance(case.outcome, str):
-        return "billed", case.outcome
+    if case.ruling.reason is not None:
+        return "billed", case.ruling.reason
     return ("free", "within_quota") if fits else ("billed", "over_quota")
 
 
@@ -215,7 +214,7 @@ def _decision_item(case: Case, verdict: str, reason: str, used_after: int | None
         "verdict": verdict,
         "reason": reason,
         "tokens": [request.tokens.input, request.tokens.cached, request.tokens.output],
-        "quota": case.outcome.quota if isinstance(case.outcome, Allowed) else None,
+        "quota": case.ruling.quota,
         "used_after": used_after,
         "list_amount_usd": listed,
         "amount_usd": "0" if verdict == "free" else listed,
@@ -235,7 +234,7 @@ def _decision_item(case: Case, verdict: str, reason: str, used_after: int | None
 
 
 def _counter_key(case: Case) -> dict[str, Any]:
-    return {"pk": {"S": f"COUNTER#{case.request.organization}#{case.group}"}, "sk": {"S": case.counter.window}}
+    return {"pk": {"S": f"COUNTER#{case.request.organization}#{case.group}"}, "sk": {"S": case.counter.slot}}
 
 
 def _total_key(request: Request, verdict: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from gratis.closing import prove
 from gratis.ledger import Ledger
-from gratis.offer import EVALS, Offer, shipped
+from gratis.offer import EVALS, Offer
+from gratis.offer_file import shipped
 from gratis.proof import Differences, Free, Proof, by_id, free_of, statement_of, tiling
 from gratis.strict_json import parse_json
 from local.replay import TABLE

@@ -14,11 +14,11 @@ from typing import Any
 from gratis import config, moment, pricing
 from gratis.account import Account
 from gratis.accounts import Accounts
-from gratis.decision import Decision
 from gratis.errors import Busy, Rejected
 from gratis.events import moment_of, parse_event
 from gratis.ledger import Ledger
 from gratis.quarantine import Quarantine, text_of
+from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
 from local.engine import create_table
 from local.functions import Context, handler_of

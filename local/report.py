@@ -14,10 +14,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from gratis import pricing
-from gratis.decision import Decision
-from gratis.offer import EVALS
+from gratis.explanation import amount as units_text
 from gratis.proof import Proof
 from gratis.quarantine import Entry
+from gratis.receipt import Decision
 from gratis.receive import Received
 from local.prove import RecordsProof
 from local.redrive import Redriven
@@ -107,13 +107,13 @@ def _decision_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[st
 
 def decision_cells(decision: Decision) -> tuple[str, ...]:
     """A decision for people, as the seed's table shows it: what stands under `DECISION_COLUMNS`."""
-    unit = "" if decision.group != EVALS else " run" if decision.running_total == 1 else " runs"
+    total = decision.figure("running_total")
     return (
         decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
         decision.organization,
         decision.model,
         f"{decision.input + decision.output:,}",
-        "-" if decision.running_total is None else f"{decision.running_total:,}{unit}",
+        "-" if total is None else units_text(decision.unit, total),
         decision.verdict,
         decision.reason,
         amount(decision.amount_usd),

@@ -8,7 +8,7 @@ from typing import Any
 
 from gratis import pricing
 from gratis.account import Account
-from gratis.decision import Decision
+from gratis.receipt import Decision
 from local.engine import engine
 from local.replay import Replayed, replay
 
@@ -101,13 +101,14 @@ def stranded_tokens(decisions: Iterable[Decision]) -> int:
     Of each window in which requests were billed `over_quota`: what its quota has left after its last decision, but no
     more than those requests' tokens.
     """
-    left: dict[tuple[str, str | None, str], int] = {}
-    missed: dict[tuple[str, str | None, str], int] = defaultdict(int)
+    left: dict[tuple[str | None, ...], int] = {}
+    missed: dict[tuple[str | None, ...], int] = defaultdict(int)
     for each in decisions:
-        if each.window is None or each.quota is None or each.used_after is None:
+        quota, after = each.figure("quota"), each.figure("used_after")
+        if each.window is None or quota is None or after is None or each.unit != "tokens":
             continue
-        window = (each.organization, each.group, each.window)
-        left[window] = max(0, each.quota - each.used_after)
+        window = (each.organization, each.group, each.pool, each.window)
+        left[window] = max(0, int(quota - after))
         missed[window] += _tokens(each) if each.reason == "over_quota" else 0
     return sum(min(left[window], tokens) for window, tokens in missed.items())
 

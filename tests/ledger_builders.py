@@ -4,7 +4,7 @@ that what a table holds keeps SPEC section 3."""
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,20 +14,22 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from gratis import classify, ledger, moment, offer, quarantine
+from gratis import classify, ledger, quarantine
 from gratis.account import Account
 from gratis.classify import Classifier, Clock, event_clock
 from gratis.config import QUICK
-from gratis.decision import Books, CounterId, Decision, case_of, settle
+from gratis.decision import Books, CounterId, case_of, settle
 from gratis.errors import Rejected
 from gratis.events import parse_event
 from gratis.ledger import Document, Ledger
 from gratis.messages import Message
 from gratis.offer import Offer
+from gratis.offer_file import shipped
 from gratis.quarantine import Entry, Quarantine
+from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
 from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter
+from gratis.window import Counter, Span, kind_of_slot
 from local.engine import create_table
 
 TABLE = "gratis-test"
@@ -37,7 +39,7 @@ MINI = "gpt-4o-mini-2024-07-18"
 """Of group 10m; at tier 4 its quota is 10,000,000 tokens."""
 DAY = date(2025, 3, 11)
 RECEIVED = datetime(2025, 3, 11, 23, 30, tzinfo=UTC)
-DAILY = offer.shipped("data-sharing")
+DAILY = shipped("data-sharing")
 """UTC days from 2025-03-06 on, rolling windows before."""
 
 
@@ -108,13 +110,14 @@ def account(organization: str = "org_a", tier: int = 4, evals: str = "enabled") 
 
 def with_versions(chosen: Offer, **changes: Any) -> Offer:
     """The offer with `changes` in each of its versions."""
-    versions = tuple(version.model_copy(update=changes) for version in chosen.versions)
-    return chosen.model_copy(update={"versions": versions})
+    return replace(chosen, versions=tuple(replace(version, **changes) for version in chosen.versions))
 
 
 def rolling(chosen: Offer) -> Offer:
     """The offer as it began: rolling windows, for ever."""
-    return chosen.model_copy(update={"versions": chosen.versions[:1]})
+    first = chosen.versions[0]
+    groups = tuple(replace(group, span=Span()) for group in first.groups)
+    return replace(chosen, versions=(replace(first, groups=groups),))
 
 
 # --- what is called ------------------------------------------------------------------------------------------------
@@ -274,9 +277,9 @@ class Stored:
         """Verdict and reason by request id."""
         return {key.request_id: (decision.verdict, decision.reason) for key, decision in self.decisions.items()}
 
-    def used(self, group: str = "1m", window: str = "2025-03-11", organization: str = "org_a") -> int:
-        """Of a calendar window."""
-        return sum(each.used for each in self.documents[CounterId(organization, group, window)].counter.windows)
+    def used(self, group: str = "1m", slot: str = "2025-03-11", organization: str = "org_a") -> int:
+        """What a counter document holds."""
+        return sum(each.used for each in self.documents[CounterId(organization, group, slot)].counter.windows)
 
 
 def stored(client: Any, table: str = TABLE) -> Stored:
@@ -312,7 +315,7 @@ def prove(found: Stored, *, overflow: str = "skip") -> None:
     decisions = list(found.decisions.values())
     assert _used_by_tiles(decisions) == _used_by_documents(found.documents)
     assert _summed(decisions) == {
-        (identity.organization, identity.group, identity.window): document.totals.rows
+        (identity.organization, identity.group, identity.slot): document.totals.rows
         for identity, document in found.documents.items()
         if document.totals.rows
     }
@@ -324,9 +327,9 @@ def prove(found: Stored, *, overflow: str = "skip") -> None:
         if decision.reason == "over_quota" and overflow == "skip":
             assert decision.used_before + units > decision.quota, f"it would have fitted: {decision}"
     expected = {
-        (f"DAY#{identity.window}", f"ORG#{identity.organization}#{identity.group}")
+        (f"DAY#{identity.slot}", f"ORG#{identity.organization}#{identity.group}")
         for identity in found.documents
-        if identity.window[0].isdigit()
+        if identity.slot[0].isdigit()
     }
     assert found.markers == expected
 
@@ -348,8 +351,7 @@ def _used_by_documents(documents: Mapping[CounterId, Document]) -> dict[tuple[st
     used: dict[tuple[str, str | None, str | None], int] = {}
     for identity, document in documents.items():
         for window in document.counter.windows:
-            started = moment.text(window.start)
-            name = started if identity.window == "ROLLING" else started[:10]
+            name = kind_of_slot(identity.slot).name(window.start)
             if window.used:
                 used[identity.organization, identity.group, name] = window.used
     return used

@@ -27,7 +27,7 @@ from gratis.account import IDENTIFIER, Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.allowance import allowance
 from gratis.api_request import normalized, unknown_parameter, unreadable_body
-from gratis.config import config, dynamodb
+from gratis.config import config, dynamodb, known_version
 from gratis.errors import Busy, Rejected
 from gratis.explanation import explain
 from gratis.http import Refused, headers_of
@@ -262,12 +262,14 @@ def latest_requests(limit: Annotated[int, Query(ge=1, le=20)] = 20, organization
     groups = usage.groups_of(offer)
     documents = ledger().days(whose, groups, today - timedelta(days=1), today)
     keys_of = {
-        RequestKey(whose, date.fromisoformat(identity.window), request_id)
+        RequestKey(whose, date.fromisoformat(identity.slot), request_id)
         for identity, document in documents.items()
         for request_id in document.recent
     }
     found = sorted(ledger().decisions(keys_of).values(), key=lambda each: each.occurred_at)
-    data = [each.record() | {"explanation": explain(each)} for each in reversed(found[-limit:])]
+    data = [
+        each.record() | {"explanation": explain(each, known_version(each.offer))} for each in reversed(found[-limit:])
+    ]
     return _json({"object": "list", "data": data})
 
 
@@ -289,7 +291,7 @@ def one_request(
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
         raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}", "id")
     newest = max(decisions.values(), key=lambda decision: decision.day)
-    return _json(newest.record() | {"explanation": explain(newest)})
+    return _json(newest.record() | {"explanation": explain(newest, known_version(newest.offer))})
 
 
 class ProfileIn(BaseModel):
@@ -301,6 +303,7 @@ class ProfileIn(BaseModel):
     plan: Literal["standard", "enterprise_excluded"] = "standard"
     zero_data_retention: Annotated[bool, Field(strict=True)] = False
     eligible: Annotated[bool, Field(strict=True)] = True
+    positive_balance: Annotated[bool, Field(strict=True)] = True
     effective_at: AwareDatetime | None = None
 
 

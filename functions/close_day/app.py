@@ -15,11 +15,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import moment
 from gratis.closing import close
-from gratis.config import QUICK, config, dynamodb
+from gratis.config import QUICK, config, dynamodb, known_offer
 from gratis.days import day_of_message, send_days
 from gratis.errors import Busy
 from gratis.ledger import Ledger
-from gratis.offer import Offer, shipped
 from gratis.statements import Statements
 from gratis.telemetry import (
     NAMESPACE,
@@ -55,11 +54,6 @@ def queue() -> "SQSClient":
     return boto3.client("sqs", config=QUICK)
 
 
-def offer_of(offer_id: str) -> Offer:
-    """The offer that a receipt names: the one in force here, or another one that ships."""
-    return config().offer if config().offer.id == offer_id else shipped(offer_id)
-
-
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -90,7 +84,7 @@ def _failure(record: Mapping[str, Any], hurry: Callable[[], bool]) -> dict[str, 
 def _close(organization: str, day: date, hurry: Callable[[], bool]) -> None:
     """Close a day; a large one goes on in another call when time runs out."""
     now = partial(datetime.now, UTC)
-    closed = close(ledger(), statements(), organization, day, offer_of=offer_of, now=now, hurry=hurry)
+    closed = close(ledger(), statements(), organization, day, offer_of=known_offer, now=now, hurry=hurry)
     if isinstance(closed, tuple):
         report_closed(*closed, logger, metrics)
     elif closed == "put down":

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from gratis import moment, quarantine, totals
 from gratis.account import Account, Profile
-from gratis.decision import Books, Case, CounterId, Decision, case_of, settle
+from gratis.decision import Books, Case, CounterId, case_of, settle
 from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
+from gratis.receipt import Decision
 from gratis.request import Request, Tokens
 from gratis.window import Counter
 from local.simulation.arrivals import Arrivals
@@ -193,14 +194,14 @@ class History:
         if held != self._books[identity]:
             message = f"{identity} holds {held}, its decisions make {self._books[identity]}"
             raise Broken("counters and decisions agree", message)
-        kind = "rolling" if identity.window == "ROLLING" else "week" if identity.window.startswith("WEEK") else "day"
+        kind = "rolling" if identity.slot == "ROLLING" else "week" if identity.slot.startswith("WEEK") else "day"
         spans = self._reference.spans[identity.organization, identity.group, kind]
         told = {span.start: span.used for span in spans}
         if any(told.get(window.start) != window.used for window in held.windows):
             raise Broken("windows right", f"{identity} holds {held}, but the rules make {spans}")
 
     def _totals_agree(self, identity: CounterId, document: Document) -> None:
-        counted = self._reference.totals.get((identity.organization, identity.group, identity.window), {})
+        counted = self._reference.totals.get((identity.organization, identity.group, identity.slot), {})
         held = {
             tuple(key): [row.requests, row.input, row.cached, row.output, row.list_amount, row.amount, row.unpriced]
             for key, row in document.totals.rows.items()

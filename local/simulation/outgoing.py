@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from gratis.decision import Decision
 from gratis.ledger import account_of
+from gratis.receipt import Decision
 from local.simulation.run import Broken, Run
 
 MOST_RECORDS = 100

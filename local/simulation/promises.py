@@ -11,9 +11,10 @@ from typing import Any
 
 from gratis import moment
 from gratis.account import Account
-from gratis.decision import Decision
+from gratis.figures import Figure
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
+from gratis.receipt import Decision
 from gratis.receive import Received
 from local.simulation.arrivals import Arrivals, events_of, not_accepted
 from local.simulation.history import History
@@ -67,12 +68,12 @@ def free_decisions_tile(ended: Ended) -> None:
     counters: dict[Any, list[Decision]] = defaultdict(list)
     for decision in ended.decisions:
         if decision.verdict == "free" and decision.used_before != decision.used_after:
-            counters[decision.organization, decision.group, decision.window].append(decision)
+            counters[decision.organization, decision.group, decision.pool, decision.window].append(decision)
     for counter, decisions in counters.items():
-        reached = 0
-        for decision in sorted(decisions, key=lambda each: each.used_before or 0):
-            after = decision.used_after or 0
-            if decision.used_before != reached or after > (decision.quota or 0):
+        reached: Figure = 0
+        for decision in sorted(decisions, key=lambda each: each.figure("used_before") or 0):
+            after = decision.figure("used_after") or 0
+            if decision.figure("used_before") != reached or after > (decision.figure("quota") or 0):
                 raise Broken("never over-granted", f"{counter}: up to {reached} is given away, then comes {decision}")
             reached = after
 

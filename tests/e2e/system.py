@@ -14,10 +14,10 @@ from standardwebhooks.webhooks import Webhook
 
 from gratis.account import Account
 from gratis.accounts import Accounts
-from gratis.decision import Decision
 from gratis.events import parse_event
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
+from gratis.receipt import Decision
 from gratis.request import RequestKey
 from local.stack import Stack
 from local.up import Running
@@ -207,7 +207,7 @@ class System:
             documents={
                 each: document
                 for each, document in found.documents.items()
-                if each.organization == organization and each.window > before.isoformat()
+                if each.organization == organization and each.slot > before.isoformat()
             },
             markers={
                 (day, of)

@@ -58,7 +58,7 @@ def test_a_worker_killed_around_a_transaction_loses_nothing_and_decides_nothing_
     found = system.through(organization)
     assert len(found.decisions) == MORE_THAN_ONE_TRANSACTION
     assert {key: found.decisions[key] for key in left_behind.decisions} == left_behind.decisions
-    assert found.used(window=f"{system.yesterday}", organization=organization) == 1_000_000
+    assert found.used(slot=f"{system.yesterday}", organization=organization) == 1_000_000
     prove(found)
     system.emitted_once(organization, found.decisions.values())
 

@@ -43,9 +43,7 @@ def test_a_request_that_is_sent_again_gets_no_second_decision(system: System, or
     found = system.through(organization)
     assert found.decisions[first.key].record() == first.record()
     assert found.verdicts().keys() == {each["id"] for each in again}
-    assert found.used(window=first.day, organization=organization) == sum(
-        each.input for each in found.decisions.values()
-    )
+    assert found.used(slot=first.day, organization=organization) == sum(each.input for each in found.decisions.values())
     assert found.quarantine == []
     prove(found)
     system.emitted_once(organization, found.decisions.values())

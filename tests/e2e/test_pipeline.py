@@ -180,7 +180,7 @@ def assert_shared_exactly(system: System, organization: str, events: Sequence[An
     assert found.decisions.keys() == set(keys_of(events))
     prove(found)
     free_tokens = sum(each.input for each in found.decisions.values() if each.verdict == "free")
-    assert found.used(window=f"{system.yesterday}", organization=organization) == free_tokens <= 1_000_000
+    assert found.used(slot=f"{system.yesterday}", organization=organization) == free_tokens <= 1_000_000
     assert ("billed", "over_quota") in found.verdicts().values()
     assert found.quarantine == []
     system.emitted_once(organization, found.decisions.values())

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.messages import Message
-from gratis.offer import Offer, shipped
+from gratis.offer import Offer
+from gratis.offer_file import shipped
 from local.engine import create_table
 from local.stack import client_for
 from tests.ledger_builders import (

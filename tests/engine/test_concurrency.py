@@ -13,11 +13,12 @@ import pytest
 
 from gratis.accounts import Accounts
 from gratis.classify import Classifier
-from gratis.decision import Books, CounterId, Decision, case_of, settle
+from gratis.decision import Books, CounterId, case_of, settle
 from gratis.ledger import Document, Ledger
 from gratis.messages import Message
 from gratis.offer import Offer
 from gratis.quarantine import Quarantine
+from gratis.receipt import Decision
 from gratis.window import Counter
 from local.engine import create_table
 from local.stack import client_for
@@ -51,7 +52,7 @@ OFFERED_BY = 3
 ROUNDS = 60
 """Most times a worker is handed again what it could not finish."""
 COUNTER = CounterId("org_a", "1m", "2025-03-11")
-WINDOWS = COUNTER._replace(window="ROLLING")
+WINDOWS = COUNTER._replace(slot="ROLLING")
 
 
 @dataclass
@@ -171,7 +172,7 @@ def assert_serial(race: Race, counter: CounterId) -> Stored:
     assert found.documents[counter].version == len(history)
     assert found.documents[counter].counter == books.counter
     for day, totals in books.totals.items():
-        assert found.documents[counter._replace(window=day.isoformat())].totals == totals
+        assert found.documents[counter._replace(slot=day.isoformat())].totals == totals
     assert found.quarantine == []
     assert len(race.attempts) > 2 * len(history)  # it was a race at all
     return found

@@ -6,8 +6,10 @@ from itertools import count
 from typing import Any
 
 from gratis.account import Account
-from gratis.decision import Books, CounterId, Decision, case_of, settle
-from gratis.offer import Offer, shipped
+from gratis.decision import Books, CounterId, case_of, settle
+from gratis.offer import Offer
+from gratis.offer_file import read_offer, shipped
+from gratis.receipt import Decision
 from gratis.request import Kind, Request, Tokens
 from gratis.window import Counter
 
@@ -143,7 +145,7 @@ def small_offer(*, quota: int = 1000, window: str = "utc_day", overflow: str = "
         "hosted_tools": ["web_search"],
         "evals": {"quota": 7},
     }
-    return Offer.model_validate({"id": "small", "starts": "2025-01-01", "versions": [version | fields]})
+    return read_offer({"id": "small", "starts": "2025-01-01", "versions": [version | fields]})
 
 
 class Desk:

@@ -15,6 +15,7 @@ from gratis.classify import Outcome
 from gratis.decision import Case, CounterId, case_of
 from gratis.messages import Message
 from gratis.request import RequestKey
+from gratis.table.keys import decision_key
 from local.functions import Context, Handler, handler_of
 from tests.ledger_builders import (
     ALWAYS,
@@ -91,7 +92,7 @@ def classified(client: Any, *messages: Message, **more: Any) -> Outcome:
 
 def versions(client: Any) -> dict[str, int]:
     """Version of each counter document, by its window."""
-    return {identity.window: document.version for identity, document in stored(client).documents.items()}
+    return {identity.slot: document.version for identity, document in stored(client).documents.items()}
 
 
 # --- the whole way -------------------------------------------------------------------------------------------------
@@ -533,7 +534,7 @@ def test_what_waited_too_long_is_still_a_repeat_or_a_conflict_if_it_was_decided(
 def test_a_decision_that_cannot_be_read_stops_its_own_organization_only(client: Any) -> None:
     classified(client, message("m0", usage("r1", 10)))
     [key] = stored(client).decisions
-    client.put_item(TableName=TABLE, Item=ledger.decision_key(key) | {"receipt": {"S": "{"}})
+    client.put_item(TableName=TABLE, Item=decision_key(key) | {"receipt": {"S": "{"}})
     much_later = RECEIVED + classify.LATEST_DECISION
     in_time = usage("r2", organization="org_b", at="2025-04-15T09:00:00Z")
     messages = [message("m1", usage("r1", 10)), message("m2", in_time, group="org_b", received_at=much_later)]
@@ -608,7 +609,7 @@ def test_rolling_windows_over_many_days_stay_within_a_transaction(client: Any, f
     days = {when.date().isoformat() for when in moments}
     assert {sk for _, sk in found.markers} == {"ORG#org_a#1m"}
     assert {pk.removeprefix("DAY#") for pk, _ in found.markers} == days
-    assert len(found.documents[COUNTER._replace(window="ROLLING")].counter.windows) == len(days)
+    assert len(found.documents[COUNTER._replace(slot="ROLLING")].counter.windows) == len(days)
     assert len(found.decisions) == 150
     prove(found)
     before = stored(client).items
@@ -622,7 +623,7 @@ def test_a_window_that_rolls_ends_where_utc_days_begin(client: Any) -> None:
     classified(client, message("m1", *events))
     found = stored(client)
     assert found.verdicts() == {"r0": FREE, "r1": OVER, "r2": FREE}
-    assert found.used(window="ROLLING") == found.used(window="2025-03-06") == 600_000
+    assert found.used(slot="ROLLING") == found.used(slot="2025-03-06") == 600_000
     prove(found)
 
 

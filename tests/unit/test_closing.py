@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from gratis import closing, ledger, pricing
 from gratis.accounts import Accounts
 from gratis.closing import Proving, close, prove
-from gratis.decision import Decision
 from gratis.errors import Busy
 from gratis.evidence import Tiles
 from gratis.ledger import Ledger
 from gratis.offer import Offer
 from gratis.proof import Difference, Proof
+from gratis.receipt import Decision
 from gratis.statements import Statements
 from local.functions import Context, handler_of
 from local.simulation.table import Table

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from copy import deepcopy
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.account import Account
-from gratis.decision import Books, CounterId, Decision, case_of, settle
-from gratis.offer import Offer, shipped
+from gratis.decision import Books, CounterId, case_of, settle
+from gratis.offer import Offer
+from gratis.offer_file import shipped
+from gratis.receipt import Decision
 from gratis.request import Request, Tokens
 from gratis.totals import RowKey, Sums, Totals
 from gratis.window import Counter, Window
@@ -84,10 +86,7 @@ def test_a_closing_offer_bills_the_smaller_request_after_the_billed_one() -> Non
 
 
 def with_overflow(offer: Offer, overflow: str) -> Offer:
-    plain = offer.model_dump(mode="json")
-    return Offer.model_validate(
-        plain | {"versions": [version | {"overflow": overflow} for version in plain["versions"]]}
-    )
+    return replace(offer, versions=tuple(replace(version, overflow=overflow) for version in offer.versions))
 
 
 def test_a_decision_becomes_the_billing_record_of_the_specification() -> None:
@@ -95,6 +94,8 @@ def test_a_decision_becomes_the_billing_record_of_the_specification() -> None:
     asked = request(Tokens(90_000, 0, 30_000), "2025-03-11T09:15", id="req_001")
     (decision,) = Desk(organization=organization).decide(asked)
     assert decision.record() == {
+        "format": 2,
+        "kind": "usage.request",
         "id": "org_demo:2025-03-11:req_001",
         "organization": "org_demo",
         "project": "proj_web",
@@ -104,11 +105,16 @@ def test_a_decision_becomes_the_billing_record_of_the_specification() -> None:
         "window": "2025-03-11",
         "verdict": "free",
         "reason": "within_quota",
-        "tokens": {"input": 90000, "cached_input": 0, "output": 30000, "total": 120000},
+        "tokens": {"input": 90000, "cached_input": 0, "cache_write": 0, "output": 30000, "total": 120000},
+        "unit": "tokens",
         "quota": 1000000,
         "used_before": 0,
+        "reserved_before": 0,
         "used_after": 120000,
         "running_total": 120000,
+        "voids": None,
+        "reservation": None,
+        "platform_verdict": None,
         "list_amount_usd": "0.525",
         "amount_usd": "0",
         "tier": 4,
@@ -127,7 +133,7 @@ def test_a_decision_keeps_what_it_takes_to_decide_it_again() -> None:
     asked = request(endpoint="assistants", service_tier="flex", batch=True, tools=["function", "web_search_preview"])
     (decision,) = Desk().decide(asked)
     assert (decision.endpoint, decision.service_tier, decision.batch) == ("assistants", "flex", True)
-    assert (decision.hosted_tool, decision.shared, decision.kind) == ("web_search_preview", True, "usage.request")
+    assert (decision.hosted_tool, decision.shared, decision.kind) == ("web_search", True, "usage.request")
 
 
 def test_a_request_that_an_earlier_rule_bills_has_no_figures_and_no_group() -> None:
@@ -362,7 +368,22 @@ def test_an_exact_fill_after_a_request_that_did_not_fit_announces_the_end_no_sec
 
 
 def test_a_billed_request_never_announces_80_per_cent() -> None:
-    assert announced(1001) == [(100,)]
+    assert announced(1, 1000) == [(), (100,)]
+
+
+def test_a_request_that_no_quota_could_hold_announces_nothing_and_the_one_that_fills_it_does() -> None:
+    assert announced(1001, 1000) == [(), (80, 100)]
+
+
+def test_a_quota_that_rises_while_the_window_is_open_is_announced_too() -> None:
+    raised = tiers(("2025-01-01T00:00", 1), ("2025-03-11T12:00", 4))
+    morning, noon = [request(500, f"2025-03-11T0{hour}:00") for hour in (8, 9)], request(500, "2025-03-11T13:00")
+    decisions = Desk(small_offer(quota=1000), raised).decide(*morning, noon)
+    assert [(each.quota, tuple(each.thresholds)) for each in decisions] == [
+        (500, (80, 100)),
+        (500, ()),
+        (1000, (80, 100)),
+    ]
 
 
 def test_a_closed_window_announces_its_end_once() -> None:
@@ -499,7 +520,7 @@ def test_settling_leaves_the_books_it_was_given_as_they_were() -> None:
     offer = small_offer(quota=1000)
     new, _ = settle(books, [case_of(request(tokens), offer, account()) for tokens in (700, 1, 0)], NOW)
     assert books == before
-    assert new.counter == Counter((Window(at("2025-03-11T00:00"), 1000, overflowed=True, announced=True),))
+    assert new.counter == Counter((Window(at("2025-03-11T00:00"), 1000, overflowed=True, announced=frozenset({1000})),))
     assert sum(sums.requests for sums in new.totals[THE_DAY].rows.values()) == 4
 
 

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from gratis.account import Account
 from gratis.eligibility import Allowed, judge, terms_of
-from gratis.offer import Offer, shipped
+from gratis.offer import Offer
+from gratis.offer_file import shipped
 from gratis.request import Request
 from tests.unit.builders import LARGE, SMALL, account, eval_run, profile, request, settings, small_offer
 

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from gratis import outbox
 from gratis.account import Account
-from gratis.decision import Decision
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
 from gratis.ledger import Ledger, account_key
 from gratis.outbox import MOST_ATTEMPTS, bus_entries
 from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Entry, Quarantine, entry
+from gratis.receipt import Decision
 from gratis.sharing import MOST_PROJECTS
 from local.functions import Context, handler_of
 from tests.ledger_builders import DAY, TABLE, aws_error, classifier, message, moto_table, usage

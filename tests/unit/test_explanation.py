@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gratis.explanation import SENTENCES, explain
-from gratis.offer import shipped
+from gratis.offer_file import shipped
 from tests.unit.builders import SMALL, Desk, account, eval_run, profile, request, settings, small_offer
 
 # --- explanations ----------------------------------------------------------------------------------------------------

@@ -21,11 +21,13 @@ from benchmarks.meter import size_of
 from gratis import ledger
 from gratis.accounts import Accounts
 from gratis.classify import chunk_size
-from gratis.decision import Books, CounterId, Decision, case_of, settle
+from gratis.decision import Books, CounterId, case_of, settle
 from gratis.errors import Busy, Rejected
 from gratis.ledger import MOST_ATTEMPTS, CommitRefused, Document, Ledger
 from gratis.quarantine import Quarantine, entry
+from gratis.receipt import Decision
 from gratis.request import RequestKey
+from gratis.table import keys
 from gratis.totals import Totals
 from gratis.window import Counter, Window
 from tests.ledger_builders import (
@@ -97,8 +99,8 @@ def test_a_decision_is_stored_under_its_organization_day_and_id(client: Any) -> 
 
 
 def test_the_shard_of_a_request_id_never_changes() -> None:
-    keys = [ledger.decision_key(RequestKey("o", DAY, request_id))["pk"]["S"] for request_id in ("req_001", "a", "b")]
-    assert keys == ["DAY#o#2025-03-11#7", "DAY#o#2025-03-11#3", "DAY#o#2025-03-11#1"]
+    pks = [keys.decision_key(RequestKey("o", DAY, request_id))["pk"]["S"] for request_id in ("req_001", "a", "b")]
+    assert pks == ["DAY#o#2025-03-11#7", "DAY#o#2025-03-11#3", "DAY#o#2025-03-11#1"]
 
 
 def test_the_first_commit_of_a_day_marks_it_and_no_later_one(client: Any) -> None:
@@ -111,8 +113,8 @@ def test_the_first_commit_of_a_day_marks_it_and_no_later_one(client: Any) -> Non
 
 
 def test_documents_of_weeks_and_of_rolling_windows_mark_no_day() -> None:
-    assert not ledger.is_day(COUNTER._replace(window="WEEK#2025-03-10"))
-    assert not ledger.is_day(COUNTER._replace(window="ROLLING"))
+    assert not ledger.is_day(COUNTER._replace(slot="WEEK#2025-03-10"))
+    assert not ledger.is_day(COUNTER._replace(slot="ROLLING"))
     assert ledger.is_day(COUNTER)
 
 
@@ -132,14 +134,14 @@ def test_a_decision_outlives_the_last_moment_at_which_its_event_could_be_decided
     assert ledger.KEEP_DECISIONS > ledger.LATEST_DECISION
 
 
-def test_a_week_expires_like_its_monday_and_rolling_windows_never_do(client: Any) -> None:
+def test_a_week_expires_like_its_last_day_and_rolling_windows_never_do(client: Any) -> None:
     table = Ledger(client, TABLE)
     opened = Counter((Window(RECEIVED, 5),))
-    for window in ("ROLLING", "WEEK#2025-03-10", "2025-03-10"):
-        table.commit({}, COUNTER._replace(window=window), Books(opened, {}), [])
+    for window in ("ROLLING", "WEEK#2025-03-10", "2025-03-16"):
+        table.commit({}, COUNTER._replace(slot=window), Books(opened, {}), [])
     documents = {item["sk"]["S"]: item.get("expires") for item in stored(client).items.values() if "version" in item}
     assert documents["ROLLING"] is None
-    assert documents["WEEK#2025-03-10"] == documents["2025-03-10"]
+    assert documents["WEEK#2025-03-10"] == documents["2025-03-16"]
 
 
 def test_nothing_of_a_replay_expires(client: Any) -> None:
@@ -194,7 +196,7 @@ def test_a_commit_with_a_decided_request_is_refused_with_its_decision(client: An
 
 def test_totals_of_a_day_that_another_writer_moved_refuse_a_rolling_commit(client: Any) -> None:
     table = Ledger(client, TABLE)
-    windows, days = COUNTER._replace(window="ROLLING"), {DAY: Totals()}
+    windows, days = COUNTER._replace(slot="ROLLING"), {DAY: Totals()}
     both = table.commit({}, windows, Books(Counter(), days), [])
     table.commit(both, COUNTER, Books(Counter(), days), [])
     with pytest.raises(CommitRefused) as refused:
@@ -369,7 +371,7 @@ def test_a_document_that_is_new_leaves_room_for_its_marker() -> None:
 
 
 def test_a_rolling_counter_leaves_room_for_each_days_totals_and_marker() -> None:
-    counter = COUNTER._replace(window="ROLLING")
+    counter = COUNTER._replace(slot="ROLLING")
     days = [date(2025, 2, 1 + number % 20) for number in range(150)]
     shelf = {counter: Document(), **{ledger.totals_of(counter, day): Document() for day in days}}
     assert chunk_size(counter, days, shelf) == 100 - 1 - 20 - 20

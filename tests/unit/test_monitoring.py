@@ -11,11 +11,11 @@ import pytest
 
 from gratis import telemetry
 from gratis.classify import Outcome
-from gratis.decision import Decision
 from gratis.errors import Busy
 from gratis.http import Refused
 from gratis.outbox import Emitted
 from gratis.proof import Differences, Proof, statement_of
+from gratis.receipt import Decision
 from gratis.receive import Received
 from local.functions import ROOT, handler_of
 from local.preview import emf

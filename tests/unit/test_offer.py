@@ -5,7 +5,8 @@ from datetime import datetime
 import pytest
 from pydantic import ValidationError
 
-from gratis.offer import Offer, Version, shipped
+from gratis.offer import Version
+from gratis.offer_file import read_offer, shipped
 from tests.unit.builders import at, small_offer
 
 OFFERS = ("data-sharing-2025", "data-sharing")
@@ -216,15 +217,15 @@ BAD_VERSIONS = {
 @pytest.mark.parametrize(("wrong", "message"), BAD_OFFERS.values(), ids=BAD_OFFERS.keys())
 def test_an_offer_is_refused_that_has(wrong: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        Offer.model_validate(OFFER | wrong)
+        read_offer(OFFER | wrong)
 
 
 @pytest.mark.parametrize(("wrong", "message"), BAD_VERSIONS.values(), ids=BAD_VERSIONS.keys())
 def test_an_offer_is_refused_whose_version_has(wrong: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        Offer.model_validate(OFFER | {"versions": [VERSION | wrong]})
+        read_offer(OFFER | {"versions": [VERSION | wrong]})
 
 
 def test_an_offer_of_one_single_day_is_accepted() -> None:
-    offer = Offer.model_validate(OFFER | {"ends": "2025-01-01"})
+    offer = read_offer(OFFER | {"ends": "2025-01-01"})
     assert not offer.ended(at("2025-01-01T23:59:59.999999"))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from gratis.decision import Decision
 from gratis.proof import statement_of
+from gratis.receipt import Decision
 from local.cli import app
 from tests.ledger_builders import DAY
 from tests.unit.builders import Desk, request

@@ -1,10 +1,12 @@
 """Bills under two offers, with figures that were worked out by hand: gpt-4o input is 2.50 USD a million tokens."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from gratis.decision import Decision
-from gratis.offer import Offer, shipped
+from gratis.offer import Offer
+from gratis.offer_file import shipped
+from gratis.receipt import Decision
 from gratis.request import Request
 from local import report
 from local.replay import Replayed
@@ -16,8 +18,7 @@ SHIPPED = shipped("data-sharing-2025")
 
 def closing() -> Offer:
     """The same offer, but a request that does not fit closes its window."""
-    versions = [each.model_copy(update={"overflow": "close"}) for each in SHIPPED.versions]
-    return SHIPPED.model_copy(update={"versions": tuple(versions)})
+    return replace(SHIPPED, versions=tuple(replace(each, overflow="close") for each in SHIPPED.versions))
 
 
 def decided(*requests: Request, offer: Offer = SHIPPED) -> list[Decision]:

@@ -28,6 +28,7 @@ class Profile(_Data):
     plan: Literal["standard", "enterprise_excluded"] = "standard"
     zero_data_retention: Annotated[bool, Field(strict=True)] = False
     eligible: Annotated[bool, Field(strict=True)] = True
+    positive_balance: Annotated[bool, Field(strict=True)] = True
     actor: str | None = None
 
 

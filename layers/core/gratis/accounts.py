@@ -6,21 +6,21 @@ the version of the whole account. Of two writers one is refused, reads again, an
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.account import Account, Profile, Settings
-from gratis.dynamo import MOST_ATTEMPTS, Item, pause, translated
+from gratis.dynamo import MOST_ATTEMPTS, pause, translated
 from gratis.errors import Busy, Rejected
-from gratis.ledger import account_key, account_of
+from gratis.formats import FORMAT
+from gratis.ledger import account_of, format_of
+from gratis.table.keys import Item, account_key, unchanged
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-NEW = "attribute_not_exists(pk)"
-UNCHANGED = "version = :version_read"
-MOST_BYTES = 250_000
+MAX_HISTORY_BYTES = 250_000
 """Of an account's history. Past it nothing more can be shared, only less: DynamoDB's limit is 400 KB."""
 
 Change = Callable[[Account], Account]
@@ -42,34 +42,33 @@ class Accounts:
 
     def get(self, organization: str) -> Account | None:
         """The account as it is now; None for an organization that nobody has told us of. Raises Busy."""
-        return self._read(organization)[0]
+        item = self._read(organization)
+        return account_of(item) if item else None
 
     def append(self, organization: str, change: Change) -> Account:
         """Apply `change` to the account as it is, again if somebody else was faster. Raises Busy, Rejected."""
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            read, version = self._read(organization)
-            changed = change(read or Account(id=organization))
-            if changed == read or self._replace(changed, version):
+            read = self._read(organization)
+            account = account_of(read) if read else None
+            changed = change(account or Account(id=organization))
+            if changed == account or self._replace(changed, read):
                 return changed
             pause(attempt)
         raise Busy(f"the account of {organization} is being changed by others")
 
-    def _read(self, organization: str) -> tuple[Account | None, int]:
+    def _read(self, organization: str) -> Item | None:
         try:
             answer = self.client.get_item(TableName=self.table, Key=account_key(organization), ConsistentRead=True)
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
-        item = answer.get("Item")
-        return (account_of(item), int(item["version"]["N"])) if item else (None, 0)
+        return answer.get("Item")
 
-    def _replace(self, account: Account, version_read: int) -> bool:
-        """Write if the stored account is still of the version that was read (0: not there); says whether it was."""
-        condition: Any = {"ConditionExpression": NEW}
-        if version_read:
-            values = {":version_read": {"N": str(version_read)}}
-            condition = {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": values}
+    def _replace(self, account: Account, read: Item | None) -> bool:
+        """Write if the stored account is still as it was read; says whether it was. What we do not know stays."""
+        version = int(read["version"]["N"]) if read else 0
+        item = (read or {}) | _item(account, version + 1, format_of(read) if read else FORMAT)
         try:
-            self.client.put_item(TableName=self.table, Item=_item(account, version_read + 1), **condition)
+            self.client.put_item(TableName=self.table, Item=item, **unchanged(version))
         except self.client.exceptions.ConditionalCheckFailedException:
             return False
         except (ClientError, BotoCoreError) as error:
@@ -100,7 +99,7 @@ def with_settings(account: Account, settings: Settings, now: datetime) -> Accoun
         return account
     settings = settings.model_copy(update={"effective_at": max(now, last.effective_at)})
     changed = account.model_copy(update={"sharing": (*account.sharing, settings)})
-    if settings.shares_more_than(last) and len(_text(changed)) > MOST_BYTES:
+    if settings.shares_more_than(last) and len(_text(changed)) > MAX_HISTORY_BYTES:
         raise Rejected("too_many_changes", "the settings were changed too often, with too many projects, to share more")
     return changed
 
@@ -112,8 +111,10 @@ def _same(one: Profile | Settings, other: Profile | Settings) -> bool:
     return one.model_dump(exclude=_WHEN_AND_WHO) == other.model_dump(exclude=_WHEN_AND_WHO)
 
 
-def _item(account: Account, version: int) -> Item:
-    return account_key(account.id) | {"version": {"N": str(version)}, "account": {"S": _text(account)}}
+def _item(account: Account, version: int, form: int = FORMAT) -> Item:
+    """`form`: of the item that it replaces; a later release's stays as it is."""
+    fields = {"version": {"N": str(version)}, "format": {"N": str(max(form, FORMAT))}}
+    return account_key(account.id) | fields | {"account": {"S": _text(account)}}
 
 
 def _text(account: Account) -> str:

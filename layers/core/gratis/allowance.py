@@ -1,114 +1,137 @@
 """What is left of an organization's allowance, now. SPEC section 4; the words are those of the published terms."""
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from gratis import moment
 from gratis.decision import CounterId
 from gratis.eligibility import Terms, ruled_out, terms_at
+from gratis.explanation import amount
+from gratis.figures import Figure, written
 from gratis.ledger import Document, Ledger
-from gratis.offer import EVALS, Group, Offer
-from gratis.window import (
-    Counter,
-    Window,
-    calendar_window,
-    ends_at,
-    name,
-    rolling_window,
-    start_of_day,
-    start_of_week,
-)
+from gratis.offer import Group, Offer
+from gratis.window import UTC_DAY, Window
+
+Documents = Mapping[CounterId, Document]
+ENDED = "offer_ended"
 
 
 def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, platform: str) -> dict[str, Any]:
     """One read of account and counters. Shape: SPEC section 5. `platform`: whose traffic it is, for the messages."""
     version = offer.version_at(now)
-    counters = {group.name: _counter(organization, group.name, version.window, now) for group in version.groups}
-    evals = CounterId(organization, EVALS, f"WEEK#{start_of_week(now).date()}")
-    accounts, documents = ledger.read([organization], [*counters.values(), evals])
+    groups = (*version.groups, version.evals) if version.evals else version.groups
+    shared = [_counter(organization, group, now) for group in groups if group.scope == "organization"]
+    accounts, documents = ledger.read([organization], shared)
+    for group in groups:
+        if group.scope == "project":
+            documents |= ledger.pools(_counter(organization, group, now))
     terms = terms_at(now, offer, accounts.get(organization))
     status = _status(terms, now)
-    groups = _groups(terms, counters, documents, now) if status in ("eligible", "enrolled") else ()
+    rows = _groups(terms, organization, documents, now) if status in ("eligible", "enrolled") else ()
     return {
         "object": "allowance",
         "organization": organization,
         "status": status,
         "message": _message(status, terms, platform),
-        "groups": list(groups),
-        "eval_runs": _eval_runs(terms, documents.get(evals, Document()), now),
+        "why": _why(terms, now) if status == "ineligible" else None,
+        "ends": terms.offer.dates.ends.isoformat() if terms.offer.dates.ends else None,
+        "as_of": moment.text(now),
+        "groups": list(rows),
+        "eval_runs": _eval_runs(terms, organization, documents, now),
     }
 
 
-def sum_of_quotas(terms: Terms) -> int:
-    """Free tokens a window that all groups together give to the organization's tier; 0 without one."""
-    tier = terms.profile.tier
-    return sum(group.quotas.get(tier, 0) for group in terms.version.groups) if tier is not None else 0
+def quotas(terms: Terms) -> list[tuple[Group, Figure]]:
+    """The groups that the organization's tier has a quota of, with it."""
+    found = ((group, group.quota(terms.profile.tier)) for group in terms.version.groups)
+    return [(group, quota) for group, quota in found if quota is not None]
 
 
 def _status(terms: Terms, now: datetime) -> str:
-    if terms.offer.ended(now):
+    if terms.offer.dates.outside(now) == ENDED:
         return "ended"
-    if ruled_out(terms.profile) or not terms.offer.started(now) or not sum_of_quotas(terms):
+    if _why(terms, now):
         return "ineligible"
     traffic = terms.settings.traffic
     shared = traffic.mode == "enabled" or (traffic.mode == "selected" and bool(traffic.projects))
     return "enrolled" if shared else "eligible"
 
 
+def _why(terms: Terms, now: datetime) -> str | None:
+    """The reason for which an organization has no free tokens, whatever it shares; None if it can have some."""
+    nothing = None if any(quota for _, quota in quotas(terms)) else "tier_not_included"
+    return terms.offer.dates.outside(now) or ruled_out(terms.profile, terms.version) or nothing
+
+
 def _message(status: str, terms: Terms, platform: str) -> str:
-    millions = f"{sum_of_quotas(terms) / 1_000_000:g}"
-    ends = terms.offer.ends
+    ends = terms.offer.dates.ends
     return {
         "ineligible": "You are not eligible for the complimentary tokens at this time",
         "eligible": f"You're eligible for free daily usage on traffic shared with {platform}",
-        "enrolled": f"You're enrolled for up to {millions} million complimentary tokens per day",
+        "enrolled": f"You're enrolled for up to {_in_words(quotas(terms))}",
         "ended": f"The offer was valid until {ends:%B} {ends.day}, {ends.year}" if ends else "The offer has ended",
     }[status]
 
 
-def _counter(organization: str, group: str, kind: str, now: datetime) -> CounterId:
-    return CounterId(organization, group, "ROLLING" if kind == "rolling_24h" else moment.day_of(now).isoformat())
+def _in_words(given: Sequence[tuple[Group, Figure]]) -> str:
+    """The published sentence where all groups count tokens a UTC day; each quota of any other offer is listed."""
+    if all((group.unit, group.scope, group.window) == ("tokens", "organization", UTC_DAY) for group, _ in given):
+        return f"{sum(int(quota) for _, quota in given) / 1_000_000:g} million complimentary tokens per day"
+    return "; ".join(f"{stated(group, quota)} for group {group.name}" for group, quota in given)
 
 
-def _groups(
-    terms: Terms, counters: Mapping[str, CounterId], documents: Mapping[CounterId, Document], now: datetime
-) -> Iterator[dict[str, Any]]:
-    for group in terms.version.groups:
-        quota = _quota(group, terms)
-        if quota is None:
+def stated(group: Group, quota: Figure) -> str:
+    """A quota in words: `1,500 requests a day (America/Los_Angeles) and project`."""
+    pool = " and project" if group.scope == "project" else ""
+    return f"{amount(group.unit, quota)} {group.window.each()}{pool}"
+
+
+def _counter(organization: str, group: Group, now: datetime, pool: str | None = None) -> CounterId:
+    return CounterId(organization, group.name, group.window.slot(now), pool)
+
+
+def _groups(terms: Terms, organization: str, documents: Documents, now: datetime) -> Iterator[dict[str, Any]]:
+    """A row for each group, of a group that counts by project one for each project that used it."""
+    for group, quota in quotas(terms):
+        counter = _counter(organization, group, now)
+        if group.scope == "organization":
+            yield _row(group, quota, documents.get(counter, Document()), now)
             continue
-        window = _open_window(documents.get(counters[group.name], Document()).counter, terms, now)
-        used = window.used if window else 0
-        yield {
-            "group": group.name,
-            "quota": quota,
-            "used": used,
-            "remaining": max(quota - used, 0),
-            "window": name(terms.version.window, window.start) if window else None,
-            "resets_at": _resets_at(terms, window) if window else None,
-        }
+        pools = sorted({each.pool or "" for each in documents if each.pool is not None and each[:3] == counter[:3]})
+        for pool in pools:
+            row = _row(group, quota, documents[counter._replace(pool=pool)], now)
+            yield row | {"project": pool or None}
 
 
-def _quota(group: Group, terms: Terms) -> int | None:
-    return group.quotas.get(terms.profile.tier) if terms.profile.tier is not None else None
+def _row(group: Group, quota: Figure, document: Document, now: datetime) -> dict[str, Any]:
+    window = group.window.window_at(document.counter, now, group.span)
+    used = type(quota)(window.used if window else 0)
+    return {
+        "group": group.name,
+        "unit": group.unit,
+        "quota": written(quota),
+        "used": written(used),
+        "reserved": written(type(quota)(0)),
+        "remaining": written(max(quota - used, type(quota)(0))),
+        "window": group.window.name(window.start) if window else None,
+        "resets_at": moment.text(_end(group, window)) if window else None,
+    }
 
 
-def _open_window(counter: Counter, terms: Terms, now: datetime) -> Window | None:
-    if terms.version.window == "rolling_24h":
-        return rolling_window(counter.windows, now)
-    return calendar_window(counter, start_of_day(now))
+def _end(group: Group, window: Window) -> datetime:
+    """When the quota is fresh again: at the window's end, or when the offer changes to another kind of window."""
+    end = group.window.end(window.start)
+    return min(end, group.span.until) if group.span.until else end
 
 
-def _resets_at(terms: Terms, window: Window) -> str:
-    end = ends_at(window)
-    change = terms.offer.end_of(terms.version)
-    return moment.text(min(end, change) if change else end)
-
-
-def _eval_runs(terms: Terms, document: Document, now: datetime) -> dict[str, Any]:
-    in_force = terms.offer.started(now) and not terms.offer.ended(now) and not ruled_out(terms.profile)
-    quota, start = terms.version.evals.quota if in_force else 0, start_of_week(now)
-    used = calendar_window(document.counter, start).used
-    resets = moment.text(start + timedelta(days=7))
-    return {"quota": quota, "used": used, "remaining": max(quota - used, 0), "resets_at": resets}
+def _eval_runs(terms: Terms, organization: str, documents: Documents, now: datetime) -> dict[str, Any] | None:
+    """Runs left in the window: none for who shares none, nothing to say where there is no such group any more."""
+    group = terms.version.evals
+    if group is None or terms.evals_dates.outside(now) == ENDED:
+        return None
+    may_share = terms.settings.evals.mode != "disabled" and not terms.profile.zero_data_retention
+    given = may_share and not terms.evals_dates.outside(now)
+    quota = (group.quota(terms.profile.tier) or 0) if given else 0
+    row = _row(group, quota, documents.get(_counter(organization, group, now), Document()), now)
+    return {name: row[name] for name in ("quota", "used", "remaining", "resets_at")}

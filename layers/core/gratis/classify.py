@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.decision import Case, CounterId, Decision, case_of, counter_of, likely_group, settle
+from gratis.decision import Case, CounterId, case_of, likely_counter, settle
 from gratis.dynamo import MOST_ATTEMPTS, pause
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
@@ -28,6 +28,7 @@ from gratis.ledger import (
 from gratis.messages import Message
 from gratis.offer import Offer
 from gratis.quarantine import Entry, Quarantine, entry
+from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
 
 WHENCE = "classify_usage"
@@ -325,15 +326,10 @@ def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]
 
 
 def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId]:
-    """The documents that requests need if rules 1 to 6 do not bill them; read together with the accounts.
-
-    They depend on nothing but organization, kind, model and UTC day: versions of an offer and weeks begin with a day.
-    """
-    alike = {(each.organization, each.kind, each.model, each.key.day): each for each in requests}
+    """The documents that requests need if rules 1 to 6 do not bill them; read together with the accounts."""
     found: set[CounterId] = set()
-    for request in alike.values():
-        version = offer.version_at(request.occurred_at)
-        counter = counter_of(request, likely_group(request, version), version)
+    for request in requests:
+        counter = likely_counter(request, offer.version_at(request.occurred_at))
         found |= {counter, totals_of(counter, request.key.day)}
     return found
 

@@ -7,19 +7,19 @@ large day's proof has read so far is kept now and then, and whoever comes next g
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from itertools import groupby, islice
 from typing import Any, Literal
 
 from gratis import moment
-from gratis.decision import CounterId, Decision
+from gratis.decision import CounterId
 from gratis.errors import Busy
 from gratis.evidence import CounterName, Evidence, OfferOf, counter_of, place_of
 from gratis.ledger import Document, Ledger
 from gratis.proof import Proof, tiling
+from gratis.receipt import Decision
 from gratis.statements import Statements
-from gratis.window import Kind, start_of_week
-from gratis.window import name as window_name
+from gratis.window import ROLLING_24H, UTC_DAY, UTC_WEEK, kind_of_slot
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""
@@ -111,7 +111,7 @@ class Proving:
         if (_versions(documents), self._used_beyond()) != (self.versions, self.beyond):
             raise Busy(f"{self.organization} {self.day}: decisions are still being added")
         used = {
-            (identity.group, window_name("utc_day", window.start)): window.used
+            (identity.group, UTC_DAY.name(window.start)): window.used
             for identity, document in documents.items()
             for window in document.counter.windows
         }
@@ -196,7 +196,7 @@ class Proving:
             counter: window.used
             for identity, document in self.ledger.read([], counters)[1].items()
             for window in document.counter.windows
-            if (counter := (identity.group, window_name(_kind(identity), window.start))) in reaching
+            if (counter := (identity.group, kind_of_slot(identity.slot).name(window.start))) in reaching
         }
 
 
@@ -212,14 +212,6 @@ def _counter_id(organization: str, group: str, window: str) -> CounterId:
     return CounterId(organization, group, "ROLLING" if "T" in window else f"WEEK#{window}")
 
 
-def _kind(counter: CounterId) -> Kind:
-    return "rolling_24h" if counter.window == "ROLLING" else "utc_week"
-
-
 def _days(window: str) -> Iterator[date]:
-    """The UTC days on which a rolling window or a week can hold decisions; late events come from a day before."""
-    if "T" in window:
-        start, days = moment.day_of(moment.parse(window)) - timedelta(days=1), 3
-    else:
-        start, days = start_of_week(moment.midnight(date.fromisoformat(window))).date(), 7
-    yield from (start + timedelta(days=number) for number in range(days))
+    kind = ROLLING_24H if "T" in window else UTC_WEEK
+    yield from kind.utc_days(kind.named(window))

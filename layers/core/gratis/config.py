@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config as BotoConfig
 
-from gratis import offer
-from gratis.offer import Offer
+from gratis.offer import Offer, Version
+from gratis.offer_file import offer_from, shipped
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -51,8 +51,22 @@ def config() -> Config:
 
 def configured_offer(named: str, ends: str = "") -> Offer:
     """A shipped offer by its id, or one from a file (`*.json`); `ends` replaces its last day."""
-    chosen = Offer.model_validate_json(Path(named).read_bytes()) if named.endswith(".json") else offer.shipped(named)
-    return chosen.model_copy(update={"ends": date.fromisoformat(ends)}) if ends else chosen
+    last = date.fromisoformat(ends) if ends else None
+    return offer_from(Path(named), last) if named.endswith(".json") else shipped(named, last)
+
+
+def known_offer(offer_id: str) -> Offer:
+    """The offer that a receipt names: the one in force here, or another one that ships. Raises KeyError."""
+    return config().offer if config().offer.id == offer_id else shipped(offer_id)
+
+
+def known_version(named: str) -> Version | None:
+    """The version of an offer that a decision names, `data-sharing@2025-03-06`; None if nobody knows it any more."""
+    offer_id, _, effective_at = named.partition("@")
+    try:
+        return known_offer(offer_id).version_of(effective_at)
+    except LookupError:
+        return None
 
 
 @cache

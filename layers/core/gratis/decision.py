@@ -1,129 +1,36 @@
 """Rule 7 of SPEC section 2, and the pure fold that decides requests against a counter. No AWS here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from gratis import moment, pricing
 from gratis.account import Account
-from gratis.eligibility import Allowed, Terms, hosted_tool, judge, terms_of
-from gratis.offer import EVALS, Offer, Version
-from gratis.request import Kind, Request, RequestKey
+from gratis.eligibility import Ruling, Terms, group_of, judge, terms_of
+from gratis.figures import Figure, written
+from gratis.formats import FORMAT
+from gratis.offer import EVALS, Group, Offer, Version
+from gratis.receipt import Decision, Verdict, Written, usual_unit
+from gratis.request import Request
 from gratis.totals import Totals
-from gratis.window import (
-    Counter,
-    Window,
-    calendar_window,
-    rolling_window,
-    start_of_week,
-)
-from gratis.window import Kind as WindowKind
-from gratis.window import name as window_name
+from gratis.window import UTC_DAY, Counter, Window
 
-Verdict = Literal["free", "billed"]
 NO_GROUP = "-"
 """Where traffic is totalled that no group's quota is asked for."""
 
 
 class CounterId(NamedTuple):
-    """One counter. `window`: the UTC day, `WEEK#<Monday>`, or `ROLLING` (one counter holds all rolling windows)."""
+    """One counter document. `slot`: which windows it holds, as their kind names it.
 
-    organization: str
-    group: str
-    window: str
-
-
-class Decision(NamedTuple):
-    """A verdict, its reason and the figures it was taken on; immutable. Plain JSON values.
-
-    Everything up to `decided_at` is the billing record of SPEC section 5; what follows lets the decision be taken
-    again from its receipt. New fields go last and have a default, so that older decisions can still be read.
+    `pool`: the project whose counter it is in a group of scope `project`, "" for requests of none; else None.
     """
 
     organization: str
-    day: str
-    request_id: str
-    project: str | None
-    model: str
-    group: str | None
-    window: str | None
-    verdict: Verdict
-    reason: str
-    input: int
-    cached: int
-    output: int
-    quota: int | None
-    used_before: int | None
-    used_after: int | None
-    running_total: int | None
-    list_amount_usd: str | None
-    amount_usd: str | None
-    tier: int | None
-    offer: str
-    profile_version: int | None
-    settings_version: int | None
-    price_version: str | None
-    payload_hash: str
-    occurred_at: str
-    received_at: str
-    decided_at: str
-    kind: Kind = "usage.request"
-    endpoint: str = "responses"
-    service_tier: str = "default"
-    batch: bool = False
-    hosted_tool: str | None = None
-    shared: bool = True
-    thresholds: Sequence[int] = ()
-    """Per cent of the quota that this decision was the first to reach: 80, 100."""
-    offer_ends: str | None = None
-    """The offer's last day when the decision was taken."""
-
-    @property
-    def key(self) -> RequestKey:
-        """What this is the one decision of."""
-        return RequestKey(self.organization, date.fromisoformat(self.day), self.request_id)
-
-    @property
-    def record_id(self) -> str:
-        """The id of the billing record: derived, so a consumer can drop repeats."""
-        return f"{self.organization}:{self.day}:{self.request_id}"
-
-    def record(self) -> dict[str, Any]:
-        """The billing record. Shape: SPEC section 5."""
-        return {
-            "id": self.record_id,
-            "organization": self.organization,
-            "project": self.project,
-            "request_id": self.request_id,
-            "model": self.model,
-            "group": self.group,
-            "window": self.window,
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "tokens": {
-                "input": self.input,
-                "cached_input": self.cached,
-                "output": self.output,
-                "total": self.input + self.output,
-            },
-            "quota": self.quota,
-            "used_before": self.used_before,
-            "used_after": self.used_after,
-            "running_total": self.running_total,
-            "list_amount_usd": self.list_amount_usd,
-            "amount_usd": self.amount_usd,
-            "tier": self.tier,
-            "offer": self.offer,
-            "profile_version": self.profile_version,
-            "settings_version": self.settings_version,
-            "price_version": self.price_version,
-            "payload_hash": self.payload_hash,
-            "occurred_at": self.occurred_at,
-            "received_at": self.received_at,
-            "decided_at": self.decided_at,
-        }
+    group: str
+    slot: str
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,48 +39,36 @@ class Case:
 
     request: Request
     terms: Terms
-    outcome: Allowed | str
+    ruling: Ruling
     group: str
     """The group whose totals the request belongs to."""
     counter: CounterId
-    """The counter that decides; without a group, the day's totals alone."""
+    """The counter that decides; where rules 1 to 6 do, the document of the day's totals."""
     price: pricing.Price | None
     list_amount: Decimal | None
+    form: int = FORMAT
 
     @property
     def day(self) -> date:
         """The UTC day whose totals the request belongs to."""
         return self.request.key.day
 
-    @property
-    def window_kind(self) -> WindowKind:
-        """The kind of window that the group's quota counts in."""
-        return window_kind(self.group, self.terms.version)
+
+def likely_counter(request: Request, version: Version) -> CounterId:
+    """The counter that decides on a request if rules 1 to 6 do not bill it."""
+    group = group_of(request, version)
+    return counter_of(request, group) if group else totals_of(request, NO_GROUP)
 
 
-def likely_group(request: Request, version: Version) -> str:
-    """The group that a request belongs to if rules 1 to 6 do not bill it."""
-    if request.kind == "usage.eval_run":
-        return EVALS
-    group = version.group_of(request.model)
-    return group.name if group else NO_GROUP
-
-
-def window_kind(group: str, version: Version) -> WindowKind:
-    """The kind of window that a group's quota counts in. Without a group there are only days."""
-    if group == EVALS:
-        return version.evals.window
-    return "utc_day" if group == NO_GROUP else version.window
-
-
-def counter_of(request: Request, group: str, version: Version) -> CounterId:
+def counter_of(request: Request, group: Group) -> CounterId:
     """The counter of a group in which a request counts."""
-    kind = window_kind(group, version)
-    if kind == "rolling_24h":
-        return CounterId(request.organization, group, "ROLLING")
-    if kind == "utc_week":
-        return CounterId(request.organization, group, f"WEEK#{start_of_week(request.occurred_at).date()}")
-    return CounterId(request.organization, group, request.key.day.isoformat())
+    slot = group.window.slot(request.occurred_at)
+    return CounterId(request.organization, group.name, slot, group.pool(request.project))
+
+
+def totals_of(request: Request, group: str) -> CounterId:
+    """The document with the totals of a request's UTC day."""
+    return CounterId(request.organization, group, UTC_DAY.slot(request.occurred_at))
 
 
 def case_of(request: Request, offer: Offer, account: Account | None) -> Case:
@@ -193,19 +88,15 @@ def price_of(request: Request, version: str | None = None) -> pricing.Price | No
     )
 
 
-def case_under(request: Request, terms: Terms, price: pricing.Price | None) -> Case:
-    """Rules 1 to 6 and the amount, under given terms and at a given price."""
-    tokens, outcome = request.tokens, judge(request, terms)
-    group = _group_of(request, outcome)
+def case_under(request: Request, terms: Terms, price: pricing.Price | None, form: int = FORMAT) -> Case:
+    """Rules 1 to 6 and the amount, under given terms and at a given price, as decisions of a format are taken."""
+    tokens = request.tokens
     amount = price.amount(tokens.input, tokens.cached, tokens.output) if price else None
-    return Case(request, terms, outcome, group, counter_of(request, group, terms.version), price, amount)
-
-
-def _group_of(request: Request, outcome: Allowed | str) -> str:
-    """Evaluation runs have a group whatever becomes of them."""
-    if request.kind == "usage.eval_run":
-        return EVALS
-    return outcome.group if isinstance(outcome, Allowed) else NO_GROUP
+    ruling = judge(request, terms, amount, form)
+    name = EVALS if request.is_run else ruling.group.name if ruling.group else NO_GROUP
+    decides = ruling.group is not None and ruling.reason is None
+    counter = counter_of(request, ruling.group) if ruling.group and decides else totals_of(request, name)
+    return Case(request, terms, ruling, name, counter, price, amount, form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,36 +122,38 @@ def settle(books: Books, cases: Sequence[Case], decided_at: datetime) -> tuple[B
 class _Figures(NamedTuple):
     """What rule 7 decides on; nothing where rules 1 to 6 do."""
 
-    quota: int | None = None
+    quota: Written = None
     window: str | None = None
-    used_before: int | None = None
-    used_after: int | None = None
-    running_total: int | None = None
+    used_before: Written = None
+    used_after: Written = None
+    running_total: Written = None
     thresholds: Sequence[int] = ()
 
 
 def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter, Decision]:
-    """Rule 7: `used + tokens > quota` is billed whole and consumes nothing; else it is free."""
-    if isinstance(case.outcome, str):
-        return counter, _decision(case, "billed", case.outcome, decided_at, _Figures())
-    quota, units = case.outcome.quota, units_of(case.request)
-    window = _window(counter, case)
-    used = window.used if window else 0
+    """Rule 7: `used + units > quota` is billed whole and consumes nothing; else it is free."""
+    reason, group, quota, units = case.ruling
+    if reason is not None or group is None or quota is None:
+        return counter, _decision(case, "billed", reason or "", decided_at, _Figures())
+    when = case.request.occurred_at
+    window = group.window.window_at(counter, when, group.span)
+    used = type(quota)(window.used if window else 0)
     closed = window is not None and window.overflowed and case.terms.version.overflow == "close"
     fits = units == 0 or (used + units <= quota and not closed)
     if fits and units and not window:
-        window = Window(case.request.occurred_at)
+        window = Window(when, used)
     reached = _reached(window, units, quota, fits=fits)
     after = used + units if fits else used
     if window and units:
-        announced = window.announced or 100 in reached
-        counter = counter.having(Window(window.start, after, window.overflowed or not fits, announced))
+        announced = window.announced | {quota} if 100 in reached else window.announced
+        changed = replace(window, used=after, overflowed=window.overflowed or not fits, announced=announced)
+        counter = counter.having(changed)
     figures = _Figures(
-        quota=quota,
-        window=window_name(case.window_kind, window.start) if window else None,
-        used_before=used,
-        used_after=after,
-        running_total=used + units,
+        quota=written(quota),
+        window=group.window.name(window.start) if window else None,
+        used_before=written(used),
+        used_after=written(after),
+        running_total=written(used + units),
         thresholds=reached,
     )
     if fits:
@@ -268,33 +161,23 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     return counter, _decision(case, "billed", "over_quota", decided_at, figures)
 
 
-def units_of(request: Request) -> int:
-    """What the request asks of the quota: its tokens, or one run (a run of 0 tokens counts)."""
-    return 1 if request.kind == "usage.eval_run" else request.tokens.total
+def _reached(window: Window | None, units: Figure, quota: Figure, *, fits: bool) -> tuple[int, ...]:
+    """Thresholds to announce of the quota in force. 80 %: the free decision that crosses it.
 
-
-def _window(counter: Counter, case: Case) -> Window | None:
-    """The window the request counts in; None if it would have to open a rolling one."""
-    when = case.request.occurred_at
-    if case.window_kind == "rolling_24h":
-        return rolling_window(counter.windows, when)
-    start = start_of_week(when) if case.window_kind == "utc_week" else moment.midnight(case.day)
-    return calendar_window(counter, start)
-
-
-def _reached(window: Window | None, units: int, quota: int, *, fits: bool) -> tuple[int, ...]:
-    """Thresholds to announce. 80 %: the free decision that crosses it. 100 %, once: exact fill, or the first miss."""
+    100 %, once for each quota: exact fill, or the first miss of a request that an unused quota would hold.
+    """
     if window is None or not units:
         return ()
     used = window.used
     crosses_80 = fits and used * 100 < quota * 80 <= (used + units) * 100
-    full = not window.announced and (not fits or used + units == quota)
+    full = not window.has_announced(quota) and (used + units == quota if fits else units <= quota)
     return (80,) * crosses_80 + (100,) * full
 
 
 def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, figures: _Figures) -> Decision:
     request, terms, amount = case.request, case.terms, case.list_amount
     listed = None if amount is None else pricing.usd(amount)
+    group = case.ruling.group
     return Decision(
         organization=request.organization,
         day=case.day.isoformat(),
@@ -327,8 +210,13 @@ def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, f
         endpoint=request.endpoint,
         service_tier=request.service_tier,
         batch=request.batch,
-        hosted_tool=hosted_tool(request, terms.version),
+        hosted_tool=", ".join(terms.version.hosted(request.tools)) or None,
         shared=request.shared,
         thresholds=figures.thresholds,
-        offer_ends=terms.offer.ends.isoformat() if terms.offer.ends else None,
+        offer_ends=terms.offer.dates.ends.isoformat() if terms.offer.dates.ends else None,
+        format=FORMAT,
+        unit=group.unit if group else usual_unit(None if case.group == NO_GROUP else case.group),
+        cache_write=request.tokens.cache_write,
+        platform_verdict=request.platform_verdict,
+        pool=case.counter.pool,
     )

@@ -3,16 +3,18 @@
 The first rule that applies decides, and within a rule its reasons are tried as listed.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import NamedTuple
 
 from gratis.account import Account, Profile, Settings, in_force
-from gratis.offer import EVALS, Offer, Version
+from gratis.figures import Figure
+from gratis.formats import FIRST, FORMAT
+from gratis.offer import Dates, Group, Offer, Version
 from gratis.request import Request
 
-_O_SERIES = re.compile(r"o\d")
 _UNKNOWN_PROFILE = Profile(effective_at=datetime.min.replace(tzinfo=UTC))
 _NOTHING_SHARED = Settings(effective_at=datetime.min.replace(tzinfo=UTC))
 
@@ -33,34 +35,44 @@ class Terms:
         """The offer and its version, as records name them."""
         return self.offer.name_of(self.version)
 
+    @property
+    def evals_dates(self) -> Dates:
+        """First and last day of the evaluation runs that the offer gives: their own, else the offer's."""
+        evals = self.version.evals
+        return (evals and evals.dates) or self.offer.dates
+
 
 def terms_at(when: datetime, offer: Offer, account: Account | None) -> Terms:
     """The latest versions with `effective_at` ≤ `when`; what an unknown organization has otherwise."""
     profile = in_force(account.profile, when) if account else None
     settings = in_force(account.sharing, when) if account else None
-    return _terms(when, offer, profile, settings)
+    return _terms(offer, offer.version_at(when), profile, settings)
 
 
 def terms_of_versions(
-    request: Request, offer: Offer, account: Account | None, versions: tuple[int | None, int | None]
+    request: Request,
+    offer: Offer,
+    version: Version,
+    account: Account | None,
+    numbers: tuple[int | None, int | None],
 ) -> Terms:
     """The terms that a receipt names by the numbers of profile and settings. Raises LookupError if there is no such."""
-    profile, settings = versions
+    profile, settings = numbers
     known = account or Account(id=request.organization)
     return _terms(
-        request.occurred_at,
         offer,
+        version,
         (profile, known.profile[profile - 1]) if profile else None,
         (settings, known.sharing[settings - 1]) if settings else None,
     )
 
 
 def _terms(
-    when: datetime, offer: Offer, profile: tuple[int, Profile] | None, settings: tuple[int, Settings] | None
+    offer: Offer, version: Version, profile: tuple[int, Profile] | None, settings: tuple[int, Settings] | None
 ) -> Terms:
     return Terms(
         offer=offer,
-        version=offer.version_at(when),
+        version=version,
         profile=profile[1] if profile else _UNKNOWN_PROFILE,
         profile_version=profile[0] if profile else None,
         settings=settings[1] if settings else _NOTHING_SHARED,
@@ -75,23 +87,23 @@ def terms_of(request: Request, offer: Offer, account: Account | None) -> Terms:
 
 def outside_the_offer(request: Request, terms: Terms) -> str | None:
     """Rule 1: the offer's dates."""
-    if not terms.offer.started(request.occurred_at):
-        return "offer_not_started"
-    return "offer_ended" if terms.offer.ended(request.occurred_at) else None
+    return terms.offer.dates.outside(request.occurred_at)
 
 
 def organization_ruled_out(_: Request, terms: Terms) -> str | None:
     """Rule 2: the organization's profile."""
-    return ruled_out(terms.profile)
+    return ruled_out(terms.profile, terms.version)
 
 
-def ruled_out(profile: Profile) -> str | None:
-    """Why an organization cannot take part; None if it can."""
+def ruled_out(profile: Profile, version: Version) -> str | None:
+    """Why an organization cannot have free tokens; None if it can."""
     if not profile.eligible:
         return "not_eligible"
     if profile.zero_data_retention:
         return "zero_data_retention"
-    return "enterprise_excluded" if profile.plan == "enterprise_excluded" else None
+    if profile.plan == "enterprise_excluded":
+        return "enterprise_excluded"
+    return "no_balance" if "positive_balance" in version.requires and not profile.positive_balance else None
 
 
 def traffic_not_shared(request: Request, terms: Terms) -> str | None:
@@ -99,6 +111,22 @@ def traffic_not_shared(request: Request, terms: Terms) -> str | None:
     if terms.settings.traffic.mode == "disabled":
         return "sharing_disabled"
     return None if terms.settings.traffic.covers(request.project) else "project_not_shared"
+
+
+def traffic_left_out(request: Request, terms: Terms) -> str | None:
+    """Rule 4: the first of the offer's exclusions that applies."""
+    exclusion = terms.version.exclusion_of(request)
+    return exclusion.reason if exclusion else None
+
+
+def evals_outside_their_dates(request: Request, terms: Terms) -> str | None:
+    """Evaluation runs have dates of their own; those of the tokens do not matter."""
+    return terms.evals_dates.outside(request.occurred_at)
+
+
+def evals_not_retained(_: Request, terms: Terms) -> str | None:
+    """What is not retained cannot be shared; nothing else in the profile matters to evaluation runs."""
+    return "zero_data_retention" if terms.profile.zero_data_retention else None
 
 
 def evals_not_shared(request: Request, terms: Terms) -> str | None:
@@ -110,67 +138,45 @@ def evals_not_shared(request: Request, terms: Terms) -> str | None:
     return None if request.shared else "eval_not_shared"
 
 
-def traffic_left_out(request: Request, terms: Terms) -> str | None:
-    """Rule 4: traffic that the offer leaves out."""
-    model = terms.version.resolve(request.model)
-    if request.endpoint == "fine_tuning":
-        return "fine_tuning_training"
-    if model.startswith("ft:"):
-        return "fine_tuned_model"
-    if request.endpoint == "assistants" and _O_SERIES.match(model):
-        return "o_series_on_assistants"
-    return "tool_use" if hosted_tool(request, terms.version) else None
-
-
-def model_not_listed(request: Request, terms: Terms) -> str | None:
-    """Rule 5: a group lists the dated model id, or the offer's alias table leads to one that is listed."""
-    return None if terms.version.group_of(request.model) else "model_not_listed"
-
-
-def tier_not_included(request: Request, terms: Terms) -> str | None:
-    """Rule 6: the offer has a quota for the organization's usage tier."""
-    return "tier_not_included" if _quota(request, terms) is None else None
-
-
 Rule = Callable[[Request, Terms], str | None]
-TOKEN_RULES: tuple[Rule, ...] = (
-    outside_the_offer,
-    organization_ruled_out,
-    traffic_not_shared,
-    traffic_left_out,
-    model_not_listed,
-    tier_not_included,
-)
-EVAL_RULES: tuple[Rule, ...] = (outside_the_offer, organization_ruled_out, evals_not_shared)
+TOKEN_RULES: tuple[Rule, ...] = (outside_the_offer, organization_ruled_out, traffic_not_shared, traffic_left_out)
+EVAL_RULES: tuple[Rule, ...] = (evals_outside_their_dates, evals_not_retained, evals_not_shared)
+FIRST_EVAL_RULES: tuple[Rule, ...] = (outside_the_offer, organization_ruled_out, evals_not_shared)
+"""As decisions of the first format were taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """The group and the quota from which a request may be free, if it fits (rule 7)."""
+class Ruling(NamedTuple):
+    """What comes of rules 1 to 6: the `reason` for which they bill a request, or the `quota` that rule 7 looks at.
 
-    group: str
-    quota: int
+    `group`: whose quota is asked for, None where a rule before that choice decides; `units`: what the request takes.
+    """
+
+    reason: str | None
+    group: Group | None = None
+    quota: Figure | None = None
+    units: Figure = 0
 
 
-def judge(request: Request, terms: Terms) -> Allowed | str:
-    """The reason for which rules 1 to 6 bill the request, or the allowance that rule 7 has to look at."""
-    is_eval = request.kind == "usage.eval_run"
-    for rule in EVAL_RULES if is_eval else TOKEN_RULES:
+def judge(request: Request, terms: Terms, list_amount: Decimal | None, form: int = FORMAT) -> Ruling:
+    """Rules 1 to 6, as decisions of a format are taken."""
+    for rule in _rules(request, form):
         if reason := rule(request, terms):
-            return reason
-    if is_eval:
-        return Allowed(EVALS, terms.version.evals.quota)
-    group, quota = terms.version.group_of(request.model), _quota(request, terms)
-    if group is None or quota is None:
-        raise AssertionError("rules 5 and 6 let a request pass that has no quota")
-    return Allowed(group.name, quota)
+            return Ruling(reason)
+    group = group_of(request, terms.version)
+    if group is None:
+        return Ruling("tier_not_included" if request.is_run else "model_not_listed")
+    quota, units = group.quota(terms.profile.tier), group.units(request, list_amount)
+    if quota is None:
+        return Ruling("tier_not_included", group if form != FIRST else None)
+    return Ruling("no_price", group) if units is None else Ruling(None, group, quota, units)
 
 
-def hosted_tool(request: Request, version: Version) -> str | None:
-    """The first tool of the request that the platform runs itself."""
-    return next((tool for tool in request.tools if version.hosts(tool)), None)
+def group_of(request: Request, version: Version) -> Group | None:
+    """The group whose quota a request asks for: evaluation runs have their own, others the one of their model."""
+    return version.evals if request.is_run else version.group_of(request.model)
 
 
-def _quota(request: Request, terms: Terms) -> int | None:
-    group, tier = terms.version.group_of(request.model), terms.profile.tier
-    return group.quotas.get(tier) if group and tier is not None else None
+def _rules(request: Request, form: int) -> tuple[Rule, ...]:
+    if request.is_run:
+        return EVAL_RULES if form != FIRST else FIRST_EVAL_RULES
+    return TOKEN_RULES

@@ -13,13 +13,18 @@ from typing import Any
 
 from gratis import pricing
 from gratis.account import Account
-from gratis.decision import NO_GROUP, Case, Decision, case_under, price_of, units_of
+from gratis.decision import NO_GROUP, Case, case_under, price_of
 from gratis.eligibility import terms_of_versions
+from gratis.figures import parsed, written
+from gratis.formats import FIRST
 from gratis.moment import parse
-from gratis.offer import EVALS, Offer
+from gratis.offer import Group, Offer
+from gratis.offer_file import ending, in_first_form
 from gratis.proof import Difference, Differences, Free, Statement
+from gratis.receipt import Decision
 from gratis.request import Request, Tokens
 from gratis.totals import OTHER, RowKey, Sums, Totals
+from gratis.window import Calendar
 
 OfferOf = Callable[[str], Offer]
 """The offer of an id, as receipts name it. Raises LookupError for one that nobody knows."""
@@ -129,7 +134,7 @@ class Evidence:
 
     def beyond(self) -> list[CounterName]:
         """The counters whose windows reach beyond the UTC day."""
-        return sorted(counter for counter in self.tiles if counter[0] == EVALS or "T" in counter[1])
+        return sorted(counter for counter in self.tiles if counter[0] == "evals" or "T" in counter[1])
 
     def torn(self, used: Mapping[CounterName, int]) -> set[CounterName]:
         """The counters that are not tiled by what was added. `used`: what they hold."""
@@ -170,31 +175,43 @@ class Evidence:
 
     def _case(self, decision: Decision, request: Request) -> Case:
         """The case as it was when it was decided. Raises LookupError for what the receipt names and is not there."""
-        offer = _offer_then(self.offer_of(decision.offer.partition("@")[0]), decision)
-        versions = decision.profile_version, decision.settings_version
-        terms = terms_of_versions(request, offer, self.account, versions)
+        named, _, effective_at = decision.offer.partition("@")
+        offer = _offer_then(self.offer_of(named), decision)
+        if decision.format == FIRST:
+            version = in_first_form(offer, offer.version_of(effective_at))
+        else:
+            version = offer.version_at(request.occurred_at)
+        numbers = decision.profile_version, decision.settings_version
+        terms = terms_of_versions(request, offer, version, self.account, numbers)
         price = price_of(request, decision.price_version) if decision.price_version else None
-        return case_under(request, terms, price)
+        return case_under(request, terms, price, decision.format)
 
     def _figures(self, decision: Decision, case: Case) -> dict[str, Any]:
         """Rule 7 from the receipt's own `used_before`; what rules 1 to 6 bill has no figures."""
-        group = None if case.group == NO_GROUP else case.group
-        if isinstance(case.outcome, str):
+        name = None if case.group == NO_GROUP else case.group
+        reason, group, quota, units = case.ruling
+        if reason is not None or group is None or quota is None:
             none = dict.fromkeys(("quota", "window", "used_before", "used_after", "running_total"))
-            return none | {"verdict": "billed", "reason": case.outcome, "group": group}
-        units, before = units_of(case.request), decision.used_before or 0
-        has_room = before + units <= case.outcome.quota
+            return none | {"verdict": "billed", "reason": reason, "group": name}
+        before = type(quota)(parsed(decision.used_before or 0))
+        has_room = before + units <= quota
         fits = units == 0 or (has_room and not self._relies_on_closing(decision, case))
-        calendar = case.counter.window.removeprefix("WEEK#")
         return {
             "verdict": "free" if fits else "billed",
             "reason": "within_quota" if fits else "over_quota",
-            "group": group,
-            "quota": case.outcome.quota,
-            "window": decision.window if case.window_kind == "rolling_24h" else calendar,
-            "used_after": before + units if fits else before,
-            "running_total": before + units,
+            "group": name,
+            "unit": group.unit,
+            "quota": written(quota),
+            "window": self._window(decision, group),
+            "used_after": written(before + units if fits else before),
+            "running_total": written(before + units),
         }
+
+    def _window(self, decision: Decision, group: Group) -> str | None:
+        """How the request's window is named; a rolling one is taken as it stands, since only the ledger knows it."""
+        if isinstance(group.window, Calendar):
+            return group.window.name(parse(decision.occurred_at))
+        return decision.window
 
     def _relies_on_closing(self, decision: Decision, case: Case) -> bool:
         """Whether what would fit is billed since its counter was closed: then something must have closed it."""
@@ -261,9 +278,9 @@ def request_of(decision: Decision) -> Request:
         endpoint=decision.endpoint,
         service_tier=decision.service_tier,
         batch=decision.batch,
-        tools=(decision.hosted_tool,) if decision.hosted_tool else (),
+        tools=tuple(filter(None, (decision.hosted_tool or "").split(", "))),
         shared=decision.shared,
-        tokens=Tokens(decision.input, decision.cached, decision.output),
+        tokens=Tokens(decision.input, decision.cached, decision.output, decision.cache_write),
         occurred_at=parse(decision.occurred_at),
         received_at=parse(decision.received_at),
         payload_hash=decision.payload_hash,
@@ -273,7 +290,7 @@ def request_of(decision: Decision) -> Request:
 def _offer_then(offer: Offer, decision: Decision) -> Offer:
     """The offer with the last day that it had when the decision was taken."""
     ends = date.fromisoformat(decision.offer_ends) if decision.offer_ends else None
-    return offer if offer.ends == ends else offer.model_copy(update={"ends": ends})
+    return ending(offer, ends)
 
 
 def _named(counter: CounterName) -> str:

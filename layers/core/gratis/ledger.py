@@ -1,51 +1,34 @@
-"""The ledger table: its keys, its conditions, its error codes. SPEC section 3 rests on `Ledger.commit`.
-
-| item             | pk                             | sk                                        |
-|------------------|--------------------------------|-------------------------------------------|
-| counter document | COUNTER#<org>#<group>          | <day>, WEEK#<Monday> or ROLLING           |
-| decision         | DAY#<org>#<day>#<shard>        | REQ#<request id>                          |
-| organization     | ORG#<org>                      | ACCOUNT                                   |
-| day marker       | DAY#<day>#<shard>              | ORG#<org>#<group>                         |
-| quarantine       | QUARANTINE#<day>               | <org>#<id>#<hash>                         |
-| statement        | ORG#<org>                      | STATEMENT#<day>#<revision>                |
-| unfinished proof | ORG#<org>                      | PROGRESS#<day>                            |
-| key              | KEY#<sha256>                   | KEY                                       |
-
-A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
-"""
+"""What is read from the ledger table and committed to it. SPEC section 3 rests on `Ledger.commit`."""
 
 import heapq
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
 from gratis.account import Account
-from gratis.decision import Books, CounterId, Decision
-from gratis.dynamo import MOST_ATTEMPTS, Item, pause, translated
+from gratis.decision import Books, CounterId
+from gratis.dynamo import MOST_ATTEMPTS, pause, translated
 from gratis.errors import Busy, Rejected
+from gratis.figures import parsed, written
+from gratis.formats import FIRST, FORMAT
+from gratis.receipt import Decision
 from gratis.request import RequestKey
+from gratis.table import keys
+from gratis.table.keys import Item
 from gratis.totals import Totals
-from gratis.window import Counter, Window
+from gratis.window import UTC_DAY, Counter, Window, day_of_slot, last_day_of_slot
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-NEW = "attribute_not_exists(pk)"
-UNCHANGED = "version = :version_read"
-
-SHARDS = 8
-"""Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
-MARKER_SHARDS = 16
-"""Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
 MOST_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
 KEEP_DECISIONS = timedelta(days=45)
@@ -61,12 +44,17 @@ KEEP_DOCUMENTS = timedelta(days=400)
 
 @dataclass(frozen=True)
 class Document:
-    """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids."""
+    """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids.
+
+    `format`: what a release must know to commit on it; `unknown`: attributes that a later release put beside ours.
+    """
 
     version: int = 0
     counter: Counter = field(default_factory=Counter)
     totals: Totals = field(default_factory=Totals)
     recent: tuple[str, ...] = ()
+    format: int = FORMAT
+    unknown: Item = field(default_factory=dict)
 
 
 class CommitRefused(Exception):
@@ -90,33 +78,40 @@ class Ledger:
         self, organizations: Iterable[str], documents: Iterable[CounterId]
     ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
         """Accounts and counter documents, consistently. What is not there is missing from the answer."""
-        keys = [account_key(organization) for organization in organizations]
-        items = self._get([*keys, *map(document_key, documents)])
-        accounts = [account_of(item) for item in items if item["sk"]["S"] == "ACCOUNT"]
-        stored = dict(_document(item) for item in items if item["sk"]["S"] != "ACCOUNT")
+        items = self._get([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
+        accounts = [account_of(item) for item in items if keys.is_account(item)]
+        stored = dict(_document(item) for item in items if keys.is_document(item))
         return {account.id: account for account in accounts}, stored
 
-    def decisions(self, keys: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
+    def decisions(self, requests: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
         """The decisions of these requests, consistently; an undecided one is missing from the answer."""
-        found = map(decision_of, self._get([decision_key(key) for key in keys]))
+        found = map(decision_of, self._get([keys.decision_key(request) for request in requests]))
         return {decision.key: decision for decision in found}
 
     def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
         """The day documents of these groups from `first` to `last`, consistently: one query a group."""
         found: dict[CounterId, Document] = {}
         for group in groups:
-            pk = document_key(CounterId(organization, group, ""))["pk"]
+            pk = {"S": keys.documents_of(organization, group)}
             between = {":pk": pk, ":first": {"S": first.isoformat()}, ":last": {"S": last.isoformat()}}
             found |= dict(map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between)))
         return found
+
+    def pools(self, counter: CounterId) -> dict[CounterId, Document]:
+        """The counters of all projects in the windows of a slot, consistently."""
+        values = {
+            ":pk": {"S": keys.documents_of(counter.organization, counter.group)},
+            ":pools": {"S": keys.pools_of(counter.slot)},
+        }
+        return dict(map(_document, self._query("pk = :pk AND begins_with(sk, :pools)", values)))
 
     def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
         """The decisions of an organization's UTC day by request id, consistently: those past `after`, or all of them.
 
         The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
         """
-        condition, values = "pk = :pk AND sk > :after", {":after": {"S": f"REQ#{after}"}}
-        partitions = (f"DAY#{organization}#{day.isoformat()}#{shard}" for shard in range(SHARDS))
+        condition, values = "pk = :pk AND sk > :after", {":after": {"S": keys.after_request(after)}}
+        partitions = keys.decisions_of(organization, day)
         shards = [self._read_ahead(self._pages(condition, values | {":pk": {"S": pk}})) for pk in partitions]
         return heapq.merge(*shards, key=lambda decision: decision.request_id)
 
@@ -134,17 +129,13 @@ class Ledger:
     @cached_property
     def _readers(self) -> ThreadPoolExecutor:
         """Threads that wait for pages: for a day and its neighbours, shard by shard."""
-        return ThreadPoolExecutor(3 * SHARDS)
+        return ThreadPoolExecutor(3 * keys.DECISION_SHARDS)
 
     def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
         """Organization and group of each document that a UTC day has, of one organization or of all."""
-        beginning = {":org": {"S": f"ORG#{organization}{'#' * bool(organization)}"}}
-        shards = [_marker_shard(organization)] if organization else range(MARKER_SHARDS)
-        for shard in shards:
-            values = beginning | {":pk": {"S": f"DAY#{day.isoformat()}#{shard}"}}
-            for item in self._query("pk = :pk AND begins_with(sk, :org)", values):
-                _, marked_organization, group = item["sk"]["S"].split("#")
-                yield marked_organization, group
+        for pk, beginning in keys.markers_of(day, organization):
+            values = {":pk": {"S": pk}, ":org": {"S": beginning}}
+            yield from map(keys.marked_by, self._query("pk = :pk AND begins_with(sk, :org)", values))
 
     def _query(self, condition: str, values: Item) -> list[Item]:
         pages = self._pages(condition, values)
@@ -159,10 +150,10 @@ class Ledger:
         )
         return iter(pages)
 
-    def _get(self, keys: Sequence[Item]) -> list[Item]:
+    def _get(self, wanted: Sequence[Item]) -> list[Item]:
         """Consistent batch read in pages; what DynamoDB leaves unprocessed is asked for again."""
         items: list[Item] = []
-        waiting, attempts = list(keys), 0
+        waiting, attempts = list(wanted), 0
         while waiting:
             page, waiting = waiting[:MOST_ITEMS], waiting[MOST_ITEMS:]
             request = {self.table: {"Keys": page, "ConsistentRead": True}}
@@ -188,9 +179,12 @@ class Ledger:
 
         It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
         requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
-        even has worked: a lost response), Rejected if DynamoDB will never take it.
+        even has worked: a lost response), Rejected if DynamoDB will never take it. Busy, too, on a document of a later
+        format: it holds what this release cannot see and a verdict rests on.
         """
         documents = merge(read, counter, books, decisions)
+        if beyond := [identity for identity, document in documents.items() if document.format > FORMAT]:
+            raise Busy(f"{beyond[0]} is of a later format than {FORMAT}: a release that knows it has to decide")
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
@@ -211,8 +205,8 @@ class Ledger:
             return Rejected("internal_error", f"DynamoDB does not take the transaction: {messages}")
         found = [reason["Item"] for reason in reasons if reason.get("Item")]
         if found:
-            documents = dict(_document(item) for item in found if item["pk"]["S"].startswith("COUNTER#"))
-            return CommitRefused(documents, [decision_of(item) for item in found if item["sk"]["S"].startswith("REQ#")])
+            documents = dict(_document(item) for item in found if keys.is_document(item))
+            return CommitRefused(documents, [decision_of(item) for item in found if keys.is_decision(item)])
         return Busy(f"the transaction was cancelled: {sorted(codes)}")
 
     def _call(self, operation: Any, **arguments: Any) -> Any:
@@ -222,33 +216,35 @@ class Ledger:
             raise translated(error) from error
 
     def _document_put(self, identity: CounterId, document: Document) -> Any:
-        item = document_key(identity) | {
+        item = keys.document_key(identity) | {
             "version": {"N": str(document.version)},
+            "format": {"N": str(document.format)},
             "windows": {"S": _windows_text(document.counter)},
             "totals": {"B": zlib.compress(document.totals.to_json().encode())},
+            **document.unknown,
         }
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
-        if self.expire and identity.window != "ROLLING":
-            item |= _expiry(date.fromisoformat(identity.window.removeprefix("WEEK#")), KEEP_DOCUMENTS)
+        last_day = last_day_of_slot(identity.slot)
+        if self.expire and last_day is not None:
+            item |= _expiry(last_day, KEEP_DOCUMENTS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-        if document.version == 1:
-            return {"Put": put | {"ConditionExpression": NEW}}
-        version_read = {":version_read": {"N": str(document.version - 1)}}
-        return {"Put": put | {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": version_read}}
+        return {"Put": put | keys.unchanged(document.version - 1)}
 
     def _decision_put(self, decision: Decision) -> Any:
-        key = decision.key
-        item = decision_key(key) | {"receipt": {"S": _receipt(decision)}}
+        key, (receipt, added) = decision.key, decision.stored()
+        item = keys.decision_key(key) | {"format": {"N": str(decision.format)}, "receipt": {"S": receipt}}
+        if added:
+            item["added"] = {"S": added}
         if self.expire:
             item |= _expiry(key.day, KEEP_DECISIONS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-        return {"Put": put | {"ConditionExpression": NEW}}
+        return {"Put": put | {"ConditionExpression": keys.NEW}}
 
     def _marker_put(self, identity: CounterId) -> Any:
-        item = marker_key(identity)
+        item = keys.marker_key(identity)
         if self.expire:
-            item |= _expiry(date.fromisoformat(identity.window), KEEP_DOCUMENTS)
+            item |= _expiry(date.fromisoformat(identity.slot), KEEP_DOCUMENTS)
         return {"Put": {"TableName": self.table, "Item": item}}
 
 
@@ -260,12 +256,14 @@ def merge(
     merged = {}
     for identity in changed:
         before = read.get(identity, Document())
-        decided = [decision.request_id for decision in decisions if decision.day == identity.window]
-        merged[identity] = Document(
+        decided = [each.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        merged[identity] = replace(
+            before,
             version=before.version + 1,
             counter=books.counter if identity == counter else before.counter,
             totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
             recent=(*reversed(decided), *before.recent)[:RECENT],
+            format=max(before.format, FORMAT),
         )
     return merged
 
@@ -278,44 +276,12 @@ def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Itera
 
 def totals_of(counter: CounterId, day: date) -> CounterId:
     """The document that holds a day's totals of the counter's group."""
-    return CounterId(counter.organization, counter.group, day.isoformat())
+    return CounterId(counter.organization, counter.group, UTC_DAY.slot(moment.midnight(day)))
 
 
 def is_day(identity: CounterId) -> bool:
     """Whether this is the document of a day; its first commit marks the day."""
-    return _day_of(identity) is not None
-
-
-def document_key(identity: CounterId) -> Item:
-    return {"pk": {"S": f"COUNTER#{identity.organization}#{identity.group}"}, "sk": {"S": identity.window}}
-
-
-def decision_key(key: RequestKey) -> Item:
-    shard = zlib.crc32(key.request_id.encode()) % SHARDS
-    return {
-        "pk": {"S": f"DAY#{key.organization}#{key.day.isoformat()}#{shard}"},
-        "sk": {"S": f"REQ#{key.request_id}"},
-    }
-
-
-def account_key(organization: str) -> Item:
-    return {"pk": {"S": f"ORG#{organization}"}, "sk": {"S": "ACCOUNT"}}
-
-
-def marker_key(identity: CounterId) -> Item:
-    return {
-        "pk": {"S": f"DAY#{identity.window}#{_marker_shard(identity.organization)}"},
-        "sk": {"S": f"ORG#{identity.organization}#{identity.group}"},
-    }
-
-
-def _marker_shard(organization: str) -> int:
-    return zlib.crc32(organization.encode()) % MARKER_SHARDS
-
-
-def _day_of(identity: CounterId) -> date | None:
-    """The UTC day of a day's document; None for a document of weekly or rolling windows."""
-    return date.fromisoformat(identity.window) if identity.window[0].isdigit() else None
+    return identity.pool is None and day_of_slot(identity.slot) is not None
 
 
 @lru_cache(maxsize=64)
@@ -324,31 +290,48 @@ def _expiry(day: date, keep: timedelta) -> Item:
 
 
 def _windows_text(counter: Counter) -> str:
-    windows = [[moment.text(each.start), each.used, each.overflowed, each.announced] for each in counter.windows]
-    return json.dumps(windows, separators=(",", ":"))
+    return json.dumps([_window_array(window) for window in counter.windows], separators=(",", ":"))
+
+
+def _window_array(window: Window) -> list[Any]:
+    """What was announced is a list where the first release has a flag: it takes a list with an entry for true."""
+    announced = [None if quota is None else written(quota) for quota in sorted(window.announced, key=str)]
+    return [moment.text(window.start), written(window.used), window.overflowed, announced]
+
+
+def _window(array: Sequence[Any]) -> Window:
+    start, used, overflowed, announced = array
+    stated = [None] * announced if isinstance(announced, bool) else announced
+    quotas = frozenset(None if quota is None else parsed(quota) for quota in stated)
+    return Window(moment.parse(start), parsed(used), overflowed, quotas)
+
+
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent"}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
-    _, organization, group = item["pk"]["S"].split("#")
-    windows = [Window(moment.parse(start), *rest) for start, *rest in json.loads(item["windows"]["S"])]
-    totals = Totals.from_json(zlib.decompress(item["totals"]["B"]))
-    recent = tuple(json.loads(item["recent"]["S"])) if "recent" in item else ()
-    document = Document(int(item["version"]["N"]), Counter(tuple(windows)), totals, recent)
-    return CounterId(organization, group, item["sk"]["S"]), document
+    document = Document(
+        version=int(item["version"]["N"]),
+        counter=Counter(tuple(map(_window, json.loads(item["windows"]["S"])))),
+        totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
+        recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
+        format=format_of(item),
+        unknown={name: value for name, value in item.items() if name not in _KNOWN},
+    )
+    return keys.counter_of_key(item), document
 
 
-def _receipt(decision: Decision) -> str:
-    """The decision without what its key says, as a JSON array in the order of its fields."""
-    return pydantic_core.to_json(decision[3:]).decode()
+def format_of(item: Item) -> int:
+    """The format that an item was written in."""
+    return int(item["format"]["N"]) if "format" in item else FIRST
 
 
 def decision_of(item: Item) -> Decision:
     """The decision that an item holds; the stream carries the same items."""
-    _, organization, day, _ = item["pk"]["S"].split("#")
-    request_id = item["sk"]["S"].removeprefix("REQ#")
-    return Decision(organization, day, request_id, *json.loads(item["receipt"]["S"]))
+    added = item["added"]["S"] if "added" in item else ""
+    return Decision.of_stored(keys.name_of_decision(item), format_of(item), item["receipt"]["S"], added)
 
 
 def account_of(item: Item) -> Account:
-    """The account that an item holds."""
-    return Account.model_validate_json(item["account"]["S"], extra="ignore")  # a newer release may have added fields
+    """The account that an item holds, with the fields that a later release added."""
+    return Account.model_validate_json(item["account"]["S"], extra="allow")

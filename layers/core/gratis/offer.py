@@ -1,143 +1,224 @@
-"""The offer: the rules in force, as dated data. SPEC sections 1 and 2; sources in data/offers/*.json."""
+"""The offer: the rules in force, resolved for looking up. SPEC sections 1 and 2; `offer_file` reads the files. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache, cached_property
-from importlib.resources import files
-from typing import Annotated, Literal, Self
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from typing import Literal, NamedTuple
 
 from gratis import moment
+from gratis.figures import Figure
+from gratis.request import Request
+from gratis.spelling import normal, normal_tool
+from gratis.window import ALWAYS, Kind, Span
 
 EVALS = "evals"
-"""The group that counts evaluation runs; its quota is runs, not tokens."""
+"""The group of evaluation runs, as every offer names it."""
+Unit = Literal["tokens", "uncached_tokens", "requests", "usd", "runs"]
+Scope = Literal["organization", "project"]
+Overflow = Literal["skip", "close"]
+
+UNITS: dict[Unit, Callable[[Request, Decimal | None], Figure | None]] = {
+    "tokens": lambda request, _: request.tokens.total,
+    "uncached_tokens": lambda request, _: request.tokens.total - request.tokens.cached,
+    "requests": lambda *_: 1,
+    "runs": lambda *_: 1,
+    "usd": lambda _, amount: amount,
+}
+"""What a request takes of a quota, given its list amount; None where that is not known and has to be."""
 
 
-def _distinct(models: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(models)) != len(models):
-        raise ValueError("lists a model twice")
-    return models
+class Dates(NamedTuple):
+    """First and last day, inclusive; no last day: without an end."""
 
-
-class _Data(BaseModel):
-    """Built when it is first used: not every function that knows the types reads an offer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-
-class Group(_Data):
-    """Models that share one quota."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._]{1,32}$")]
-    models: Annotated[tuple[str, ...], AfterValidator(_distinct)]
-    quotas: Mapping[int, Annotated[int, Field(ge=0)]]
-    """Free tokens a window, by usage tier. A tier that is not listed has none."""
-
-
-class Evals(_Data):
-    """Evaluation runs that the platform gives away. Source: the published terms, "up to 7 runs per week"."""
-
-    quota: Annotated[int, Field(ge=0)]
-    window: Literal["utc_week"] = "utc_week"
-
-
-class Version(_Data):
-    """One state of an offer, in force from 00:00 UTC of `effective_at` until the next version."""
-
-    effective_at: date
-    window: Literal["utc_day", "rolling_24h"]
-    overflow: Literal["skip", "close"] = "skip"
-    groups: tuple[Group, ...]
-    aliases: Mapping[str, str] = {}
-    hosted_tools: tuple[str, ...]
-    """Tools that the platform hosts; a name counts with its preview and dated variants too."""
-    evals: Evals
-
-    @model_validator(mode="after")
-    def _groups_are_distinct(self) -> Self:
-        names = [group.name for group in self.groups]
-        if len(set(names)) != len(names) or EVALS in names:
-            raise ValueError(f"group names must be distinct and not {EVALS!r}: {names}")
-        _distinct(tuple(model for group in self.groups for model in group.models))
-        return self
-
-    def resolve(self, model: str) -> str:
-        """The dated model id that an undated alias stands for; any other id as it is."""
-        return self.aliases.get(model, model)
-
-    def group_of(self, model: str) -> Group | None:
-        """The group that lists `model`, aliases resolved."""
-        return self._by_model.get(self.resolve(model))
-
-    def hosts(self, tool: str) -> bool:
-        """Whether the platform runs this tool: `web_search` hosts `web_search_preview_2025_03_11` too."""
-        return self._hosted.fullmatch(tool) is not None
-
-    @cached_property
-    def _by_model(self) -> dict[str, Group]:
-        return {model: group for group in self.groups for model in group.models}
-
-    @cached_property
-    def _hosted(self) -> re.Pattern[str]:
-        listed = "|".join(map(re.escape, self.hosted_tools)) or "(?!)"
-        return re.compile(rf"({listed})(_preview)?(_\d{{4}}_\d{{2}}_\d{{2}})?")
-
-
-class Offer(_Data):
-    """A whole offer. Versions are append-only: an edit would decide the past anew."""
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     starts: date
     ends: date | None = None
-    """The last day of the offer, inclusive; none: it has no end."""
-    versions: Annotated[tuple[Version, ...], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _versions_are_in_order(self) -> Self:
-        dates = [version.effective_at for version in self.versions]
-        if dates != sorted(set(dates)):
-            raise ValueError("versions must be in order of effective_at, each day once")
-        if dates[0] > self.starts:
-            raise ValueError(f"the first version takes effect on {dates[0]}, after the offer starts ({self.starts})")
-        if self.ends is not None and self.ends < self.starts:
-            raise ValueError(f"ends {self.ends} before it starts ({self.starts})")
-        return self
+    def outside(self, when: datetime) -> str | None:
+        """The reason for which a moment does not lie within; None if it does."""
+        day = moment.day_of(when)
+        if day < self.starts:
+            return "offer_not_started"
+        return "offer_ended" if self.ends is not None and day > self.ends else None
 
-    def started(self, when: datetime) -> bool:
-        """Whether `when` is not before the offer's first day."""
-        return moment.day_of(when) >= self.starts
 
-    def ended(self, when: datetime) -> bool:
-        """Whether `when` is after the offer's last day."""
-        return self.ends is not None and moment.day_of(when) > self.ends
+@dataclass(frozen=True)
+class Group:
+    """Models that share one quota.
+
+    `quotas`: free units a window by usage tier; `*` is any tier and none. `dates`: its own, where they are not the
+    offer's. `span`: for how long the group counts in windows of this kind.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    quotas: Mapping[str, Figure]
+    unit: Unit
+    scope: Scope
+    window: Kind
+    dates: Dates | None = None
+    span: Span = ALWAYS
+
+    def quota(self, tier: int | None) -> Figure | None:
+        """Free units a window; None where the tier has none."""
+        return self.quotas.get(str(tier), self.quotas.get("*"))
+
+    def units(self, request: Request, list_amount: Decimal | None) -> Figure | None:
+        """What a request takes of the quota; None if that takes a price, and it has none."""
+        return UNITS[self.unit](request, list_amount)
+
+    def pool(self, project: str | None) -> str | None:
+        """Whose counter of the group a request counts in: None is the organization's, "" that of no project."""
+        return (project or "") if self.scope == "project" else None
+
+    def goes_on_as(self, other: "Group") -> bool:
+        """Whether `other`, of the next version, counts on in the windows that are open here."""
+        ours, theirs = ((each.name, each.unit, each.scope, each.window) for each in (self, other))
+        return ours == theirs
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Traffic that the offer leaves out: all conditions that are stated hold, each in any of its values."""
+
+    reason: str
+    sentence: str
+    models: tuple[str, ...] | None = None
+    endpoints: tuple[str, ...] | None = None
+    hosted_tools: tuple[str, ...] | None = None
+    batch: bool | None = None
+    service_tiers: tuple[str, ...] | None = None
+
+    def applies(self, request: Request, names: Iterable[str]) -> bool:
+        """Whether it leaves out `request`, whose model has these names."""
+        return (
+            (self.batch is None or request.batch == self.batch)
+            and (self._endpoints is None or normal(request.endpoint) in self._endpoints)
+            and (self._tiers is None or normal(request.service_tier) in self._tiers)
+            and (self.tools is None or any(normal_tool(tool) in self.tools for tool in request.tools))
+            and (self._models is None or any(self._models(name) for name in names))
+        )
+
+    @cached_property
+    def tools(self) -> frozenset[str] | None:
+        """The hosted tools that it names, in their normal form."""
+        return _normal(self.hosted_tools, normal_tool)
+
+    @cached_property
+    def _endpoints(self) -> frozenset[str] | None:
+        return _normal(self.endpoints, normal)
+
+    @cached_property
+    def _tiers(self) -> frozenset[str] | None:
+        return _normal(self.service_tiers, normal)
+
+    @cached_property
+    def _models(self) -> Callable[[str], object] | None:
+        return None if self.models is None else re.compile("|".join(map(_regex, self.models)) or "(?!)").fullmatch
+
+
+@dataclass(frozen=True, eq=False)
+class Version:
+    """One state of an offer, in force from 00:00 UTC of `effective_at` until the next version.
+
+    `evals`: the group of evaluation runs; None if the offer gives none. `seen`: the day by which `source` said so.
+    """
+
+    effective_at: date
+    overflow: Overflow
+    groups: tuple[Group, ...]
+    excludes: tuple[Exclusion, ...]
+    aliases: Mapping[str, str]
+    requires: tuple[str, ...] = ()
+    evals: Group | None = None
+    source: str | None = None
+    seen: date | None = None
+
+    def group_of(self, model: str) -> Group | None:
+        """The group that lists a model: by its exact id, else through an alias, else by the first pattern."""
+        return self._find(model)
+
+    def resolve(self, model: str) -> str:
+        """The dated id that an undated alias stands for; any other id as it is."""
+        return model if model in self._exact else self.aliases.get(model, model)
+
+    def exclusion_of(self, request: Request) -> Exclusion | None:
+        """The first of the exclusions that leaves the request out."""
+        names = {request.model, self.resolve(request.model)}
+        return next((each for each in self.excludes if each.applies(request, names)), None)
+
+    def hosted(self, tools: Iterable[str]) -> tuple[str, ...]:
+        """Those of the tools that an exclusion names, in their normal form, each once."""
+        return tuple(dict.fromkeys(name for tool in tools if (name := normal_tool(tool)) in self._hosted))
+
+    @cached_property
+    def _hosted(self) -> frozenset[str]:
+        return frozenset(tool for each in self.excludes for tool in each.tools or ())
+
+    @cached_property
+    def _exact(self) -> dict[str, Group]:
+        return {model: group for group in self.groups for model in group.models if "*" not in model}
+
+    @cached_property
+    def _patterns(self) -> list[tuple[re.Pattern[str], Group]]:
+        patterns = [(model, group) for group in self.groups for model in group.models if "*" in model]
+        return [(re.compile(_regex(model)), group) for model, group in patterns]
+
+    @cached_property
+    def _find(self) -> Callable[[str], Group | None]:
+        return lru_cache(maxsize=4096)(self._looked_up)
+
+    def _looked_up(self, model: str) -> Group | None:
+        names = [self.aliases[model], model] if model in self.aliases else [model]
+        exact = next((self._exact[name] for name in (model, *names) if name in self._exact), None)
+        return exact or next(filter(None, map(self._by_pattern, names)), None)
+
+    def _by_pattern(self, model: str) -> Group | None:
+        return next((group for pattern, group in self._patterns if pattern.fullmatch(model)), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Offer:
+    """A whole offer. Versions are append-only: an edit would decide the past anew."""
+
+    id: str
+    dates: Dates
+    versions: tuple[Version, ...]
 
     def version_at(self, when: datetime) -> Version:
         """The version in force; before the first one, the first (the offer has not started then)."""
-        day = moment.day_of(when)
-        in_force = self.versions[0]
-        for version in self.versions:
-            if version.effective_at <= day:
-                in_force = version
-        return in_force
+        return self._on(moment.day_of(when))
 
-    def end_of(self, version: Version) -> datetime | None:
-        """The moment at which the next version takes over; None for the last."""
-        later = [other.effective_at for other in self.versions if other.effective_at > version.effective_at]
-        return moment.midnight(later[0]) if later else None
+    def version_of(self, effective_at: str) -> Version:
+        """The version that took effect on a day, as decisions name it. Raises LookupError if there is none."""
+        for version in self.versions:
+            if version.effective_at.isoformat() == effective_at:
+                return version
+        raise LookupError(f"the offer {self.id} has no version of {effective_at}")
 
     def name_of(self, version: Version) -> str:
         """How a decision names the rules it was taken under: `data-sharing-2025@2025-03-06`."""
         return f"{self.id}@{version.effective_at.isoformat()}"
 
+    def groups(self) -> Sequence[str]:
+        """The name of every group that the offer has had, that of evaluation runs included."""
+        return sorted({group.name for version in self.versions for group in version.groups} | {EVALS})
 
-@cache
-def shipped(offer_id: str) -> Offer:
-    """An offer that ships with Gratis, by its id. Raises KeyError with the ids there are."""
-    folder = files("gratis") / "data" / "offers"
-    file = folder / f"{offer_id}.json"
-    if not file.is_file():
-        known = sorted(entry.name.removesuffix(".json") for entry in folder.iterdir())
-        raise KeyError(f"no offer {offer_id!r}; there are {', '.join(known)}")
-    return Offer.model_validate_json(file.read_bytes())
+    @cached_property
+    def _on(self) -> Callable[[date], Version]:
+        return lru_cache(maxsize=256)(self._in_force)
+
+    def _in_force(self, day: date) -> Version:
+        begun = [version for version in self.versions if version.effective_at <= day]
+        return begun[-1] if begun else self.versions[0]
+
+
+def _normal(names: Iterable[str] | None, form: Callable[[str], str]) -> frozenset[str] | None:
+    return None if names is None else frozenset(map(form, names))
+
+
+def _regex(pattern: str) -> str:
+    """A pattern as a regular expression: `*` is any text."""
+    return ".*".join(map(re.escape, pattern.split("*")))

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.account import Account
-from gratis.decision import Decision
-from gratis.dynamo import Item, pause
+from gratis.dynamo import pause
 from gratis.ledger import account_of, decision_of
+from gratis.receipt import Decision
+from gratis.table import keys
+from gratis.table.keys import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -83,17 +85,18 @@ def bus_entries(stream: Sequence[Mapping[str, Any]]) -> Iterator[BusEntry]:
     """The bus entries of a stream batch, billing records packed by organization."""
     decisions: dict[str, list[tuple[int, Decision]]] = {}
     for position, record in enumerate(stream):
-        image = record["dynamodb"].get("NewImage", {})
-        kind = f"{image.get('pk', {}).get('S', '')} {image.get('sk', {}).get('S', '')}"
-        if "receipt" in image:
+        image = record["dynamodb"].get("NewImage")
+        if not image:
+            continue
+        if keys.is_decision(image):
             decision = decision_of(image)
             decisions.setdefault(decision.organization, []).append((position, decision))
             yield from (_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision))
         elif "statement" in image:
             yield _entry(position, "DayClosed", json.loads(image["statement"]["S"]))
-        elif kind.startswith("QUARANTINE#") and "code" in image:
+        elif keys.is_quarantined(image):
             yield _entry(position, "EventQuarantined", quarantined(image))
-        elif kind.startswith("ORG#") and "account" in image:
+        elif keys.is_account(image):
             for change in sharing_changes(record["dynamodb"].get("OldImage"), image):
                 yield _entry(position, "SharingChanged", change)
     for organization, of_one in decisions.items():
@@ -104,11 +107,17 @@ def bus_entries(stream: Sequence[Mapping[str, Any]]) -> Iterator[BusEntry]:
 
 
 def thresholds(decision: Decision) -> Iterator[dict[str, Any]]:
-    """80 and 100 per cent of a quota. The id is that of counter and threshold, so a repeat can be dropped."""
+    """80 and 100 per cent of a quota. The id is that of counter, quota and threshold, so a repeat can be dropped.
+
+    It names the project, too, where that has a counter of its own.
+    """
+    pool = "" if decision.pool is None else f":{decision.pool}"
     for threshold in decision.thresholds:
         yield {
-            "id": f"{decision.organization}:{decision.group}:{decision.window}:{threshold}",
+            "id": f"{decision.organization}:{decision.group}{pool}:{decision.window}:{decision.quota}:{threshold}",
             "organization": decision.organization,
+            "project": decision.pool or None,
+            "unit": decision.unit,
             "group": decision.group,
             "window": decision.window,
             "threshold": threshold,

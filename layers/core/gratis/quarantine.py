@@ -13,8 +13,11 @@ import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.dynamo import MOST_ATTEMPTS, Item, pause, translated
+from gratis.dynamo import MOST_ATTEMPTS, pause, translated
 from gratis.errors import Busy, Rejected
+from gratis.formats import FORMAT
+from gratis.table import keys
+from gratis.table.keys import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -49,8 +52,7 @@ class Entry:
     def key(self) -> Item:
         """Derived from the content, so the same event refused again is the same entry."""
         digest = hashlib.sha256(f"{self.code}:{self.raw}".encode()).hexdigest()[:32]
-        named = "#".join(_keyable(part) for part in (self.organization, self.id))
-        return {"pk": {"S": f"QUARANTINE#{self.received_at[:10]}"}, "sk": {"S": f"{named}#{digest}"}}
+        return keys.quarantine_key(self.received_at[:10], self.organization, self.id, digest)
 
     def error(self) -> dict[str, str]:
         """As answers and replay show it. Shape: SPEC section 5."""
@@ -126,7 +128,7 @@ class Quarantine:
         pages = self.client.get_paginator("query").paginate(
             TableName=self.table,
             KeyConditionExpression="pk = :day",
-            ExpressionAttributeValues={":day": {"S": f"QUARANTINE#{day.isoformat()}"}},
+            ExpressionAttributeValues={":day": {"S": keys.quarantine_of(day.isoformat())}},
             ConsistentRead=True,
         )
         try:
@@ -135,7 +137,7 @@ class Quarantine:
             raise translated(error) from error
         parts = {item["sk"]["S"]: item["raw"]["B"] for item in items}
         for item in items:
-            if "code" in item:
+            if keys.is_quarantined(item):
                 yield _entry(item, parts)
 
 
@@ -145,24 +147,21 @@ def _items(entry: Entry) -> Iterator[Item]:
     values = {name: {"S": value} for name in fields if (value := getattr(entry, name)) is not None}
     packed = zlib.compress(entry.raw.encode())
     parts = [packed[start : start + MOST_BYTES] for start in range(0, len(packed), MOST_BYTES)]
-    yield entry.key | values | {"raw": {"B": parts[0]}, "parts": {"N": str(len(parts))}}
+    counts = {"parts": {"N": str(len(parts))}, "format": {"N": str(FORMAT)}}
+    yield entry.key | values | {"raw": {"B": parts[0]}} | counts
     for number, part in enumerate(parts[1:], start=2):
-        yield {"pk": entry.key["pk"], "sk": {"S": _part_key(entry.key["sk"]["S"], number)}, "raw": {"B": part}}
-
-
-def _part_key(sk: str, number: int) -> str:
-    return sk if number == 1 else f"{sk}#{number}"
+        yield {"pk": entry.key["pk"], "sk": {"S": keys.part_key(entry.key["sk"]["S"], number)}, "raw": {"B": part}}
 
 
 def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
-    keys = [_part_key(item["sk"]["S"], number) for number in range(1, int(item["parts"]["N"]) + 1)]
+    places = [keys.part_key(item["sk"]["S"], number) for number in range(1, int(item["parts"]["N"]) + 1)]
     text = {name: value["S"] for name, value in item.items() if "S" in value}
     return Entry(
         organization=text.get("organization"),
         id=text.get("id"),
         code=text["code"],
         message=text["message"],
-        raw=zlib.decompress(b"".join(parts[key] for key in keys)).decode(),
+        raw=zlib.decompress(b"".join(parts[place] for place in places)).decode(),
         received_at=text["received_at"],
         whence=text["whence"],
         decided=text.get("decided"),
@@ -174,8 +173,3 @@ def _named(stated: Any) -> str | None:
     if not isinstance(stated, str):
         return None
     return stated if _KEYABLE.fullmatch(stated) else stated[:MOST_NAMED]
-
-
-def _keyable(part: str | None) -> str:
-    """A part of the key: no separator can be smuggled in, the digest keeps entries apart all the same."""
-    return part if part is not None and _KEYABLE.fullmatch(part) else "-"

@@ -23,11 +23,12 @@ class RequestKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts of a request. `cached` is part of `input`; reasoning is part of `output`."""
+    """Token counts of a request. `cached` and `cache_write` are part of `input`; reasoning is part of `output`."""
 
     input: int
     cached: int
     output: int
+    cache_write: int = 0
 
     @property
     def total(self) -> int:
@@ -37,7 +38,11 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Request:
-    """A validated usage event. `shared`: whether the members share this evaluation run."""
+    """A validated usage event.
+
+    `shared`: whether the members share this evaluation run; `reservation`: the one that it settles, by its id;
+    `platform_verdict`: what the platform itself says, which never decides.
+    """
 
     kind: Kind
     organization: str
@@ -53,6 +58,13 @@ class Request:
     occurred_at: datetime
     received_at: datetime
     payload_hash: str
+    reservation: str | None = None
+    platform_verdict: Literal["free", "billed"] | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this is an evaluation run."""
+        return self.kind == "usage.eval_run"
 
     @cached_property
     def key(self) -> RequestKey:

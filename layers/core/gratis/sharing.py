@@ -5,9 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gratis.account import Account, Settings, Sharing, in_force
+from gratis.account import Account, Profile, Settings, Sharing, in_force
 from gratis.accounts import with_settings
-from gratis.eligibility import ruled_out
 from gratis.errors import Rejected
 from gratis.http import Refused
 
@@ -15,9 +14,8 @@ PARTS = ("traffic", "evals", "feedback")
 MOST_PROJECTS = 500
 """In one setting: a version of all settings and the one before it fit one event of the bus."""
 EXCLUDED = {
-    "not_eligible": "the organization does not qualify for the offer, so it cannot opt in to sharing",
     "zero_data_retention": "organizations with Zero Data Retention cannot opt in to sharing",
-    "enterprise_excluded": "organizations on this Enterprise plan cannot opt in to sharing",
+    "enterprise_excluded": "organizations on this Enterprise plan cannot opt in to sharing their traffic",
 }
 
 
@@ -44,7 +42,8 @@ def changed(account: Account, change: SharingChange, actor: str, now: datetime) 
             raise Refused(400, "too_many_projects", said, part)
     opting_in = [part for part, setting in asked.items() if setting.shares_more_than(getattr(current, part))]
     if opting_in:
-        _may_opt_in(account, now, opting_in[0])
+        for part in opting_in:
+            _may_opt_in(account, now, part)
         if not change.confirmed:
             raise Refused(
                 400,
@@ -79,8 +78,16 @@ def shown(account: Account | None, organization: str) -> dict[str, Any]:
 
 def _may_opt_in(account: Account, now: datetime, part: str) -> None:
     found = in_force(account.profile, now)
-    if found and (reason := ruled_out(found[1])):
+    reason = cannot_share(found[1], part) if found else None
+    if reason:
         raise Refused(400, reason, EXCLUDED[reason], part)
+
+
+def cannot_share(profile: Profile, part: str) -> str | None:
+    """Why an organization cannot opt in to sharing a part; None if it can. One that is not eligible gets no tokens."""
+    if profile.zero_data_retention:
+        return "zero_data_retention"
+    return "enterprise_excluded" if part == "traffic" and profile.plan == "enterprise_excluded" else None
 
 
 def _version(number: int, settings: Settings) -> dict[str, Any]:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from datetime import date, datetime
 
     from gratis.classify import Outcome
-    from gratis.decision import Decision
     from gratis.http import Refused
     from gratis.outbox import Emitted
     from gratis.proof import Proof
+    from gratis.receipt import Decision
     from gratis.receive import Received
 
 NAMESPACE = "Gratis"
@@ -78,12 +78,12 @@ def _counts(outcome: "Outcome") -> dict[str, int]:
 
 def quota_uses(decided: Iterable["Decision"]) -> list[float]:
     """Per cent of its quota that each counter has used after the last of these decisions."""
-    latest = {
-        (each.organization, each.group, each.window): (each.used_after or 0, each.quota)
-        for each in decided
-        if each.quota
-    }
-    return [100 * used / quota for used, quota in latest.values()]
+    latest: dict[Any, float] = {}
+    for each in decided:
+        if quota := each.figure("quota"):
+            used = each.figure("used_after") or 0
+            latest[each.organization, each.group, each.pool, each.window] = float(100 * used / quota)
+    return [*latest.values()]
 
 
 def waits(spans: Iterable[tuple[str, str]]) -> list[float]:

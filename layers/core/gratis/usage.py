@@ -8,10 +8,11 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from gratis import moment
-from gratis.decision import NO_GROUP, Decision
+from gratis.decision import NO_GROUP
 from gratis.http import Refused
 from gratis.ledger import Ledger
-from gratis.offer import EVALS, Offer
+from gratis.offer import Offer
+from gratis.receipt import Decision
 from gratis.totals import RowKey, Sums
 
 Width = Literal["1h", "1d"]
@@ -79,7 +80,7 @@ class Filters:
 
 def groups_of(offer: Offer) -> list[str]:
     """Every group that the offer has had, and where traffic without one is totalled."""
-    return sorted({group.name for version in offer.versions for group in version.groups} | {EVALS, NO_GROUP})
+    return sorted([*offer.groups(), NO_GROUP])
 
 
 def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[datetime]) -> dict[datetime, Rows]:
@@ -89,7 +90,7 @@ def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[d
     first, last = starts[0].date(), starts[-1].date()
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
     for identity, document in ledger.days(organization, groups_of(offer), first, last).items():
-        rows[moment.parse(f"{identity.window}T00:00:00Z")] += document.totals.rows.items()
+        rows[moment.parse(f"{identity.slot}T00:00:00Z")] += document.totals.rows.items()
     return dict(rows)
 
 

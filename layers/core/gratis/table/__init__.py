@@ -1,0 +1,1 @@
+"""The ledger table: what stands in it, and how it is read and written."""

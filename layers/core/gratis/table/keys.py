@@ -1,0 +1,222 @@
+"""Every key, condition and prefix of the ledger table, built and parsed here and nowhere else.
+
+| item              | pk                      | sk                                                     |
+|-------------------|-------------------------|--------------------------------------------------------|
+| counter document  | COUNTER#<org>#<group>   | <slot>: <day>, WEEK#<Monday>, ROLLING, ...             |
+| ... of a project  | COUNTER#<org>#<group>   | POOL#<slot>#<project>                                  |
+| decision          | DAY#<org>#<day>#<shard> | REQ#<request id>                                       |
+| organization      | ORG#<org>               | ACCOUNT                                                |
+| day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
+| statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
+| unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
+| quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
+| key               | KEY#<sha256>            | KEY                                                    |
+
+A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
+A slot is named by its kind of window (`window.py`). Parts of keys hold no `#`: identifiers cannot, projects are quoted.
+"""
+
+import re
+import zlib
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
+
+from gratis.decision import CounterId
+from gratis.request import RequestKey
+from gratis.window import day_of_slot
+
+Item = dict[str, Any]
+"""An item, or a part of one, in DynamoDB's JSON."""
+NEW = "attribute_not_exists(pk)"
+UNCHANGED = "version = :version_read"
+DECISION_SHARDS = 8
+"""Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
+MARKER_SHARDS = 16
+"""Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
+
+COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
+REQUEST, POOL, STATEMENT, PROGRESS = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#"
+ACCOUNT = "ACCOUNT"
+_KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
+
+
+def unchanged(version_read: int) -> dict[str, Any]:
+    """The condition that an item is still of the version that was read; version 0: it was not there."""
+    if not version_read:
+        return {"ConditionExpression": NEW}
+    values = {":version_read": {"N": str(version_read)}}
+    return {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": values}
+
+
+# Counter documents --------------------------------------------------------------------------------------------------
+
+
+def document_key(counter: CounterId) -> Item:
+    """Where a counter document is."""
+    slot = counter.slot if counter.pool is None else f"{pools_of(counter.slot)}{quote(counter.pool, safe='')}"
+    return _item(documents_of(counter.organization, counter.group), slot)
+
+
+def documents_of(organization: str, group: str) -> str:
+    """The partition with a group's documents."""
+    return f"{COUNTER}{organization}#{group}"
+
+
+def pools_of(slot: str) -> str:
+    """How the sort keys of the projects' own counters begin, for the windows of a slot."""
+    return f"{POOL}{slot}#"
+
+
+def counter_of_key(item: Item) -> CounterId:
+    """What `document_key` named."""
+    _, organization, group = _pk(item).split("#")
+    slot = _sk(item)
+    if not slot.startswith(POOL):
+        return CounterId(organization, group, slot)
+    slot, _, project = slot.removeprefix(POOL).rpartition("#")
+    return CounterId(organization, group, slot, unquote(project))
+
+
+def is_document(item: Item) -> bool:
+    """Whether this is a counter document."""
+    return _pk(item).startswith(COUNTER)
+
+
+# Decisions and their days -------------------------------------------------------------------------------------------
+
+
+def decision_key(key: RequestKey) -> Item:
+    """Where the decision on a request is."""
+    shard = zlib.crc32(key.request_id.encode()) % DECISION_SHARDS
+    return _item(f"{DAY}{key.organization}#{key.day.isoformat()}#{shard}", f"{REQUEST}{key.request_id}")
+
+
+def decisions_of(organization: str, day: date) -> list[str]:
+    """The partitions with a day's decisions."""
+    return [f"{DAY}{organization}#{day.isoformat()}#{shard}" for shard in range(DECISION_SHARDS)]
+
+
+def after_request(request_id: str) -> str:
+    """The sort key after which the decisions on later request ids stand."""
+    return f"{REQUEST}{request_id}"
+
+
+class DecisionName(NamedTuple):
+    """What a decision's key says."""
+
+    organization: str
+    day: str
+    request_id: str
+
+
+def name_of_decision(item: Item) -> DecisionName:
+    """What `decision_key` named."""
+    _, organization, day, _ = _pk(item).split("#")
+    return DecisionName(organization, day, _sk(item).removeprefix(REQUEST))
+
+
+def is_decision(item: Item) -> bool:
+    """Whether this is a decision."""
+    return _sk(item).startswith(REQUEST)
+
+
+def marker_key(counter: CounterId) -> Item:
+    """Where it is marked that a day's document of a group was begun."""
+    day = day_of_slot(counter.slot)
+    if day is None:
+        raise ValueError(f"{counter} is not the document of a UTC day")
+    shard = _marker_shard(counter.organization)
+    return _item(f"{DAY}{day.isoformat()}#{shard}", f"{ORGANIZATION}{counter.organization}#{counter.group}")
+
+
+def markers_of(day: date, organization: str = "") -> list[tuple[str, str]]:
+    """Partition, and how the sort keys begin, of a day's markers: of one organization or of all."""
+    shards = [_marker_shard(organization)] if organization else range(MARKER_SHARDS)
+    beginning = f"{ORGANIZATION}{organization}{'#' * bool(organization)}"
+    return [(f"{DAY}{day.isoformat()}#{shard}", beginning) for shard in shards]
+
+
+def marked_by(item: Item) -> tuple[str, str]:
+    """Organization and group that `marker_key` named."""
+    _, organization, group = _sk(item).split("#")
+    return organization, group
+
+
+def _marker_shard(organization: str) -> int:
+    return zlib.crc32(organization.encode()) % MARKER_SHARDS
+
+
+# Organizations ------------------------------------------------------------------------------------------------------
+
+
+def account_key(organization: str) -> Item:
+    """Where an organization's account is."""
+    return _item(f"{ORGANIZATION}{organization}", ACCOUNT)
+
+
+def is_account(item: Item) -> bool:
+    """Whether this is an organization's account."""
+    return _sk(item) == ACCOUNT
+
+
+def statement_key(organization: str, day: str, revision: int) -> Item:
+    """Where a revision of a day's statement is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{statements_of(day)}{revision:06}")
+
+
+def statements_of(day: str) -> str:
+    """How the sort keys of a day's statements begin."""
+    return f"{STATEMENT}{day}#"
+
+
+def progress_key(organization: str, day: date) -> Item:
+    """Where it is kept what an unfinished proof has read."""
+    return _item(f"{ORGANIZATION}{organization}", f"{PROGRESS}{day.isoformat()}")
+
+
+# Quarantine and API keys --------------------------------------------------------------------------------------------
+
+
+def quarantine_of(day: str) -> str:
+    """The partition with the entries of events that were received on a UTC day."""
+    return f"{QUARANTINE}{day}"
+
+
+def quarantine_key(day: str, organization: str | None, request_id: str | None, digest: str) -> Item:
+    """Where an entry is. What an event calls itself is in it only where that cannot be taken for another part."""
+    return _item(quarantine_of(day), "#".join((_keyable(organization), _keyable(request_id), digest)))
+
+
+def part_key(sk: str, number: int) -> str:
+    """The sort key of an entry's further part, from 2 on; the first part is the entry itself."""
+    return sk if number == 1 else f"{sk}#{number}"
+
+
+def is_quarantined(item: Item) -> bool:
+    """Whether this is an entry, not a further part of one."""
+    return _pk(item).startswith(QUARANTINE) and "code" in item
+
+
+def api_key_key(digest: str) -> Item:
+    """Where an API key is, by the hash of it."""
+    return _item(f"{KEY}{digest}", "KEY")
+
+
+def _keyable(part: str | None) -> str:
+    return part if part is not None and _KEYABLE.fullmatch(part) else "-"
+
+
+def _item(pk: str, sk: str) -> Item:
+    return {"pk": {"S": pk}, "sk": {"S": sk}}
+
+
+def _pk(item: Mapping[str, Any]) -> str:
+    pk: str = item["pk"]["S"]
+    return pk
+
+
+def _sk(item: Mapping[str, Any]) -> str:
+    sk: str = item["sk"]["S"]
+    return sk
