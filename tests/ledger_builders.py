@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from gratis import classify, ledger, quarantine
+from gratis import dynamo, ledger
 from gratis.account import Account
 from gratis.classify import Classifier, Clock, event_clock
 from gratis.config import QUICK
@@ -130,8 +130,7 @@ def moto_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    for module in (ledger, classify, quarantine):
-        monkeypatch.setattr(module, "pause", lambda _: None)
+    monkeypatch.setattr(dynamo, "longest_pause", lambda _: 0.0)
     with mock_aws():
         client = boto3.client("dynamodb", config=QUICK)
         create_table(client, TABLE)

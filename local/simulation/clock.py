@@ -1,13 +1,9 @@
-"""The world's clock, and the core made to keep to it: nobody sleeps, and few events reach every limit."""
+"""The world's clock, and what the core waits with: nobody really sleeps, and nothing really runs side by side."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from datetime import datetime, timedelta
 from typing import Any
-
-from gratis import classify, closing, dynamo, ledger, messages, outbox, quarantine, totals
-from local.simulation.world import Limits
 
 TICK = timedelta(milliseconds=3)
 
@@ -26,59 +22,11 @@ class Clock:
         self.now = max(self.now, moment)
 
 
-class _Time:
-    """Stands in for the module `time` where the core waits."""
-
-    def __init__(self, sleep: Callable[[float], None]) -> None:
-        self.sleep = sleep
-
-
-class _Random:
-    """Stands in for the module `random` where the core waits."""
-
-    @staticmethod
-    def uniform(least: float, most: float) -> float:
-        return (least + most) / 2
-
-
-class _Serially:
+class Serially(Executor):
     """Stands in for a pool of threads where the core reads side by side: only one worker may run at a time."""
 
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def submit(self, task: Callable[[], Any]) -> Future[Any]:
+    def submit(self, task: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
         """What it comes to, at once."""
         done: Future[Any] = Future()
-        done.set_result(task())
+        done.set_result(task(*args, **named))
         return done
-
-
-@contextmanager
-def simulated(limits: Limits, sleep: Callable[[float], None]) -> Iterator[None]:
-    """The core with the world's limits and the world's time."""
-    with ExitStack() as stack:
-        for module, name, value in (
-            (dynamo, "time", _Time(sleep)),
-            (dynamo, "random", _Random),
-            (ledger, "ThreadPoolExecutor", _Serially),
-            (classify, "MOST_ITEMS", limits.transaction),
-            (closing, "BLOCK", limits.block),
-            (messages, "MOST_EVENTS", limits.message),
-            (outbox, "MOST_RECORDS", limits.records),
-            (quarantine, "MOST_BYTES", limits.quarantined_bytes),
-            (totals, "MOST_ROWS", limits.rows),
-        ):
-            if value is not None:
-                stack.enter_context(_replaced(module, name, value))
-        yield
-
-
-@contextmanager
-def _replaced(module: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, before)

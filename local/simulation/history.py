@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, cast
 
-from gratis import moment, quarantine, totals
+from gratis import moment
 from gratis.account import Account, Profile
 from gratis.decision import Books, Case, CounterId, case_of, settle
 from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
@@ -47,7 +47,7 @@ class History:
         self._arrivals = arrivals
         self._past = Table()
         self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
-        self._reference = Reference(run.world.offer, run.knobs.limits.rows or totals.MOST_ROWS)
+        self._reference = Reference(run.world.offer, run.knobs.limits.rows)
         self._books: dict[CounterId, Counter] = defaultdict(Counter)
         self._recent: dict[CounterId, list[str]] = defaultdict(list)
         self._accounts: dict[str, list[tuple[int, Account]]] = defaultdict(list)
@@ -88,7 +88,7 @@ class History:
         parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
         if key[1].count("#") != (2 if "code" in item else 3):
             raise Broken("explained", f"what an event calls itself was taken for a part of the key: {key}")
-        if len(item["raw"]["B"]) > quarantine.MOST_BYTES:
+        if len(item["raw"]["B"]) > self._run.knobs.limits.quarantined_bytes:
             raise Broken("known to the services", f"a part of {key} holds {len(item['raw']['B'])} bytes")
         if not parts <= self._past.items.keys():
             raise Broken("nothing lost", f"{key} is in quarantine, but not all of its parts")

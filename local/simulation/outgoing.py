@@ -11,7 +11,6 @@ from gratis.ledger import account_of
 from gratis.receipt import Decision
 from local.simulation.run import Broken, Run
 
-MOST_RECORDS = 100
 ENTRY = ("organization", "code", "message", "received_at", "whence")
 Events = dict[str, dict[str, Any]]
 """By id."""
@@ -19,7 +18,7 @@ Events = dict[str, dict[str, Any]]
 
 def everything_is_on_the_bus(run: Run, decisions: Sequence[Decision]) -> None:
     """Raises Broken if something is missing on the bus, was made up, or says two things under one id."""
-    on_bus = _on_bus(run, run.knobs.limits.records or MOST_RECORDS)
+    on_bus = _on_bus(run, run.knobs.limits.records)
     wanted = {
         "BillingRecords": {record["id"]: record for record in map(record_of, decisions)},
         "EventQuarantined": dict(_quarantined(run)),

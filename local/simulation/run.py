@@ -17,6 +17,7 @@ from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
 from gratis.closing import close
+from gratis.dynamo import longest_pause
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
 from gratis.ledger import Ledger
@@ -28,7 +29,7 @@ from gratis.receive import Received, receive
 from gratis.sharing import SharingChange, changed
 from gratis.statements import Statements
 from local.simulation.bus import Bus
-from local.simulation.clock import Clock
+from local.simulation.clock import Clock, Serially
 from local.simulation.crew import Crash, Crew, Stuck, Task
 from local.simulation.dice import Dice
 from local.simulation.faults import Call, Hot, possible, refused
@@ -158,9 +159,10 @@ class Run:
     def __init__(self, world: World, dice: Dice, *, telling: bool = False) -> None:
         self.world = world
         self.knobs = world.knobs
+        self.limits = world.knobs.limits
         self.dice = dice
         self.clock = Clock(world.start)
-        self.table = Table(self.knobs.limits.transaction or 100, page_size=2)
+        self.table = Table(self.limits.transaction, page_size=2)
         self.table.lag = self._lag
         self.queue = Queue(lambda: self.clock.now, self.knobs.fifo)
         self.bus = Bus()
@@ -291,6 +293,12 @@ class Run:
         """What time it is on the machine of this work."""
         return self.clock.now + work.skew
 
+    def _ledger(self, client: Any) -> Ledger:
+        return Ledger(client, TABLE, pause=self.wait_before, readers=Serially())
+
+    def _quarantine(self, client: Any) -> Quarantine:
+        return Quarantine(client, TABLE, pause=self.wait_before, max_bytes=self.limits.quarantined_bytes)
+
     def line(self, work: Work, service: Any) -> Any:
         """The work's connection to a service."""
         return Line(self, work, service)
@@ -358,10 +366,10 @@ class Run:
             self._paused = True
             work.task.pause()
 
-    def sleep(self, seconds: float) -> None:
-        """A worker waits; others may go on meanwhile."""
+    def wait_before(self, attempt: int) -> None:
+        """A worker waits before it tries something again; others may go on meanwhile."""
         self._count_call()
-        self.clock.now += timedelta(seconds=seconds)
+        self.clock.now += timedelta(seconds=longest_pause(attempt) / 2)
         if self._current and self.dice.turn(f"{self._place()} sleeps", self.knobs.switching):
             self._pause(self._current)
 
@@ -409,8 +417,8 @@ class Run:
         received_at = self.now_of(work)
         posted = Posted(step, received_at)
         self.seen.posted.append(posted)
-        queue = UsageQueue(self.line(work, self.queue), "queue")
-        quarantine = Quarantine(self.line(work, self.table), TABLE)
+        queue = UsageQueue(self.line(work, self.queue), "queue", pause=self.wait_before, max_events=self.limits.message)
+        quarantine = self._quarantine(self.line(work, self.table))
         events = [(index, event.raw) for index, event in enumerate(step.events)]
         received = receive(events, received_at, queue, quarantine)
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
@@ -432,7 +440,13 @@ class Run:
         self.seen.handed_out[work.name] = [message.place for message in messages]
         self.tell(f"{work.name} gets {', '.join(message.id for message in messages)}")
         classifier = Classifier(
-            Ledger(client, TABLE), Quarantine(client, TABLE), self.world.offer, lambda _: self.now_of(work)
+            self._ledger(client),
+            self._quarantine(client),
+            self.world.offer,
+            lambda _: self.now_of(work),
+            pause=self.wait_before,
+            max_items=self.limits.transaction,
+            max_rows=self.limits.rows,
         )
         outcome = classifier.classify([Message.from_record(message.record()) for message in messages])
         again = f", again: {', '.join(outcome.unfinished)}" if outcome.unfinished else ""
@@ -467,7 +481,8 @@ class Run:
         )
 
     def _carry(self, number: int, shard: Shard, batch: Sequence[dict[str, Any]], work: Work) -> None:
-        emitted = emit(batch, self.line(work, self.bus), Bus.NAME)
+        client = self.line(work, self.bus)
+        emitted = emit(batch, client, Bus.NAME, pause=self.wait_before, max_records=self.limits.records)
         self.seen.emitted.append((batch, emitted))
         self._emitting.discard(number)
         if not self._again(work.name):
@@ -484,7 +499,7 @@ class Run:
     # Accounts and days ----------------------------------------------------------------------------------------------
 
     def _change_account(self, step: Change, work: Work) -> None:
-        accounts = Accounts(self.line(work, self.table), TABLE)
+        accounts = Accounts(self.line(work, self.table), TABLE, pause=self.wait_before)
         now = self.now_of(work)
         try:
             account = accounts.append(step.organization, lambda read: change(read, step, now))
@@ -501,13 +516,14 @@ class Run:
     def _prove(self, organization: str, day: date, again: Callable[[], None], work: Work) -> None:
         client = self.line(work, self.table)
         closed = close(
-            Ledger(client, TABLE),
+            self._ledger(client),
             Statements(client, TABLE),
             organization,
             day,
             offer_of=lambda _: self.world.offer,
             now=lambda: self.now_of(work),
             hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
+            block=self.limits.block,
         )
         if closed == "put down":
             again()

@@ -8,8 +8,14 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from gratis.account import Account
+from gratis.closing import BLOCK
+from gratis.ledger import MOST_ITEMS
+from gratis.messages import MOST_EVENTS
 from gratis.moment import midnight
 from gratis.offer import Offer
+from gratis.outbox import MOST_RECORDS
+from gratis.quarantine import MOST_BYTES
+from gratis.totals import MOST_ROWS
 from local.simulation import rules
 from local.simulation.faults import KINDS, SOMEWHERE
 from local.simulation.payload import Event
@@ -66,14 +72,14 @@ Step = Post | Change | Stray | Close
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes that the core keeps to, made small so that few events reach them; None: as they are."""
+    """Sizes that the core keeps to, unless they are made small so that few events reach them."""
 
-    transaction: int | None = None
-    message: int | None = None
-    records: int | None = None
-    quarantined_bytes: int | None = None
-    rows: int | None = None
-    block: int | None = None
+    transaction: int = MOST_ITEMS
+    message: int = MOST_EVENTS
+    records: int = MOST_RECORDS
+    quarantined_bytes: int = MOST_BYTES
+    rows: int = MOST_ROWS
+    block: int = BLOCK
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
         most_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
-        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((None, 5))),
+        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((MOST_EVENTS, 5))),
     )
 
 
@@ -224,7 +230,7 @@ def _limits(dice: random.Random) -> Limits:
         transaction=dice.choice((6, 7, 9, 14)),
         message=dice.choice((1, 2, 4)),
         records=dice.choice((1, 2, 5)),
-        quarantined_bytes=dice.choice((None, None, None, 120)),
-        rows=dice.choice((None, None, None, 2)),
+        quarantined_bytes=dice.choice((MOST_BYTES, MOST_BYTES, MOST_BYTES, 120)),
+        rows=dice.choice((MOST_ROWS, MOST_ROWS, MOST_ROWS, 2)),
         block=dice.choice((1, 3)),
     )

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from gratis import accounts, config
+from gratis import config, dynamo
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.config import QUICK
@@ -276,7 +276,7 @@ def loaded() -> Iterator[Loaded]:
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.delenv("AWS_PROFILE", raising=False)
-        patch.setattr(accounts, "pause", lambda _: None)
+        patch.setattr(dynamo, "longest_pause", lambda _: 0.0)
         with mock_aws():
             yield Loaded(handler_of("account_api"), boto3.client("dynamodb", config=QUICK))
 

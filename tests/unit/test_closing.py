@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -15,14 +16,17 @@ from hypothesis import strategies as st
 
 from gratis import closing, ledger, pricing
 from gratis.accounts import Accounts
-from gratis.closing import Proving, close, prove
+from gratis.classify import Classifier, event_clock
+from gratis.closing import BLOCK, Proving, close, prove
 from gratis.errors import Busy
 from gratis.evidence import Tiles
 from gratis.ledger import Ledger
 from gratis.offer import Offer
 from gratis.proof import Difference, Proof
+from gratis.quarantine import Quarantine
 from gratis.receipt import Decision
 from gratis.statements import Statements
+from gratis.totals import MOST_ROWS
 from local.functions import Context, handler_of
 from local.simulation.table import Table
 from tests.ledger_builders import (
@@ -34,7 +38,6 @@ from tests.ledger_builders import (
     TABLE,
     Crash,
     account,
-    classifier,
     message,
     moto_table,
     rolling,
@@ -56,9 +59,17 @@ def table() -> Any:
     return Table(100, page_size=2)
 
 
-def decide(table: Any, *events: Any, offer: Offer = DAILY, received_at: Any = LATER, tier: int = 4) -> None:
+def decide(
+    table: Any,
+    *events: Any,
+    offer: Offer = DAILY,
+    received_at: Any = LATER,
+    tier: int = 4,
+    max_rows: int = MOST_ROWS,
+) -> None:
     Accounts(table, TABLE).put(account(tier=tier))
-    outcome = classifier(table, offer).classify([message(f"m-{next(_NUMBERS)}", *events, received_at=received_at)])
+    deciding = Classifier(Ledger(table, TABLE), Quarantine(table, TABLE), offer, event_clock, max_rows=max_rows)
+    outcome = deciding.classify([message(f"m-{next(_NUMBERS)}", *events, received_at=received_at)])
     assert not outcome.unfinished
     assert not outcome.quarantined
 
@@ -252,9 +263,8 @@ def test_what_has_no_price_is_listed_and_counted(table: Any) -> None:
     assert statement["unpriced"][0] == "org_a:2025-03-11:r000"
 
 
-def test_the_rows_that_a_document_has_no_room_for_add_up(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gratis.totals.MOST_ROWS", 3)
-    decide(table, *(usage(f"r{number}", project=f"proj_{number}") for number in range(9)))
+def test_the_rows_that_a_document_has_no_room_for_add_up(table: Any) -> None:
+    decide(table, *(usage(f"r{number}", project=f"proj_{number}") for number in range(9)), max_rows=3)
     assert proof_of(table).holds
     tampered(table, "r8", input=999, list_amount_usd="0.0024975")
     assert "totals" in differences(proof_of(table))
@@ -380,14 +390,11 @@ def test_what_another_release_kept_is_not_taken_up(table: Any, monkeypatch: pyte
     assert not Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, kept).after
 
 
-def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_the_way(
-    table: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(closing, "BLOCK", 2)
+def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_the_way(table: Any) -> None:
     decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(3)))
     decide(table, *(usage(f"monday{n}", 5, kind="usage.eval_run", at="2025-03-10T09:00:00Z") for n in range(2)))
     for _ in range(3):  # the last one has read the day, and reads the other days of the week
-        assert close_once(table, hurry=lambda: True) == "put down"
+        assert close_once(table, hurry=lambda: True, block=2) == "put down"
     decide(table, usage("wednesday", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
     with pytest.raises(Busy):
         close_once(table)
@@ -414,25 +421,22 @@ def test_tiles_are_recognized_in_any_order_and_nothing_else_is(sizes: list[int],
 # --- closing -------------------------------------------------------------------------------------------------------
 
 
-def close_once(table: Any, *, hurry: Callable[[], bool] = lambda: False) -> Any:
+def close_once(table: Any, *, hurry: Callable[[], bool] = lambda: False, block: int = BLOCK) -> Any:
     statements = Statements(table, TABLE)
     ours = Ledger(table, TABLE)
-    return close(ours, statements, "org_a", DAY, offer_of=lambda _: DAILY, now=lambda: LATER, hurry=hurry)
+    return close(ours, statements, "org_a", DAY, offer_of=lambda _: DAILY, now=lambda: LATER, hurry=hurry, block=block)
 
 
 def progress(table: Any) -> list[Any]:
     return [key for key in table.items if key[1].startswith("PROGRESS#")]
 
 
-def test_a_large_day_is_closed_in_several_calls_and_leaves_nothing_behind(
-    table: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(closing, "BLOCK", 4)
+def test_a_large_day_is_closed_in_several_calls_and_leaves_nothing_behind(table: Any) -> None:
     decide(table, *seed_day())
-    assert close_once(table, hurry=lambda: True) == "put down"
+    assert close_once(table, hurry=lambda: True, block=4) == "put down"
     assert progress(table)
-    assert close_once(table, hurry=lambda: True) == "put down"
-    proof, stated = close_once(table, hurry=lambda: True)
+    assert close_once(table, hurry=lambda: True, block=4) == "put down"
+    proof, stated = close_once(table, hurry=lambda: True, block=4)
     assert (proof.holds, stated["revision"], stated["decisions"]) == (True, 1, 9)
     assert progress(table) == []
 
@@ -445,15 +449,12 @@ def test_a_day_that_fits_one_block_keeps_no_progress(table: Any) -> None:
 
 
 @pytest.mark.parametrize("call", range(40))
-def test_a_closing_that_dies_at_any_call_is_finished_by_the_next(
-    table: Any, monkeypatch: pytest.MonkeyPatch, call: int
-) -> None:
-    monkeypatch.setattr(closing, "BLOCK", 3)
+def test_a_closing_that_dies_at_any_call_is_finished_by_the_next(table: Any, call: int) -> None:
     decide(table, *seed_day())
     expected = proof_of(table).content()
-    with pytest.raises(Crash) if call < calls_of_a_closing(monkeypatch) else _nothing():
-        close_once(Dying(table, after=call))
-    close_once(table)
+    with pytest.raises(Crash) if call < calls_of_a_closing() else _nothing():
+        close_once(Dying(table, after=call), block=3)
+    close_once(table, block=3)
     latest = Statements(table, TABLE).latest("org_a", DAY)
     assert latest is not None
     assert {name: latest[name] for name in expected} == expected
@@ -461,11 +462,11 @@ def test_a_closing_that_dies_at_any_call_is_finished_by_the_next(
     assert progress(table) == []
 
 
-def calls_of_a_closing(monkeypatch: pytest.MonkeyPatch) -> int:
+def calls_of_a_closing() -> int:
     whole = Table(100, page_size=2)
     decide(whole, *seed_day())
     counted = Dying(whole, after=10**6)
-    close_once(counted)
+    close_once(counted, block=3)
     return counted.calls
 
 
@@ -539,7 +540,6 @@ def function(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """close_day's handler, its client, and what it sent to the queue of days."""
     monkeypatch.setenv("LEDGER_TABLE", TABLE)
     monkeypatch.setenv("CLOSE_QUEUE", "days")
-    monkeypatch.setattr(closing, "BLOCK", 2)
     with moto_table(monkeypatch) as client:
         closing_config_reset()
         handler = handler_of("close_day")
@@ -547,6 +547,7 @@ def function(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         namespace = inspect.unwrap(handler).__globals__
         monkeypatch.setitem(namespace, "send_days", lambda _client, url, days: sent.append((url, list(days))))
         monkeypatch.setitem(namespace, "queue", lambda: None)
+        monkeypatch.setitem(namespace, "close", partial(close, block=2))
         decide(client, *seed_day())
         yield handler, client, sent
         closing_config_reset()

@@ -12,7 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis import outbox
+from gratis import dynamo
 from gratis.account import Account
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
@@ -121,7 +121,7 @@ def days() -> Days:
 def emit(bus: Bus, days: Days, monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Any]], str | None]:
     """Calls the real function with a stream batch; answers the sequence number from which it wants it again."""
     monkeypatch.setattr(boto3, "client", lambda service, **_: {"events": bus, "sqs": days}[service])
-    monkeypatch.setattr(outbox, "pause", lambda _: None)
+    monkeypatch.setattr(dynamo, "longest_pause", lambda _: 0.0)
     monkeypatch.setenv("EVENT_BUS", "gratis-billing")
     monkeypatch.setenv("CLOSE_QUEUE", "https://days")
     handler = handler_of("emit_billing")

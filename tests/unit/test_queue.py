@@ -12,7 +12,6 @@ from botocore.exceptions import ReadTimeoutError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gratis import queue
 from gratis.errors import Busy, Rejected
 from gratis.events import MOST_BYTES as MOST_EVENT_BYTES
 from gratis.events import compact, parse_event
@@ -323,9 +322,9 @@ def test_a_lost_answer_is_no_second_message_when_the_sender_tries_again(fifo: Mo
     assert fifo.ids() == ["r1"]
 
 
-def test_between_two_attempts_it_waits(fifo: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_between_two_attempts_it_waits(fifo: Moto) -> None:
     waited: list[int] = []
-    monkeypatch.setattr(queue, "pause", waited.append)
     fifo.client.on("send_message_batch", leaves(0), 2)
-    fifo.queue.send(texts({"org_demo": named("r1")}), RECEIVED)
+    client: Any = fifo.client
+    UsageQueue(client, fifo.queue.url, pause=waited.append).send(texts({"org_demo": named("r1")}), RECEIVED)
     assert waited == [1, 2]

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from gratis import config, moment, quarantine, queue
+from gratis import config, dynamo, moment
 from gratis.config import QUICK
 from gratis.quarantine import Entry, Quarantine
 from local.engine import create_table
@@ -307,8 +307,7 @@ def aws() -> Iterator[dict[str, Any]]:
             patch.setenv(name, "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.delenv("AWS_PROFILE", raising=False)
-        for module in (queue, quarantine):
-            patch.setattr(module, "pause", lambda _: None)
+        patch.setattr(dynamo, "longest_pause", lambda _: 0.0)
         with mock_aws():
             services: Sequence[Any] = ("dynamodb", "sqs", "secretsmanager")
             yield {service: boto3.client(service, config=QUICK) for service in services}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.account import Account, Profile, Settings
-from gratis.dynamo import MOST_ATTEMPTS, pause, translated
+from gratis.dynamo import MOST_ATTEMPTS, Pause, pause, translated
 from gratis.errors import Busy, Rejected
 from gratis.formats import FORMAT
 from gratis.ledger import account_of, format_of
@@ -29,9 +29,10 @@ Change = Callable[[Account], Account]
 class Accounts:
     """Reads and appends to accounts."""
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, *, pause: Pause = pause) -> None:
         self.client = client
         self.table = table
+        self.pause = pause
 
     def put(self, account: Account) -> None:
         """Store a history as it is, in place of what is there. Raises Busy."""
@@ -53,7 +54,7 @@ class Accounts:
             changed = change(account or Account(id=organization))
             if changed == account or self._replace(changed, read):
                 return changed
-            pause(attempt)
+            self.pause(attempt)
         raise Busy(f"the account of {organization} is being changed by others")
 
     def _read(self, organization: str) -> Item | None:

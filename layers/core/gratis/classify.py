@@ -12,7 +12,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.decision import Case, CounterId, case_of, likely_counter, settle
-from gratis.dynamo import MOST_ATTEMPTS, pause
+from gratis.dynamo import MOST_ATTEMPTS, Pause, pause
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
 from gratis.ledger import (
@@ -30,6 +30,7 @@ from gratis.offer import Offer
 from gratis.quarantine import Entry, Quarantine, entry
 from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
+from gratis.totals import MOST_ROWS
 
 WHENCE = "classify_usage"
 Clock = Callable[[Sequence[Request]], datetime]
@@ -74,13 +75,29 @@ Pending = tuple[Arrival, Case]
 
 
 class Classifier:
-    """Decides batches of messages; holds what all of them share."""
+    """Decides batches of messages; holds what all of them share.
 
-    def __init__(self, ledger: Ledger, quarantine: Quarantine, offer: Offer, clock: Clock = wall_clock) -> None:
+    `max_items`: of one transaction; `max_rows`: of a day's totals, past which the rest is totalled as `(other)`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        quarantine: Quarantine,
+        offer: Offer,
+        clock: Clock = wall_clock,
+        *,
+        pause: Pause = pause,
+        max_items: int = MOST_ITEMS,
+        max_rows: int = MOST_ROWS,
+    ) -> None:
         self.ledger = ledger
         self.quarantine = quarantine
         self.offer = offer
         self.clock = clock
+        self.pause = pause
+        self.max_items = max_items
+        self.max_rows = max_rows
 
     def classify(self, messages: Sequence[Message]) -> Outcome:
         """Decide every event once, in arrival order per organization."""
@@ -95,6 +112,9 @@ class _Batch:
         self.quarantine = shared.quarantine
         self.offer = shared.offer
         self.clock = shared.clock
+        self.pause = shared.pause
+        self.max_items = shared.max_items
+        self.max_rows = shared.max_rows
         self.messages = messages
         self.outcome = Outcome()
         self.shelf: dict[CounterId, Document] = {}
@@ -195,7 +215,8 @@ class _Batch:
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
-            size = chunk_size(counter, [case.day for _, case in pending[:MOST_ITEMS]], self.shelf)
+            days = [case.day for _, case in pending[: self.max_items]]
+            size = chunk_size(counter, days, self.shelf, self.max_items)
             self._commit_or_isolate(counter, pending[:size])
             pending = pending[size:]
 
@@ -222,7 +243,7 @@ class _Batch:
                     self._read_again(counter, chunk)
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
-                books, decisions = settle(books, [case for _, case in chunk], now)
+                books, decisions = settle(books, [case for _, case in chunk], now, self.max_rows)
                 self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions)
             except CommitRefused as refused:
                 self.shelf |= refused.documents
@@ -240,7 +261,7 @@ class _Batch:
             if attempts > MOST_ATTEMPTS:
                 raise Busy(f"other writers were faster {attempts} times")
             if attempts:
-                pause(attempts)
+                self.pause(attempts)
 
     def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
@@ -334,7 +355,9 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
     return found
 
 
-def chunk_size(counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document]) -> int:
+def chunk_size(
+    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MOST_ITEMS
+) -> int:
     """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
     documents = {counter}
     seen: set[date] = set()
@@ -344,7 +367,7 @@ def chunk_size(counter: CounterId, days: Sequence[date], shelf: Mapping[CounterI
             seen.add(day)
             documents.add(totals_of(counter, day))
             others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
-        if count + 1 + others > MOST_ITEMS:
+        if count + 1 + others > max_items:
             return count
     return len(days)
 

@@ -45,11 +45,13 @@ def close(
     offer_of: OfferOf,
     now: Callable[[], datetime],
     hurry: Callable[[], bool],
+    block: int = BLOCK,
 ) -> tuple[Proof, dict[str, Any] | None] | Literal["unchanged", "put down"]:
     """Prove a day and write its statement, unless that says what the last one said. Raises Busy.
 
-    Put down: time ran out (`hurry`), and what was read is kept; the next call goes on from there. Unchanged: nothing
-    was written since a statement that holds, as after a second late decision that the first one's proof has seen.
+    Put down: time ran out (`hurry`, asked after each `block` of decisions), and what was read is kept; the next call
+    goes on from there. Unchanged: nothing was written since a statement that holds, as after a second late decision
+    that the first one's proof has seen.
     """
     kept = statements.kept(organization, day)
     proving = Proving(ledger, organization, day, offer_of, kept)
@@ -57,7 +59,7 @@ def close(
     if kept is None and statements.holds_on(organization, day, versions):
         return "unchanged"
     is_kept = kept is not None
-    while not proving.go_on(BLOCK):
+    while not proving.go_on(block):
         statements.keep(organization, day, proving.content(), now())
         is_kept = True
         if hurry():

@@ -14,7 +14,7 @@ from gratis.formats import FORMAT
 from gratis.offer import EVALS, Group, Offer, Version
 from gratis.receipt import Decision, Verdict, Written, usual_unit
 from gratis.request import Request
-from gratis.totals import Totals
+from gratis.totals import MOST_ROWS, Totals
 from gratis.window import UTC_DAY, Counter, Window
 
 NO_GROUP = "-"
@@ -107,14 +107,19 @@ class Books:
     totals: Mapping[date, Totals]
 
 
-def settle(books: Books, cases: Sequence[Case], decided_at: datetime) -> tuple[Books, list[Decision]]:
-    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back."""
+def settle(
+    books: Books, cases: Sequence[Case], decided_at: datetime, max_rows: int = MOST_ROWS
+) -> tuple[Books, list[Decision]]:
+    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back.
+
+    `max_rows`: of a day's totals.
+    """
     counter = books.counter
     totals = {day: each.copy() for day, each in books.totals.items()}
     decisions = []
     for case in cases:
         counter, decision = decide(counter, case, decided_at)
-        totals.setdefault(case.day, Totals()).add(case.request, decision.verdict, case.list_amount)
+        totals.setdefault(case.day, Totals()).add(case.request, decision.verdict, case.list_amount, max_rows)
         decisions.append(decision)
     return Books(counter, totals), decisions
 

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -9,6 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis.errors import Busy, Rejected
 
 Item = dict[str, Any]
+Pause = Callable[[int], None]
+"""Waits before the next attempt at a call, given the number of attempts so far."""
 MOST_ATTEMPTS = 8
 """Tries of one call before the work goes back to the queue."""
 

@@ -66,7 +66,7 @@ class Recount(Totals):
         super().__init__(counted.rows if counted else None)
         self.stored = stored
 
-    def _row(self, key: RowKey) -> Sums:
+    def _row(self, key: RowKey, _: int) -> Sums:
         if key not in self.stored.rows:
             key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
         return self.rows.setdefault(key, Sums())

@@ -4,7 +4,7 @@ import heapq
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis import moment
 from gratis.account import Account
 from gratis.decision import Books, CounterId
-from gratis.dynamo import MOST_ATTEMPTS, pause, translated
+from gratis.dynamo import MOST_ATTEMPTS, Pause, pause, translated
 from gratis.errors import Busy, Rejected
 from gratis.figures import parsed, written
 from gratis.formats import FIRST, FORMAT
@@ -67,12 +67,25 @@ class CommitRefused(Exception):
 
 
 class Ledger:
-    """Reads and writes the table. `expire`: items carry a time to live (not so in replay)."""
+    """Reads and writes the table. `expire`: items carry a time to live (not so in replay).
 
-    def __init__(self, client: "DynamoDBClient", table: str, *, expire: bool = True) -> None:
+    `readers`: reads the pages of a day side by side; by default threads of its own, started by the first such read.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        expire: bool = True,
+        pause: Pause = pause,
+        readers: Executor | None = None,
+    ) -> None:
         self.client = client
         self.table = table
         self.expire = expire
+        self.pause = pause
+        self.readers = readers
 
     def read(
         self, organizations: Iterable[str], documents: Iterable[CounterId]
@@ -121,15 +134,15 @@ class Ledger:
 
         def decisions(coming: Future[Any]) -> Iterator[Decision]:
             while (page := coming.result()) is not None:
-                coming = self._readers.submit(next_page)
+                coming = self._page_readers.submit(next_page)
                 yield from map(decision_of, page["Items"])
 
-        return decisions(self._readers.submit(next_page))
+        return decisions(self._page_readers.submit(next_page))
 
     @cached_property
-    def _readers(self) -> ThreadPoolExecutor:
+    def _page_readers(self) -> Executor:
         """Threads that wait for pages: for a day and its neighbours, shard by shard."""
-        return ThreadPoolExecutor(3 * keys.DECISION_SHARDS)
+        return self.readers or ThreadPoolExecutor(3 * keys.DECISION_SHARDS)
 
     def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
         """Organization and group of each document that a UTC day has, of one organization or of all."""
@@ -165,7 +178,7 @@ class Ledger:
                 attempts = 1 if len(unprocessed) < len(page) else attempts + 1
                 if attempts > MOST_ATTEMPTS:
                     raise Busy(f"DynamoDB left {len(waiting)} keys unread")
-                pause(attempts)
+                self.pause(attempts)
         return items
 
     def commit(

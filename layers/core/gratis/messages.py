@@ -45,13 +45,13 @@ class Message:
         return decoded if isinstance(decoded, list) else [decoded]
 
 
-def pack(events: Iterable[str], most_bytes: int = MOST_BYTES) -> Iterator[str]:
+def pack(events: Iterable[str], most_bytes: int = MOST_BYTES, max_events: int = MOST_EVENTS) -> Iterator[str]:
     """JSON arrays of the events (each JSON text) in order, each within what a message of the queue should hold."""
     texts: list[str] = []
     size = 2
     for text in events:
         length = len(text) + 1
-        if texts and (len(texts) == MOST_EVENTS or size + length > most_bytes):
+        if texts and (len(texts) == max_events or size + length > most_bytes):
             yield f"[{','.join(texts)}]"
             texts, size = [], 2
         texts.append(text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.account import Account
-from gratis.dynamo import pause
+from gratis.dynamo import Pause, pause
 from gratis.ledger import account_of, decision_of
 from gratis.receipt import Decision
 from gratis.table import keys
@@ -57,9 +57,19 @@ class Emitted:
     retry_from: str | None = None
 
 
-def emit(stream: Sequence[Mapping[str, Any]], client: "EventBridgeClient", bus: str) -> Emitted:
-    """Put on the bus all that a batch of stream records says; each entry's own result counts."""
-    outgoing = list(bus_entries(stream))
+def emit(
+    stream: Sequence[Mapping[str, Any]],
+    client: "EventBridgeClient",
+    bus: str,
+    *,
+    pause: Pause = pause,
+    max_records: int = MOST_RECORDS,
+) -> Emitted:
+    """Put on the bus all that a batch of stream records says; each entry's own result counts.
+
+    `max_records`: billing records in one event.
+    """
+    outgoing = list(bus_entries(stream, max_records))
     emitted = Emitted(records=sum(len(entry.detail.get("records", ())) for entry in outgoing))
     emitted.late = {
         (record["organization"], record["occurred_at"][:10])
@@ -69,7 +79,7 @@ def emit(stream: Sequence[Mapping[str, Any]], client: "EventBridgeClient", bus: 
     }
     failed: list[BusEntry] = []
     for call in _calls(outgoing):
-        left = _put(client, bus, call, emitted)
+        left = _put(client, bus, call, emitted, pause)
         emitted.sent += len(call) - len(left)
         sent = (entry for entry in call if entry not in left)
         emitted.decided_at |= {record["decided_at"] for entry in sent for record in entry.detail.get("records", ())}
@@ -81,7 +91,7 @@ def emit(stream: Sequence[Mapping[str, Any]], client: "EventBridgeClient", bus: 
     return emitted
 
 
-def bus_entries(stream: Sequence[Mapping[str, Any]]) -> Iterator[BusEntry]:
+def bus_entries(stream: Sequence[Mapping[str, Any]], max_records: int = MOST_RECORDS) -> Iterator[BusEntry]:
     """The bus entries of a stream batch, billing records packed by organization."""
     decisions: dict[str, list[tuple[int, Decision]]] = {}
     for position, record in enumerate(stream):
@@ -100,8 +110,8 @@ def bus_entries(stream: Sequence[Mapping[str, Any]]) -> Iterator[BusEntry]:
             for change in sharing_changes(record["dynamodb"].get("OldImage"), image):
                 yield _entry(position, "SharingChanged", change)
     for organization, of_one in decisions.items():
-        for start in range(0, len(of_one), MOST_RECORDS):
-            page = of_one[start : start + MOST_RECORDS]
+        for start in range(0, len(of_one), max_records):
+            page = of_one[start : start + max_records]
             records = [decision.record() for _, decision in page]
             yield _entry(page[0][0], "BillingRecords", {"organization": organization, "records": records})
 
@@ -171,7 +181,9 @@ def _calls(entries: Iterable[BusEntry]) -> Iterator[list[BusEntry]]:
         yield call
 
 
-def _put(client: "EventBridgeClient", bus: str, entries: Sequence[BusEntry], emitted: Emitted) -> list[BusEntry]:
+def _put(
+    client: "EventBridgeClient", bus: str, entries: Sequence[BusEntry], emitted: Emitted, pause: Pause
+) -> list[BusEntry]:
     """Send, and again what was not taken; returns what still was not."""
     left = list(entries)
     for attempt in range(MOST_ATTEMPTS):

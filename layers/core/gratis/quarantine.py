@@ -13,7 +13,7 @@ import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.dynamo import MOST_ATTEMPTS, pause, translated
+from gratis.dynamo import MOST_ATTEMPTS, Pause, pause, translated
 from gratis.errors import Busy, Rejected
 from gratis.formats import FORMAT
 from gratis.table import keys
@@ -83,18 +83,25 @@ def text_of(raw: Any) -> str:
 
 
 class Quarantine:
-    """Stores entries in the ledger table, large ones in several items."""
+    """Stores entries in the ledger table, large ones in several items.
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    `max_bytes`: of a compressed raw event in one item. Entries are removed with the number that they were put with.
+    """
+
+    def __init__(
+        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MOST_BYTES
+    ) -> None:
         self.client = client
         self.table = table
+        self.pause = pause
+        self.max_bytes = max_bytes
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Keep the entries; one that is there already is replaced by the same. Raises Busy.
 
         An entry's first item goes last: whoever finds it finds all of its parts.
         """
-        items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each)}
+        items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
         self._write([item for item in items.values() if "code" not in item])
         self._write([item for item in items.values() if "code" in item])
 
@@ -113,12 +120,12 @@ class Quarantine:
                 attempts += 1
                 if attempts > MOST_ATTEMPTS:
                     raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
-                pause(attempts)
+                self.pause(attempts)
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
         try:
-            for item in _items(entry):
+            for item in _items(entry, self.max_bytes):
                 self.client.delete_item(TableName=self.table, Key={"pk": item["pk"], "sk": item["sk"]})
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
@@ -141,12 +148,12 @@ class Quarantine:
                 yield _entry(item, parts)
 
 
-def _items(entry: Entry) -> Iterator[Item]:
+def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:
     """The entry's item, and one for each further part of a raw event that a single item could not hold."""
     fields = ("organization", "id", "code", "message", "received_at", "whence", "decided")
     values = {name: {"S": value} for name in fields if (value := getattr(entry, name)) is not None}
     packed = zlib.compress(entry.raw.encode())
-    parts = [packed[start : start + MOST_BYTES] for start in range(0, len(packed), MOST_BYTES)]
+    parts = [packed[start : start + max_bytes] for start in range(0, len(packed), max_bytes)]
     counts = {"parts": {"N": str(len(parts))}, "format": {"N": str(FORMAT)}}
     yield entry.key | values | {"raw": {"B": parts[0]}} | counts
     for number, part in enumerate(parts[1:], start=2):

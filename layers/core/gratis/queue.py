@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.dynamo import pause
+from gratis.dynamo import Pause, pause
 from gratis.errors import Busy
-from gratis.messages import pack
+from gratis.messages import MOST_EVENTS, pack
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -23,11 +23,13 @@ MOST_ATTEMPTS = 4
 
 
 class UsageQueue:
-    """Sends usage events."""
+    """Sends usage events, at most `max_events` in a message."""
 
-    def __init__(self, client: "SQSClient", url: str) -> None:
+    def __init__(self, client: "SQSClient", url: str, *, pause: Pause = pause, max_events: int = MOST_EVENTS) -> None:
         self.client = client
         self.url = url
+        self.pause = pause
+        self.max_events = max_events
 
     def send(self, events: Mapping[str, Sequence[str]], received_at: datetime, nonce: str = "") -> None:
         """Queue events (each as JSON text) by organization, in order. Raises Busy unless every one of them is stored.
@@ -39,7 +41,7 @@ class UsageQueue:
         earlier one: the next goes out when the one before is stored.
         """
         by_organization = [
-            [_message(organization, body, received_at, nonce) for body in pack(of_one)]
+            [_message(organization, body, received_at, nonce) for body in pack(of_one, max_events=self.max_events)]
             for organization, of_one in events.items()
         ]
         for turn in zip_longest(*by_organization):
@@ -50,7 +52,7 @@ class UsageQueue:
         waiting: dict[str, Any] = {str(index): {"Id": str(index), **message} for index, message in enumerate(messages)}
         for attempt in range(MOST_ATTEMPTS):
             if attempt:
-                pause(attempt)
+                self.pause(attempt)
             try:
                 answer = self.client.send_message_batch(QueueUrl=self.url, Entries=[*waiting.values()])
             except (ClientError, BotoCoreError) as error:

@@ -49,9 +49,13 @@ class Totals:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def add(self, request: Request, verdict: str, list_amount: Decimal | None) -> None:
-        """Count one decided request. A free one costs nothing, a billed one its list amount."""
-        sums = self._row(RowKey(request.project, request.model, request.service_tier, request.batch, verdict))
+    def add(self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MOST_ROWS) -> None:
+        """Count one decided request. A free one costs nothing, a billed one its list amount.
+
+        Once there are `max_rows` rows, a request that has none yet is counted as `(other)`.
+        """
+        key = RowKey(request.project, request.model, request.service_tier, request.batch, verdict)
+        sums = self._row(key, max_rows)
         sums.requests += 1
         sums.input += request.tokens.input
         sums.cached += request.tokens.cached
@@ -63,8 +67,8 @@ class Totals:
         if verdict == "billed":
             sums.amount += list_amount
 
-    def _row(self, key: RowKey) -> Sums:
-        if key not in self.rows and len(self.rows) >= MOST_ROWS:
+    def _row(self, key: RowKey, max_rows: int) -> Sums:
+        if key not in self.rows and len(self.rows) >= max_rows:
             key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
         return self.rows.setdefault(key, Sums())
 
