@@ -37,19 +37,23 @@ def everything_is_on_the_bus(run: Run, decisions: Sequence[Decision]) -> None:
 def record_of(decision: Decision) -> dict[str, Any]:
     """The billing record as SPEC section 5 shapes it."""
     names = (
-        *("organization", "project", "request_id", "model", "group", "window", "verdict", "reason", "quota"),
-        *("used_before", "used_after", "running_total", "list_amount_usd", "amount_usd", "tier", "offer"),
+        *("format", "kind", "organization", "project", "request_id", "model", "group", "window", "verdict", "reason"),
+        *("unit", "quota", "used_before", "used_after", "running_total", "voids", "reservation", "platform_verdict"),
+        *("list_amount_usd", "amount_usd", "tier", "offer"),
         *("profile_version", "settings_version", "price_version", "payload_hash"),
         *("occurred_at", "received_at", "decided_at"),
     )
     tokens = {
         "input": decision.input,
         "cached_input": decision.cached,
+        "cache_write": decision.cache_write,
         "output": decision.output,
         "total": decision.input + decision.output,
     }
     record_id = f"{decision.organization}:{decision.day}:{decision.request_id}"
-    return {name: getattr(decision, name) for name in names} | {"id": record_id, "tokens": tokens}
+    reserved = None if decision.used_before is None else decision.reserved_before
+    told = {"id": record_id, "tokens": tokens, "reserved_before": reserved}
+    return {name: getattr(decision, name) for name in names} | told
 
 
 def _on_bus(run: Run, most: int) -> dict[str, Events]:
@@ -120,7 +124,9 @@ def _thresholds(on_bus: Events, decisions: Sequence[Decision]) -> None:
     announced: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for decision in decisions:
         for threshold in decision.thresholds:
-            name = f"{decision.organization}:{decision.group}:{decision.window}:{threshold}"
+            pool = "" if decision.pool is None else f":{decision.pool}"
+            counter = f"{decision.organization}:{decision.group}{pool}:{decision.window}"
+            name = f"{counter}:{decision.quota}:{threshold}"
             announced[name].append(_announcement(decision, threshold))
     if announced.keys() != on_bus.keys():
         missing, made_up = announced.keys() - on_bus.keys(), on_bus.keys() - announced.keys()
@@ -135,6 +141,8 @@ def _announcement(decision: Decision, threshold: int) -> dict[str, Any]:
     return {
         "organization": decision.organization,
         "group": decision.group,
+        "project": decision.pool or None,
+        "unit": decision.unit,
         "window": decision.window,
         "threshold": threshold,
         "quota": decision.quota,

@@ -16,6 +16,7 @@ from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
 from gratis.receipt import Decision
 from gratis.receive import Received
+from gratis.table.keys import counter_of_key
 from local.simulation.arrivals import Arrivals, events_of, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
@@ -126,7 +127,8 @@ def commits_follow_arrival(ended: Ended) -> None:
     last: dict[Any, Any] = {}
     for taken in ended.history.taken.values():
         decision, place = taken.decision, ended.arrivals.places[taken.payload][0]
-        counter = (decision.organization, decision.group or "-", decision.window or decision.day)
+        asked = decision.quota is not None
+        counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
         if ended.run.knobs.fifo:
             _in_order(last, counter, place, decision)
             first = ended.arrivals.payloads[taken.payload.key][0]
@@ -191,15 +193,15 @@ def repeats_are_recognized(ended: Ended) -> None:
             decision = ended.history.taken[_key(key)].decision
             _outlives(item, moment.parse(decision.occurred_at) + KEPT, key)
         elif key[0].startswith("COUNTER#"):
-            _outlives(item, _last_moment(key[1]) + KEPT, key)
+            _outlives(item, _last_moment(counter_of_key(item).slot) + KEPT, key)
 
 
-def _last_moment(window: str) -> datetime:
-    """When the last event occurred that a counter document can hold."""
-    if window == "ROLLING":
+def _last_moment(slot: str) -> datetime:
+    """When the last event occurred that a counter document can hold: a day, a week or a month begins on a day."""
+    if slot.startswith("ROLLING"):
         raise Broken("exactly once", "the document of all rolling windows expires")
-    days = 7 if window.startswith("WEEK#") else 1
-    return moment.midnight(date.fromisoformat(window.removeprefix("WEEK#"))) + timedelta(days=days)
+    days = 31 if slot.startswith("MONTH") else 7 if slot.startswith("WEEK") else 1
+    return moment.midnight(date.fromisoformat(slot[-10:])) + timedelta(days=days)
 
 
 def _outlives(item: dict[str, Any], until: Any, key: Any) -> None:

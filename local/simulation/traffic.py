@@ -120,11 +120,11 @@ class Traffic:
     def _oddly(self, payload: Payload) -> Payload:
         """Something that rule 4 or the prices look at."""
         oddities: Sequence[dict[str, Any]] = (
-            {"endpoint": "assistants"},
+            {"endpoint": "Assistants"},
             {"endpoint": "assistants", "model": LARGE[1]},
             {"endpoint": "fine_tuning"},
             {"tools": ("web_search_preview_2025_03_11",)},
-            {"tools": ("my_function", "file_search")},
+            {"tools": ("my_function", "File-Search")},
             {"tools": ("my_function", "web_searcher")},
             {"service_tier": "flex"},
             {"batch": True},
@@ -214,8 +214,8 @@ def _edges(rules: Rules, accounts: Sequence[Account], base: date) -> list[dateti
     """Moments at which something begins or ends."""
     offer = rules.offer
     days = [base + timedelta(days=number) for number in range(-2, 5)]
-    days += [version.effective_at for version in offer.versions] + [offer.starts]
-    days += [offer.ends + timedelta(days=1)] if offer.ends else []
+    days += [version.effective_at for version in offer.versions] + [offer.dates.starts]
+    days += [offer.dates.ends + timedelta(days=1)] if offer.dates.ends else []
     profiles = [version.effective_at for account in accounts for version in account.profile]
     settings = [version.effective_at for account in accounts for version in account.sharing]
     return [*map(midnight, days), *profiles, *settings]

@@ -115,6 +115,8 @@ class World:
 
     seed: int
     offer: Offer
+    stated: dict[str, Any]
+    """The offer as its file says it."""
     accounts: tuple[Account, ...]
     start: datetime
     plan: tuple[Step, ...]
@@ -133,7 +135,7 @@ def build(seed: int) -> World:
     traffic = Traffic(dice, chosen, accounts, organizations, base)
     plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
     knobs = _knobs(dice, roomy=roomy)
-    return World(seed, chosen.offer, tuple(accounts), start, tuple(plan), knobs)
+    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, tuple(plan), knobs)
 
 
 def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
