@@ -1,10 +1,10 @@
 """Plays one world: runs it to its end, and checks every promise."""
 
-from local.simulation.dice import Dice
-from local.simulation.promises import check
-from local.simulation.run import Broken, Run
-from local.simulation.table import Unknown
-from local.simulation.world import World
+from local.simulation.checks.promises import check
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.run import Broken, Run
+from local.simulation.machines.table import Unknown
+from local.simulation.worlds.world import World
 
 
 def play(world: World, dice: Dice, run: Run | None = None) -> None:

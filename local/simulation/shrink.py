@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from local.simulation.dice import Dice
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.run import Broken, Run
 from local.simulation.play import play
-from local.simulation.run import Broken, Run
-from local.simulation.world import Limits, Post, Step, World
+from local.simulation.worlds.world import Limits, Post, Step, World
 
 MOST_RUNS, MOST_SECONDS = 500, 20
 """Of one shrinking."""

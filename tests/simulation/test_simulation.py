@@ -11,12 +11,12 @@ import pytest
 from gratis import classify, decision
 from local.functions import ROOT
 from local.simulation import Result, simulate
-from local.simulation.crew import Crash, Crew
-from local.simulation.dice import Dice
+from local.simulation.machines.crew import Crash, Crew
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.run import Run
 from local.simulation.play import play
-from local.simulation.run import Run
 from local.simulation.shrink import fails, without
-from local.simulation.world import Knobs, build
+from local.simulation.worlds.world import Knobs, build
 
 WORLDS = 300
 FIRST = 100_000

@@ -28,15 +28,15 @@ from gratis.queue import UsageQueue
 from gratis.receive import Received, receive
 from gratis.sharing import SharingChange, changed
 from gratis.statements import Statements
-from local.simulation.bus import Bus
-from local.simulation.clock import Clock, Serially
-from local.simulation.crew import Crash, Crew, Stuck, Task
-from local.simulation.dice import Dice
-from local.simulation.faults import Call, Hot, possible, refused
-from local.simulation.queue import Queue, Sent, stated
-from local.simulation.stream import Shard, Stream
-from local.simulation.table import POISON, Table, Unknown
-from local.simulation.world import Change, Close, Post, Step, Stray, World
+from local.simulation.machines.bus import Bus
+from local.simulation.machines.clock import Clock, Serially
+from local.simulation.machines.crew import Crash, Crew, Stuck, Task
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.faults import Call, Hot, possible, refused
+from local.simulation.machines.queue import Queue, Sent, stated
+from local.simulation.machines.stream import Shard, Stream
+from local.simulation.machines.table import POISON, Table, Unknown
+from local.simulation.worlds.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
 MOST_CALLS = 4_000

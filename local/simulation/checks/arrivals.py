@@ -9,11 +9,11 @@ from typing import Any
 
 from gratis import moment
 from gratis.events import parse_event
-from local.simulation.payload import Event, Payload, content_of
-from local.simulation.queue import Sent
-from local.simulation.run import Run
-from local.simulation.traffic import AHEAD, HORIZON
-from local.simulation.world import Post, Step, Stray
+from local.simulation.machines.queue import Sent
+from local.simulation.machines.run import Run
+from local.simulation.worlds.payload import Event, Payload, content_of
+from local.simulation.worlds.traffic import AHEAD, HORIZON
+from local.simulation.worlds.world import Post, Step, Stray
 
 
 @dataclass(frozen=True)

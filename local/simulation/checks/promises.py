@@ -17,14 +17,14 @@ from gratis.quarantine import Entry, Quarantine
 from gratis.receipt import Decision
 from gratis.receive import Received
 from gratis.table.keys import counter_of_key
-from local.simulation.arrivals import Arrivals, events_of, not_accepted
-from local.simulation.history import History
-from local.simulation.outgoing import everything_is_on_the_bus
-from local.simulation.payload import Event, Payload, content_of
-from local.simulation.queue import stated
-from local.simulation.run import TABLE, Broken, Classified, Posted, Run
-from local.simulation.traffic import KEPT
-from local.simulation.world import Change, Stray
+from local.simulation.checks.arrivals import Arrivals, events_of, not_accepted
+from local.simulation.checks.history import History
+from local.simulation.checks.outgoing import everything_is_on_the_bus
+from local.simulation.machines.queue import stated
+from local.simulation.machines.run import TABLE, Broken, Classified, Posted, Run
+from local.simulation.worlds.payload import Event, Payload, content_of
+from local.simulation.worlds.traffic import KEPT
+from local.simulation.worlds.world import Change, Stray
 
 NOTHING_SET = {part: {"mode": "disabled"} for part in ("traffic", "evals", "feedback")}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from gratis.ledger import account_of
 from gratis.receipt import Decision
-from local.simulation.run import Broken, Run
+from local.simulation.machines.run import Broken, Run
 
 ENTRY = ("organization", "code", "message", "received_at", "whence")
 Events = dict[str, dict[str, Any]]

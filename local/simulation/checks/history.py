@@ -15,12 +15,12 @@ from gratis.receipt import Decision
 from gratis.request import Request, Tokens
 from gratis.table.keys import counter_of_key
 from gratis.window import Counter
-from local.simulation.arrivals import Arrivals
-from local.simulation.payload import Payload
-from local.simulation.reference import Expected, Reference
-from local.simulation.run import TABLE, Actor, Broken, Run
-from local.simulation.table import Change, Item, Table
-from local.simulation.traffic import KEPT
+from local.simulation.checks.arrivals import Arrivals
+from local.simulation.checks.reference import Expected, Reference
+from local.simulation.machines.run import TABLE, Actor, Broken, Run
+from local.simulation.machines.table import Change, Item, Table
+from local.simulation.worlds.payload import Payload
+from local.simulation.worlds.traffic import KEPT
 
 Key = tuple[str, str, str]
 

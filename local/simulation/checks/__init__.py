@@ -1,0 +1,1 @@
+"""What must hold when a world has ended: one check a file."""
