@@ -26,7 +26,7 @@ def told(seed: int) -> list[str]:
     """The story of a world, and what it left behind."""
     world, dice = build(seed), Dice(seed)
     run = Run(world, dice, telling=True)
-    play(world, dice, run)
+    play(run)
     items = sorted(repr(sorted(item.items())) for item in run.table.items.values())
     return [*run.seen.story, *items, *map(repr, run.bus.events)]
 
@@ -104,7 +104,7 @@ def test_without_turns_a_run_takes_the_ordinary_course() -> None:
     world = build(FIRST)
     dice = Dice(world.seed, only=frozenset())
     run = Run(replace(world, knobs=Knobs()), dice, telling=True)
-    play(run.world, dice, run)
+    play(run)
     assert dice.taken == []
     assert not any("crash" in line or "again" in line for line in run.seen.story)
 
