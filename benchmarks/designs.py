@@ -219,7 +219,7 @@ def _decision_item(case: Case, verdict: str, reason: str, used_after: int | None
         "list_amount_usd": listed,
         "amount_usd": "0" if verdict == "free" else listed,
         "tier": terms.profile.tier,
-        "offer": terms.offer_name,
+        "offer": terms.version.name,
         "profile_version": terms.profile_version,
         "settings_version": terms.settings_version,
         "price_version": case.price.version if case.price else None,

@@ -164,7 +164,7 @@ def _tile(day: str, free: Sequence[Free], found: Differences) -> None:
 
 def _offers(offer: Offer | None) -> Any:
     def offer_of(offer_id: str) -> Offer:
-        if offer is not None and offer.id == offer_id:
+        if offer is not None and offer_id in offer.ids:
             return offer
         try:
             return shipped(offer_id)

@@ -252,7 +252,7 @@ def _units(payload: Payload, unit: str, list_amount: str | None) -> Any:
 
 
 def _window(group: Stated, version: Stated) -> Stated:
-    window = group.get("window") or version["window"]
+    window: Any = group.get("window") or version["window"]
     return SHORT[window] if isinstance(window, str) else window
 
 

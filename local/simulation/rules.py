@@ -77,9 +77,9 @@ def _groups(dice: random.Random, quota: int, *, plain: bool) -> list[dict[str, A
     if plain:
         return [large, small]
     for group in (large, small):
-        group |= dice.choice(({}, {}, {"unit": "uncached_tokens"}, _requests(group), _dollars(group, quota)))
-        group |= dice.choice(({}, {}, {"scope": "project"}))
-        group |= dice.choice(({}, {}, {"window": dice.choice(_OWN_WINDOWS)}))
+        group.update(dice.choice(({}, {}, {"unit": "uncached_tokens"}, _requests(group), _dollars(group, quota))))
+        group.update(dice.choice(({}, {}, {"scope": "project"})))
+        group.update(dice.choice(({}, {}, {"window": dice.choice(_OWN_WINDOWS)})))
     if dice.random() < 0.3:
         small["models"] = ["gpt-4o-mini-*", "house-*"]
     return [large, small]

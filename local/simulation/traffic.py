@@ -213,9 +213,10 @@ class Traffic:
 def _edges(rules: Rules, accounts: Sequence[Account], base: date) -> list[datetime]:
     """Moments at which something begins or ends."""
     offer = rules.offer
+    ends = offer.versions[0].dates.ends
     days = [base + timedelta(days=number) for number in range(-2, 5)]
-    days += [version.effective_at for version in offer.versions] + [offer.dates.starts]
-    days += [offer.dates.ends + timedelta(days=1)] if offer.dates.ends else []
+    days += [version.effective_at for version in offer.versions] + [offer.versions[0].dates.starts]
+    days += [ends + timedelta(days=1)] if ends else []
     profiles = [version.effective_at for account in accounts for version in account.profile]
     settings = [version.effective_at for account in accounts for version in account.sharing]
     return [*map(midnight, days), *profiles, *settings]

@@ -354,5 +354,5 @@ def test_a_back_dated_version_does_not_hide_one_that_took_effect_later() -> None
 
 
 def test_terms_name_the_offer_and_its_version_in_force() -> None:
-    assert terms_of(request(when="2025-03-05T23:59"), OFFER, None).offer_name == "data-sharing-2025@2025-01-01"
-    assert terms_of(request(when="2025-03-06T00:00"), OFFER, None).offer_name == "data-sharing-2025@2025-03-06"
+    assert terms_of(request(when="2025-03-05T23:59"), OFFER, None).version.name == "data-sharing-2025@2025-01-01"
+    assert terms_of(request(when="2025-03-06T00:00"), OFFER, None).version.name == "data-sharing-2025@2025-03-06"

@@ -20,14 +20,14 @@ ENDED = "offer_ended"
 def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, platform: str) -> dict[str, Any]:
     """One read of account and counters. Shape: SPEC section 5. `platform`: whose traffic it is, for the messages."""
     version = offer.version_at(now)
-    groups = (*version.groups, version.evals) if version.evals else version.groups
+    groups = version.all_groups()
     shared = [_counter(organization, group, now) for group in groups if group.scope == "organization"]
     accounts, documents = ledger.read([organization], shared)
     for group in groups:
         if group.scope == "project":
             documents |= ledger.pools(_counter(organization, group, now))
     terms = terms_at(now, offer, accounts.get(organization))
-    status = _status(terms, now)
+    status, ends = _status(terms, now), terms.version.dates.ends
     rows = _groups(terms, organization, documents, now) if status in ("eligible", "enrolled") else ()
     return {
         "object": "allowance",
@@ -35,7 +35,7 @@ def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, pl
         "status": status,
         "message": _message(status, terms, platform),
         "why": _why(terms, now) if status == "ineligible" else None,
-        "ends": terms.offer.dates.ends.isoformat() if terms.offer.dates.ends else None,
+        "ends": ends.isoformat() if ends else None,
         "as_of": moment.text(now),
         "groups": list(rows),
         "eval_runs": _eval_runs(terms, organization, documents, now),
@@ -49,7 +49,7 @@ def quotas(terms: Terms) -> list[tuple[Group, Figure]]:
 
 
 def _status(terms: Terms, now: datetime) -> str:
-    if terms.offer.dates.outside(now) == ENDED:
+    if terms.version.dates.outside(now) == ENDED:
         return "ended"
     if _why(terms, now):
         return "ineligible"
@@ -61,11 +61,11 @@ def _status(terms: Terms, now: datetime) -> str:
 def _why(terms: Terms, now: datetime) -> str | None:
     """The reason for which an organization has no free tokens, whatever it shares; None if it can have some."""
     nothing = None if any(quota for _, quota in quotas(terms)) else "tier_not_included"
-    return terms.offer.dates.outside(now) or ruled_out(terms.profile, terms.version) or nothing
+    return terms.version.dates.outside(now) or ruled_out(terms.profile, terms.version) or nothing
 
 
 def _message(status: str, terms: Terms, platform: str) -> str:
-    ends = terms.offer.dates.ends
+    ends = terms.version.dates.ends
     return {
         "ineligible": "You are not eligible for the complimentary tokens at this time",
         "eligible": f"You're eligible for free daily usage on traffic shared with {platform}",

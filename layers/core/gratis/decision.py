@@ -182,7 +182,7 @@ def _reached(window: Window | None, units: Figure, quota: Figure, *, fits: bool)
 def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, figures: _Figures) -> Decision:
     request, terms, amount = case.request, case.terms, case.list_amount
     listed = None if amount is None else pricing.usd(amount)
-    group = case.ruling.group
+    group, ends = case.ruling.group, terms.version.dates.ends
     return Decision(
         organization=request.organization,
         day=case.day.isoformat(),
@@ -203,7 +203,7 @@ def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, f
         list_amount_usd=listed,
         amount_usd="0" if verdict == "free" else listed,
         tier=terms.profile.tier,
-        offer=terms.offer_name,
+        offer=terms.version.name,
         profile_version=terms.profile_version,
         settings_version=terms.settings_version,
         price_version=case.price.version if case.price else None,
@@ -218,7 +218,7 @@ def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, f
         hosted_tool=", ".join(terms.version.hosted(request.tools)) or None,
         shared=request.shared,
         thresholds=figures.thresholds,
-        offer_ends=terms.offer.dates.ends.isoformat() if terms.offer.dates.ends else None,
+        offer_ends=ends.isoformat() if ends else None,
         format=FORMAT,
         unit=group.unit if group else usual_unit(None if case.group == NO_GROUP else case.group),
         cache_write=request.tokens.cache_write,

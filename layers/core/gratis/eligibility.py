@@ -23,7 +23,6 @@ _NOTHING_SHARED = Settings(effective_at=datetime.min.replace(tzinfo=UTC))
 class Terms:
     """What was in force for the organization when the request occurred: offer, profile and sharing settings."""
 
-    offer: Offer
     version: Version
     profile: Profile
     profile_version: int | None
@@ -31,27 +30,21 @@ class Terms:
     settings_version: int | None
 
     @property
-    def offer_name(self) -> str:
-        """The offer and its version, as records name them."""
-        return self.offer.name_of(self.version)
-
-    @property
     def evals_dates(self) -> Dates:
         """First and last day of the evaluation runs that the offer gives: their own, else the offer's."""
         evals = self.version.evals
-        return (evals and evals.dates) or self.offer.dates
+        return (evals and evals.dates) or self.version.dates
 
 
 def terms_at(when: datetime, offer: Offer, account: Account | None) -> Terms:
     """The latest versions with `effective_at` ≤ `when`; what an unknown organization has otherwise."""
     profile = in_force(account.profile, when) if account else None
     settings = in_force(account.sharing, when) if account else None
-    return _terms(offer, offer.version_at(when), profile, settings)
+    return _terms(offer.version_at(when), profile, settings)
 
 
 def terms_of_versions(
     request: Request,
-    offer: Offer,
     version: Version,
     account: Account | None,
     numbers: tuple[int | None, int | None],
@@ -60,18 +53,14 @@ def terms_of_versions(
     profile, settings = numbers
     known = account or Account(id=request.organization)
     return _terms(
-        offer,
         version,
         (profile, known.profile[profile - 1]) if profile else None,
         (settings, known.sharing[settings - 1]) if settings else None,
     )
 
 
-def _terms(
-    offer: Offer, version: Version, profile: tuple[int, Profile] | None, settings: tuple[int, Settings] | None
-) -> Terms:
+def _terms(version: Version, profile: tuple[int, Profile] | None, settings: tuple[int, Settings] | None) -> Terms:
     return Terms(
-        offer=offer,
         version=version,
         profile=profile[1] if profile else _UNKNOWN_PROFILE,
         profile_version=profile[0] if profile else None,
@@ -87,7 +76,7 @@ def terms_of(request: Request, offer: Offer, account: Account | None) -> Terms:
 
 def outside_the_offer(request: Request, terms: Terms) -> str | None:
     """Rule 1: the offer's dates."""
-    return terms.offer.dates.outside(request.occurred_at)
+    return terms.version.dates.outside(request.occurred_at)
 
 
 def organization_ruled_out(_: Request, terms: Terms) -> str | None:

@@ -18,7 +18,7 @@ from gratis.eligibility import terms_of_versions
 from gratis.figures import parsed, written
 from gratis.formats import FIRST
 from gratis.moment import parse
-from gratis.offer import Group, Offer
+from gratis.offer import Group, Offer, Version
 from gratis.offer_file import ending, in_first_form
 from gratis.proof import Difference, Differences, Free, Statement
 from gratis.receipt import Decision
@@ -164,7 +164,7 @@ class Evidence:
         listed = None if case.list_amount is None else pricing.usd(case.list_amount)
         again = {
             "tier": case.terms.profile.tier,
-            "offer": case.terms.offer_name,
+            "offer": case.terms.version.name,
             "list_amount_usd": listed,
             "amount_usd": "0" if decision.verdict == "free" else listed,
             **self._figures(decision, case),
@@ -175,14 +175,13 @@ class Evidence:
 
     def _case(self, decision: Decision, request: Request) -> Case:
         """The case as it was when it was decided. Raises LookupError for what the receipt names and is not there."""
-        named, _, effective_at = decision.offer.partition("@")
-        offer = _offer_then(self.offer_of(named), decision)
+        offer = self.offer_of(decision.offer.partition("@")[0])
         if decision.format == FIRST:
-            version = in_first_form(offer, offer.version_of(effective_at))
+            version = in_first_form(offer.version_named(decision.offer))
         else:
             version = offer.version_at(request.occurred_at)
         numbers = decision.profile_version, decision.settings_version
-        terms = terms_of_versions(request, offer, version, self.account, numbers)
+        terms = terms_of_versions(request, _with_end(version, decision), self.account, numbers)
         price = price_of(request, decision.price_version) if decision.price_version else None
         return case_under(request, terms, price, decision.format)
 
@@ -287,10 +286,9 @@ def request_of(decision: Decision) -> Request:
     )
 
 
-def _offer_then(offer: Offer, decision: Decision) -> Offer:
-    """The offer with the last day that it had when the decision was taken."""
-    ends = date.fromisoformat(decision.offer_ends) if decision.offer_ends else None
-    return ending(offer, ends)
+def _with_end(version: Version, decision: Decision) -> Version:
+    """The version with the last day that its offer had when the decision was taken."""
+    return ending(version, date.fromisoformat(decision.offer_ends) if decision.offer_ends else None)
 
 
 def _named(counter: CounterName) -> str:

@@ -99,8 +99,8 @@ def figure(unit: str | None, units: Figure) -> str:
 
 
 def _kind(decision: Decision, version: Version | None) -> Kind | None:
-    groups = (*version.groups, version.evals) if version else ()
-    return next((group.window for group in groups if group and group.name == decision.group), None)
+    groups = version.all_groups() if version else ()
+    return next((group.window for group in groups if group.name == decision.group), None)
 
 
 def _span(decision: Decision, kind: Kind | None) -> str:

@@ -121,12 +121,17 @@ class Exclusion:
 
 @dataclass(frozen=True, eq=False)
 class Version:
-    """One state of an offer, in force from 00:00 UTC of `effective_at` until the next version.
+    """One state of an offer, in force from 00:00 UTC of `since` until the next version.
 
-    `evals`: the group of evaluation runs; None if the offer gives none. `seen`: the day by which `source` said so.
+    `offer`, `dates`: the offer's id, first and last day. `since`: `effective_at`, unless the offer took over from
+    another one later than that. `evals`: the group of evaluation runs; None if the offer gives none. `seen`: the day by
+    which `source` said so.
     """
 
+    offer: str
+    dates: Dates
     effective_at: date
+    since: date
     overflow: Overflow
     groups: tuple[Group, ...]
     excludes: tuple[Exclusion, ...]
@@ -135,6 +140,15 @@ class Version:
     evals: Group | None = None
     source: str | None = None
     seen: date | None = None
+
+    @property
+    def name(self) -> str:
+        """How a decision names the rules it was taken under: `data-sharing-2025@2025-03-06`."""
+        return f"{self.offer}@{self.effective_at.isoformat()}"
+
+    def all_groups(self) -> tuple[Group, ...]:
+        """The groups of models, and that of evaluation runs where there is one."""
+        return (*self.groups, self.evals) if self.evals else self.groups
 
     def group_of(self, model: str) -> Group | None:
         """The group that lists a model: by its exact id, else through an alias, else by the first pattern."""
@@ -181,26 +195,28 @@ class Version:
 
 @dataclass(frozen=True, eq=False)
 class Offer:
-    """A whole offer. Versions are append-only: an edit would decide the past anew."""
+    """A whole offer, or several that took over from each other: all versions in order of `since`.
 
-    id: str
-    dates: Dates
+    Versions are append-only: an edit would decide the past anew.
+    """
+
     versions: tuple[Version, ...]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the offers whose versions these are."""
+        return frozenset(version.offer for version in self.versions)
 
     def version_at(self, when: datetime) -> Version:
         """The version in force; before the first one, the first (the offer has not started then)."""
         return self._on(moment.day_of(when))
 
-    def version_of(self, effective_at: str) -> Version:
-        """The version that took effect on a day, as decisions name it. Raises LookupError if there is none."""
+    def version_named(self, name: str) -> Version:
+        """The version that decisions name so. Raises LookupError if there is none."""
         for version in self.versions:
-            if version.effective_at.isoformat() == effective_at:
+            if version.name == name:
                 return version
-        raise LookupError(f"the offer {self.id} has no version of {effective_at}")
-
-    def name_of(self, version: Version) -> str:
-        """How a decision names the rules it was taken under: `data-sharing-2025@2025-03-06`."""
-        return f"{self.id}@{version.effective_at.isoformat()}"
+        raise LookupError(f"there is no version {name}")
 
     def groups(self) -> Sequence[str]:
         """The name of every group that the offer has had, that of evaluation runs included."""
@@ -211,7 +227,7 @@ class Offer:
         return lru_cache(maxsize=256)(self._in_force)
 
     def _in_force(self, day: date) -> Version:
-        begun = [version for version in self.versions if version.effective_at <= day]
+        begun = [version for version in self.versions if version.since <= day]
         return begun[-1] if begun else self.versions[0]
 
 

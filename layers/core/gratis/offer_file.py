@@ -212,27 +212,40 @@ class OfferFile(_Data):
 
 def read_offer(content: Any, ends: date | None = None) -> Offer:
     """The offer that decoded JSON states; `ends` replaces its last day. Raises OfferInvalid."""
-    if ends is not None and isinstance(content, dict):
-        content = content | {"ends": ends.isoformat()}
-    try:
-        return _resolved(OfferFile.model_validate(content))
-    except ValidationError as error:
-        raise OfferInvalid("; ".join(_worded(error))) from None
+    return Offer(_spanned(_versions(content, ends)))
 
 
-def offer_from(file: Path, ends: date | None = None) -> Offer:
-    """The offer of a file. Raises OfferInvalid, and OSError if it cannot be read."""
-    return read_offer(_decoded(file.read_bytes()), ends)
+def offer_from(named: str, ends: date | None = None) -> Offer:
+    """An offer by its id, if it ships, or of a file (`*.json`).
+
+    Raises OfferInvalid, KeyError with the ids there are, and OSError for a file that cannot be read.
+    """
+    return read_offer(_content(named), ends)
+
+
+def succession(names: Sequence[str], ends: date | None = None) -> Offer:
+    """Offers that take over from each other, named as for `offer_from`: each holds from its first day on.
+
+    `ends` replaces the last day of the last one. Raises what `offer_from` does, and OfferInvalid for one that would
+    give a second quota in the middle of a window.
+    """
+    versions: list[Version] = []
+    for number, named in enumerate(names, start=1):
+        taking_over = _versions(_content(named), ends if number == len(names) else None)
+        if versions:
+            taking_over = _from_its_start(taking_over)
+            since = taking_over[0].since
+            if since <= versions[-1].dates.starts:
+                raise OfferInvalid(f"{named}: starts on {since}, not after {versions[-1].offer}, which it follows")
+            versions = [version for version in versions if version.since < since]
+        versions += taking_over
+    return Offer(_spanned(versions))
 
 
 @cache
-def shipped(offer_id: str, ends: date | None = None) -> Offer:
+def shipped(offer_id: str) -> Offer:
     """An offer that ships with Gratis, by its id. Raises KeyError with the ids there are."""
-    folder = files("gratis") / "data" / "offers"
-    file = folder / f"{offer_id}.json"
-    if not file.is_file():
-        raise KeyError(f"no offer {offer_id!r}; there are {', '.join(shipped_ids())}")
-    return read_offer(_decoded(file.read_bytes()), ends)
+    return offer_from(offer_id)
 
 
 @cache
@@ -242,16 +255,41 @@ def shipped_ids() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")))
 
 
-def ending(offer: Offer, ends: date | None) -> Offer:
-    """The offer with another last day. Evaluation runs that have dates of their own keep them."""
-    return offer if offer.dates.ends == ends else replace(offer, dates=offer.dates._replace(ends=ends))
+def ending(version: Version, ends: date | None) -> Version:
+    """The version with another last day of its offer. Evaluation runs that have dates of their own keep them."""
+    return version if version.dates.ends == ends else replace(version, dates=version.dates._replace(ends=ends))
 
 
-def in_first_form(offer: Offer, version: Version) -> Version:
+def in_first_form(version: Version) -> Version:
     """A version as decisions of the first format were taken under it: what ships had no aliases or exclusions then."""
-    if offer.id not in shipped_ids():
+    if version.offer not in shipped_ids():
         return version
     return replace(version, aliases={}, excludes=first_exclusions())
+
+
+def _content(named: str) -> Any:
+    if named.endswith(".json"):
+        return _decoded(Path(named).read_bytes())
+    if named not in shipped_ids():
+        raise KeyError(f"no offer {named!r}; there are {', '.join(shipped_ids())}")
+    return _decoded((files("gratis") / "data" / "offers" / f"{named}.json").read_bytes())
+
+
+def _versions(content: Any, ends: date | None) -> list[Version]:
+    if ends is not None and isinstance(content, dict):
+        content = content | {"ends": ends.isoformat()}
+    try:
+        stated = OfferFile.model_validate(content)
+    except ValidationError as error:
+        raise OfferInvalid("; ".join(_worded(error))) from None
+    return [_version(stated, version) for version in stated.versions]
+
+
+def _from_its_start(versions: Sequence[Version]) -> list[Version]:
+    """The versions that hold from the offer's first day on; the first of them from then, however old it is."""
+    starts = versions[0].dates.starts
+    first = [version for version in versions if version.effective_at <= starts][-1]
+    return [replace(first, since=starts), *(version for version in versions if version.effective_at > starts)]
 
 
 def _decoded(content: bytes) -> Any:
@@ -264,21 +302,23 @@ def _decoded(content: bytes) -> Any:
 # Resolving ----------------------------------------------------------------------------------------------------------
 
 
-def _resolved(stated: OfferFile) -> Offer:
-    versions = [_version(stated, version) for version in stated.versions]
+def _spanned(versions: Sequence[Version]) -> tuple[Version, ...]:
+    """The versions, each group with the time for which it counts in windows of its kind. Raises OfferInvalid."""
     for before, after in pairwise(versions):
         if mistake := _second_quota(before, after):
             raise OfferInvalid(f"versions: {mistake}")
-    spans = [_spans(versions, number) for number in range(len(versions))]
-    versions = [replace(version, groups=tuple(groups)) for version, groups in zip(versions, spans, strict=True)]
-    return Offer(stated.id, Dates(stated.starts, stated.ends), tuple(versions))
+    groups = [tuple(_spans(versions, number)) for number in range(len(versions))]
+    return tuple(replace(version, groups=spanned) for version, spanned in zip(versions, groups, strict=True))
 
 
 def _version(offer: OfferFile, stated: VersionFile) -> Version:
     tools = FIRST_HOSTED_TOOLS if stated.hosted_tools is None else stated.hosted_tools
     excludes = None if stated.excludes is None else tuple(Exclusion(**each.model_dump()) for each in stated.excludes)
     return Version(
+        offer=offer.id,
+        dates=Dates(offer.starts, offer.ends),
         effective_at=stated.effective_at,
+        since=stated.effective_at,
         overflow=stated.overflow,
         groups=tuple(_group(each, stated.window) for each in stated.groups),
         excludes=first_exclusions(tools) if excludes is None else excludes,
@@ -323,13 +363,13 @@ def _spans(versions: Sequence[Version], number: int) -> Iterator[Group]:
             first -= 1
         while last + 1 < len(versions) and _goes_on(group, versions[last + 1]):
             last += 1
-        since = moment.midnight(versions[first].effective_at) if first else None
-        until = moment.midnight(versions[last + 1].effective_at) if last + 1 < len(versions) else None
+        since = moment.midnight(versions[first].since) if first else None
+        until = moment.midnight(versions[last + 1].since) if last + 1 < len(versions) else None
         yield replace(group, span=Span(since, until))
 
 
 def _goes_on(group: Group, version: Version) -> bool:
-    return any(group.goes_on_as(other) for other in version.groups)
+    return any(group.goes_on_as(other) for other in version.all_groups())
 
 
 def _second_quota(before: Version, after: Version) -> str | None:
@@ -337,17 +377,17 @@ def _second_quota(before: Version, after: Version) -> str | None:
 
     A rolling window that gives way to another kind ends there, as on 2025-03-06.
     """
-    change = moment.midnight(after.effective_at)
-    for group in before.groups:
+    change = moment.midnight(after.since)
+    for group in before.all_groups():
         if _goes_on(group, after) or _ends_at(group.window, change):
             continue
-        for other in after.groups:
+        for other in after.all_groups():
             if _goes_on(other, before) or not _share_models(group, other):
                 continue
             if isinstance(group.window, Rolling) and other.window != group.window:
                 continue
             return (
-                f"from {after.effective_at} on, group {other.name} would give the models of group {group.name} a "
+                f"from {after.since} on, group {other.name} would give the models of group {group.name} a "
                 f"second quota in the middle of its window: keep its name, unit, scope and window, or change it on a "
                 f"day on which its window ends"
             )
