@@ -253,7 +253,8 @@ def _units(payload: Payload, unit: str, list_amount: str | None) -> Any:
 
 def _window(group: Stated, version: Stated) -> Stated:
     window: Any = group.get("window") or version["window"]
-    return SHORT[window] if isinstance(window, str) else window
+    named: Stated = SHORT[window] if isinstance(window, str) else window
+    return named
 
 
 def _run(offer: Stated, version: Stated, group: Stated) -> str:
