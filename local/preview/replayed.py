@@ -17,8 +17,8 @@ from local.preview.widgets import Reported, drawn
 from local.replay import Fate, Replayed
 
 SERVICE = "classify_usage"
-OF_THE_CLOCK = {"DecisionLatency"}
-"""Metrics that a replay cannot have: its clock follows the events, so nothing takes any time."""
+NOT_IN_A_REPLAY = {"DecisionLatency", "ContendedCommits", "UnfinishedMessages"}
+"""Metrics that only a deployment has: a replay's clock follows the events, nothing takes time, and it writes alone."""
 
 
 def replay_page(replayed: Replayed, offer: str) -> str:
@@ -69,7 +69,7 @@ def outcome_of(batch: Iterable[Fate]) -> Outcome:
 def samples(outcome: Outcome, when: datetime) -> Iterator[Sample]:
     """The metrics of a batch that is decided at this moment."""
     for name, _, value, reason in batch_metrics(outcome):
-        if name not in OF_THE_CLOCK:
+        if name not in NOT_IN_A_REPLAY:
             dimension = ("service", SERVICE) if reason is None else ("Reason", reason)
             yield Sample(NAMESPACE, name, frozenset({dimension}), when, (value,))
 

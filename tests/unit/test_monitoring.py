@@ -272,7 +272,7 @@ def test_the_rule_that_names_organizations_reads_the_line_that_classify_usage_lo
 
 def test_a_report_draws_the_metrics_and_lines_that_the_function_prints(capsys: pytest.CaptureFixture[str]) -> None:
     output, outcome = output_of("classify_usage", capsys), Outcome(decisions=decisions())
-    printed = [each for each in printed_samples(output, RECEIVED) if each.name not in replayed.OF_THE_CLOCK]
+    printed = [each for each in printed_samples(output, RECEIVED) if each.name not in replayed.NOT_IN_A_REPLAY]
     assert values_by_metric(replayed.samples(outcome, RECEIVED)) == values_by_metric(printed)
     logged = [json.loads(line) for line in output.splitlines()]
     assert [line for line in replayed.lines(outcome) if not any(line.items() <= each.items() for each in logged)] == []
