@@ -27,7 +27,7 @@ $(STAMP): requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-replay: setup  ## run the seed's day through the real functions and print the table
+replay: setup  ## run the seed's day through the code that is deployed and print the table
 	@$(BIN)/gratis replay events/seed-day.json
 
 test: setup  ## run the tests

@@ -92,7 +92,7 @@ def replay_command(
         ),
     ] = None,
 ) -> None:
-    """Run sample events through the real function and show what each one costs, and why."""
+    """Run sample events through the code that is deployed and show what each one costs, and why."""
     with _usable_input():
         if to:
             _refuse(context, REPLAYED_ONLY, "a webhook decides by its own rules, unseen here; leave out --to")
@@ -102,10 +102,10 @@ def replay_command(
         if to:
             _send(events, to, secret, move_to, as_json=as_json)
             return
-        read_offer(offer)
+        chosen = read_offer(offer)
         accounts = read_organizations(organizations)
         _writable(report_file)
-        _replay(events, accounts, offer, endpoint_url, report_file, as_json=as_json)
+        _replay(events, accounts, chosen, endpoint_url, report_file, as_json=as_json)
 
 
 @app.command("what-if")
@@ -312,18 +312,18 @@ def _stop_once(number: int, _: object) -> None:
 def _replay(
     events: list[Any],
     accounts: list[Account],
-    offer: str,
+    offer: Offer,
     endpoint_url: str | None,
     report_file: Path | None,
     *,
     as_json: bool,
 ) -> None:
     with _engine_at(endpoint_url) as url, _progress("Deciding", len(events)) as progress:
-        replayed = replay(events, accounts, offer, url, progress, metrics=report_file is not None)
+        replayed = replay(events, accounts, offer, url, progress)
     if report_file:
         from local.preview.replayed import replay_page  # noqa: PLC0415 - it takes a second that only a report needs
 
-        _write(report_file, replay_page(replayed, offer))
+        _write(report_file, replay_page(replayed, offer.versions[-1].offer))
     if as_json:
         _print_json(replayed.as_json())
     else:

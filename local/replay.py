@@ -1,48 +1,53 @@
-"""Replays events through the real function on an embedded engine, and collects what the ledger then says."""
+"""Replays events through the classifier that is deployed, on an embedded engine, by a clock that follows the events."""
 
-import io
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import groupby, islice
 from typing import Any
 
-from gratis import config, moment, pricing
+from gratis import pricing
 from gratis.account import Account
 from gratis.accounts import Accounts
-from gratis.errors import Busy, Rejected
-from gratis.events import moment_of, parse_event
+from gratis.classify import Classifier
+from gratis.errors import Busy
+from gratis.events import moment_of
 from gratis.ledger import Ledger
-from gratis.quarantine import Quarantine, text_of
+from gratis.messages import Message
+from gratis.offer import Offer
+from gratis.quarantine import Entry, Quarantine
 from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
 from local.engine import create_table
-from local.functions import Context, handler_of
-from local.preview.periods import period_of, start_of
-from local.stack import LOCAL_CREDENTIALS, client_for, local_environment
+from local.stack import client_for
 
 TABLE = "gratis-replay"
-BATCH = 1000
-"""Messages a call of the function. Lambda's own FIFO batches hold 10; the function takes any number."""
+BATCH_MESSAGES = 5000
+"""Lambda's own FIFO batches hold 10; the classifier takes any number. The more, the fewer transactions."""
+MAX_ATTEMPTS = 5
+"""How often a batch is handed to the classifier until all of it is decided."""
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What became of an event, and when it was received. `became` is None if the event repeats an earlier one."""
+
+    received_at: datetime
+    became: Decision | Entry | None
 
 
 @dataclass
 class Replayed:
     """What became of the events: decisions in file order, and quarantine entries as SPEC section 5 shapes them.
 
-    `printed`: if it was asked for, what the function printed for each batch, with the batch's moment; no batch reaches
-    beyond a period of `period` seconds.
+    `fates`: the same, event by event.
     """
 
     events: int = 0
     decisions: list[Decision] = field(default_factory=list)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
-    printed: list[tuple[datetime, str]] = field(default_factory=list)
-    period: int = 0
+    fates: list[Fate] = field(default_factory=list)
 
     def totals(self) -> dict[str, Any]:
         """Shape: SPEC section 5. Amounts that are not known count as nothing."""
@@ -74,71 +79,45 @@ class Arrival:
     raw: Any
     received_at: datetime
 
+    def message(self) -> Message:
+        """The event alone, as the queue would carry it."""
+        organization = self.raw.get("subject") if isinstance(self.raw, dict) else None
+        return Message(str(self.index), str(organization), json.dumps([self.raw]), self.received_at)
+
 
 def replay(
     events: Sequence[Any],
     accounts: Sequence[Account],
-    offer_file: str,
+    offer: Offer,
     endpoint_url: str,
     progress: Callable[[int], None] = lambda _: None,
-    *,
-    metrics: bool = False,
 ) -> Replayed:
-    """Run `events` in order through classify_usage on the DynamoDB at `endpoint_url`. Raises Busy if it gives up.
-
-    `metrics`: what the function prints is kept, its metrics with it.
-    """
+    """Classify `events` in order on the DynamoDB at `endpoint_url`. Raises Busy if it gives up."""
     client = client_for(endpoint_url, "dynamodb")
     create_table(client, TABLE)
     stored = Accounts(client, TABLE)
     for account in accounts:
         stored.put(account)
-    arrivals = list(_arrivals(events))
-    replayed = Replayed(period=period_of([arrival.received_at for arrival in arrivals]) if metrics else 0)
-    seen: set[RequestKey] = set()
-    reader = Reader(Ledger(client, TABLE), Quarantine(client, TABLE))
-    log = io.StringIO()
-    with _environment(offer_file, endpoint_url), redirect_stdout(log):
-        handle = handler_of("classify_usage")
-        for batch in _batches(arrivals, replayed.period):
-            _invoke(handle, batch, log)
-            if metrics:
-                replayed.printed.append((batch[-1].received_at, log.getvalue()))
-                log.seek(0)
-                log.truncate()
-            for arrival, found in zip(batch, reader.outcomes(batch), strict=True):
-                replayed.events += 1
-                if isinstance(found, dict):
-                    replayed.quarantined.append({"index": arrival.index, "id": _id_of(arrival.raw), "error": found})
-                elif found.key not in seen:
-                    seen.add(found.key)
-                    replayed.decisions.append(found)
-            progress(len(batch))
+    ledger = Ledger(client, TABLE, expire=False)  # the events may be older than what a deployment keeps
+    classifier = Classifier(ledger, Quarantine(client, TABLE), offer, event_clock)
+    replayed = Replayed()
+    decided: set[RequestKey] = set()
+    received = list(arrivals(events))
+    for start in range(0, len(received), BATCH_MESSAGES):
+        batch = received[start : start + BATCH_MESSAGES]
+        found = classified(classifier, [arrival.message() for arrival in batch])
+        for arrival in batch:
+            _take(replayed, arrival, found[str(arrival.index)], decided)
+        progress(len(batch))
     return replayed
 
 
-class Reader:
-    """Reads back what the ledger and the quarantine hold for each event."""
-
-    def __init__(self, ledger: Ledger, quarantine: Quarantine) -> None:
-        self.ledger = ledger
-        self.quarantine = quarantine
-
-    def outcomes(self, batch: Sequence[Arrival]) -> Iterator[Decision | dict[str, str]]:
-        """For each event its decision, or the error it is in quarantine for."""
-        requests = [_request(arrival) for arrival in batch]
-        decisions = self.ledger.decisions(dict.fromkeys(request.key for request in requests if request))
-        days = {arrival.received_at.date() for arrival in batch}
-        errors = {entry.raw: entry.error() for day in days for entry in self.quarantine.of_day(day)}
-        for arrival, request in zip(batch, requests, strict=True):
-            decision = decisions.get(request.key) if request else None
-            if decision and request and decision.payload_hash == request.payload_hash:
-                yield decision
-            else:
-                yield errors[text_of(arrival.raw)]
+def event_clock(requests: Sequence[Request]) -> datetime:
+    """The moment at which the last of `requests` was received."""
+    return max(request.received_at for request in requests)
 
 
-def _arrivals(events: Sequence[Any]) -> Iterator[Arrival]:
+def arrivals(events: Iterable[Any]) -> Iterator[Arrival]:
     """Each event is received at its own time; one without a usable time, when the one before it was."""
     clock = datetime.now(UTC)
     for index, raw in enumerate(events):
@@ -146,44 +125,31 @@ def _arrivals(events: Sequence[Any]) -> Iterator[Arrival]:
         yield Arrival(index, raw, clock)
 
 
-def _batches(arrivals: Sequence[Arrival], period: int) -> Iterator[list[Arrival]]:
-    """Arrivals in order, at most `BATCH` at once, and none of two periods together (0: there are no periods)."""
-    for _, together in groupby(arrivals, lambda each: period and start_of(each.received_at, period)):
-        rest = iter(together)
-        while batch := list(islice(rest, BATCH)):
-            yield batch
+def classified(classifier: Classifier, messages: Sequence[Message]) -> dict[str, Decision | Entry]:
+    """What became of each message's event, by the message's id; what is unfinished is handed in again. Raises Busy."""
+    found: dict[str, Decision | Entry] = {}
+    for _ in range(MAX_ATTEMPTS):
+        outcome = classifier.classify(messages)
+        found |= outcome.fates
+        unfinished = set(outcome.unfinished)
+        messages = [message for message in messages if message.id in unfinished]
+        if not messages:
+            return found
+    raise Busy(f"{len(messages)} events could not be decided: {'; '.join(outcome.causes[:10])}")
 
 
-def _invoke(
-    handle: Callable[[dict[str, Any], Any], dict[str, Any]], batch: Sequence[Arrival], log: io.StringIO
-) -> None:
-    """Hand a batch to the function as SQS would, and again what it could not finish."""
-    records = {str(arrival.index): _sqs_record(arrival) for arrival in batch}
-    for _ in range(5):
-        answer = handle({"Records": list(records.values())}, Context("classify_usage"))
-        failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
-        records = {message_id: record for message_id, record in records.items() if message_id in failed}
-        if not records:
-            return
-    raise Busy(f"{len(records)} events could not be decided; the function's last words: {log.getvalue()[-800:]}")
-
-
-def _sqs_record(arrival: Arrival) -> dict[str, Any]:
-    organization = arrival.raw.get("subject") if isinstance(arrival.raw, dict) else None
-    return {
-        "messageId": str(arrival.index),
-        "eventSource": "aws:sqs",
-        "body": json.dumps([arrival.raw]),
-        "attributes": {"MessageGroupId": str(organization)},
-        "messageAttributes": {"received_at": {"dataType": "String", "stringValue": moment.text(arrival.received_at)}},
-    }
-
-
-def _request(arrival: Arrival) -> Request | None:
-    try:
-        return parse_event(arrival.raw, arrival.received_at)
-    except Rejected:
-        return None
+def _take(replayed: Replayed, arrival: Arrival, found: Decision | Entry, decided: set[RequestKey]) -> None:
+    """Add what became of an event; `decided`: the requests whose decision is there already."""
+    replayed.events += 1
+    fresh: Decision | Entry | None = found
+    if isinstance(found, Entry):
+        replayed.quarantined.append({"index": arrival.index, "id": _id_of(arrival.raw), "error": found.error()})
+    elif found.key in decided:
+        fresh = None
+    else:
+        decided.add(found.key)
+        replayed.decisions.append(found)
+    replayed.fates.append(Fate(arrival.received_at, fresh))
 
 
 def _id_of(raw: Any) -> Any:
@@ -192,29 +158,3 @@ def _id_of(raw: Any) -> Any:
 
 def _sum(amounts: Any) -> str:
     return pricing.usd(sum((Decimal(amount) for amount in amounts if amount is not None), Decimal(0)))
-
-
-@contextmanager
-def _environment(offer_file: str, endpoint_url: str) -> Iterator[None]:
-    """What the function is configured with here; as it was before, afterwards."""
-    ours = {
-        "LEDGER_TABLE": TABLE,
-        "OFFER": offer_file,
-        "KEEP": "forever",
-        "CLOCK": "events",
-        "AWS_ENDPOINT_URL": endpoint_url,
-        "POWERTOOLS_METRICS_DISABLED": "false",  # or they pile up from batch to batch
-    }
-    before = dict(os.environ)
-    _become(local_environment() | LOCAL_CREDENTIALS | ours)
-    try:
-        yield
-    finally:
-        _become(before)
-
-
-def _become(environment: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-    config.config.cache_clear()
-    config.dynamodb.cache_clear()

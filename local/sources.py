@@ -15,6 +15,7 @@ from gratis import litellm
 from gratis.account import Account
 from gratis.config import configured_offer
 from gratis.offer import Offer
+from gratis.offer_file import OfferInvalid
 from gratis.strict_json import parse_json
 
 MOST_PROBLEMS = 20
@@ -51,8 +52,8 @@ def read_offer(named: str) -> Offer:
         raise Unusable(f"{error.args[0]}; or name a file that ends in .json") from None
     except OSError as error:
         raise Unusable(f"{named}: {error.strerror}") from None
-    except ValidationError as error:
-        raise Unusable(f"{named}: {problems(error)}") from None
+    except OfferInvalid as error:
+        raise Unusable(f"{named}: {error}") from None
 
 
 class _Organizations(BaseModel):

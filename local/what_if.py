@@ -11,6 +11,7 @@ from gratis.account import Account
 from gratis.receipt import Decision
 from local.engine import engine
 from local.replay import Replayed, replay
+from local.sources import read_offer
 
 SIDES = ("a", "b")
 
@@ -79,7 +80,10 @@ def what_if(
     offers: tuple[str, str],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Compared:
-    """Replay `events` under each offer, on an engine of its own. Raises what `replay` and `engine` raise."""
+    """Replay `events` under each offer, on an engine of its own.
+
+    `offers`: ids of shipped offers, or files. Raises what `read_offer`, `engine` and `replay` raise.
+    """
     first, second = (_replayed(events, accounts, offer, progress) for offer in offers)
     return Compared(offers, (first, second))
 
@@ -117,7 +121,7 @@ def _replayed(
     events: Sequence[Any], accounts: Sequence[Account], offer: str, progress: Callable[[int], None]
 ) -> Replayed:
     with engine() as url:
-        return replay(events, accounts, offer, url, progress)
+        return replay(events, accounts, read_offer(offer), url, progress)
 
 
 def _tokens(decision: Decision) -> int:

@@ -1,12 +1,14 @@
 """Builders and probes for tests of the ledger and the classifier: events, clients that fail as told, and the proof
 that what a table holds keeps SPEC section 3."""
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import boto3
@@ -16,7 +18,7 @@ from moto import mock_aws
 
 from gratis import dynamo, ledger
 from gratis.account import Account
-from gratis.classify import Classifier, Clock, event_clock
+from gratis.classify import Classifier, Clock
 from gratis.config import QUICK
 from gratis.decision import Books, CounterId, case_of, settle
 from gratis.errors import Rejected
@@ -31,6 +33,8 @@ from gratis.request import Request, RequestKey
 from gratis.totals import RowKey, Sums, Totals
 from gratis.window import Counter, Span, kind_of_slot
 from local.engine import create_table
+from local.functions import Handler
+from local.replay import event_clock
 
 TABLE = "gratis-test"
 BIG = "gpt-4o-2024-08-06"
@@ -139,6 +143,12 @@ def moto_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def classifier(client: Any, chosen: Offer = DAILY, clock: Clock = event_clock, table: str = TABLE) -> Classifier:
     return Classifier(Ledger(client, table), Quarantine(client, table), chosen, clock)
+
+
+def by_the_events_clock(handler: Handler) -> Handler:
+    """classify_usage's handler, whose clock follows the events: those of the tests are of another year."""
+    inspect.unwrap(handler).__globals__["Classifier"] = partial(Classifier, clock=event_clock)
+    return handler
 
 
 # --- clients that fail as told -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def compared_page(compared: Compared) -> str:
     return page.document(
         "Gratis: what if",
         f"{compared.replays[0].events:,} events under offer A ({names['A']}) and under offer B ({names['B']}), "
-        "each decided by the real function on an embedded engine.",
+        "each decided on an embedded engine by the code that is deployed.",
         page.tiles(
             {
                 "Billed under A": report.amount_of(first.amount),

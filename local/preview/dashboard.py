@@ -8,7 +8,7 @@ from typing import Any
 
 from local.deploy import read_template
 from local.functions import ROOT
-from local.preview.emf import Dimensions
+from local.preview.samples import Dimensions
 from local.stack import STACK
 
 NAMES = {"AWS::StackName": STACK, "AWS::Region": "us-east-1"}

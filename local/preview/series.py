@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from local.preview.dashboard import Line, Widget
-from local.preview.emf import Dimensions, Sample
 from local.preview.periods import start_of
+from local.preview.samples import Dimensions, Sample
 
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
     "Sum": math.fsum,

@@ -1,4 +1,4 @@
-"""Draws the widgets of a dashboard from what functions printed."""
+"""Draws the widgets of a dashboard from what functions report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,27 +8,27 @@ from typing import Any
 
 from local.preview import charts, page
 from local.preview.dashboard import Dashboard, Widget
-from local.preview.emf import Sample, contributors
+from local.preview.samples import Sample, contributors
 from local.preview.series import Drawn, lines_of
 
 SPANS = {86400: "day", 3600: "hour", 60: "min"}
 
 
 @dataclass(frozen=True)
-class Printed:
-    """What functions printed: metrics by time, in periods of at least `period` seconds, and log lines."""
+class Reported:
+    """What functions report: metrics by time, in periods of at least `period` seconds, and log lines."""
 
     samples: Sequence[Sample]
     lines: Sequence[Mapping[str, Any]]
     period: int
 
 
-def drawn(dashboard: Dashboard, printed: Printed) -> str:
+def drawn(dashboard: Dashboard, reported: Reported) -> str:
     """The dashboard's widgets that have something to show, and the names of those that have not."""
     shown: list[str] = []
     empty: list[str] = []
     for widget in dashboard.widgets:
-        content = _content(widget, dashboard, printed)
+        content = _content(widget, dashboard, reported)
         if content:
             shown.append(content)
         elif widget.title:
@@ -37,12 +37,12 @@ def drawn(dashboard: Dashboard, printed: Printed) -> str:
     return f'<div class="grid">\n{"".join(shown)}</div>{note}'
 
 
-def _content(widget: Widget, dashboard: Dashboard, printed: Printed) -> str:
+def _content(widget: Widget, dashboard: Dashboard, reported: Reported) -> str:
     if widget.kind == "text":
         return _heading(widget)
     if rule := widget.properties.get("insightRule"):
-        return _contributors(widget, dashboard.rules[rule["ruleName"]], rule["maxContributorCount"], printed)
-    lines = lines_of(widget, printed.samples, printed.period)
+        return _contributors(widget, dashboard.rules[rule["ruleName"]], rule["maxContributorCount"], reported)
+    lines = lines_of(widget, reported.samples, reported.period)
     if not any(line.points for line in lines):
         return ""
     view = widget.properties.get("view", "timeSeries")
@@ -51,7 +51,7 @@ def _content(widget: Widget, dashboard: Dashboard, printed: Printed) -> str:
     if view == "bar":
         entries = [(charts.color_of(line, number), line.label, _total(line)) for number, line in enumerate(lines)]
         return page.card(widget.title, page.bars(entries), widget.width)
-    return _chart(widget, lines, printed.period)
+    return _chart(widget, lines, reported.period)
 
 
 def _chart(widget: Widget, lines: Sequence[Drawn], period: int) -> str:
@@ -81,8 +81,8 @@ def _span(seconds: int) -> str:
     return name if seconds == length else f"{seconds // length} {name}"
 
 
-def _contributors(widget: Widget, rule: Mapping[str, Any], most: int, printed: Printed) -> str:
-    found = contributors(rule, printed.lines).most_common(most)
+def _contributors(widget: Widget, rule: Mapping[str, Any], most: int, reported: Reported) -> str:
+    found = contributors(rule, reported.lines).most_common(most)
     heads = [key.removeprefix("$.") for key in rule["Contribution"]["Keys"]]
     rows = [[*keys, f"{count:,}"] for keys, count in found]
     content = page.table([*heads, "times"], rows, ["times"]) or '<p class="muted">None did.</p>'

@@ -19,7 +19,7 @@ from local.simulation.payload import Payload
 
 EVER = datetime.min.replace(tzinfo=UTC)
 VARIANT = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?")
-SHORT = {
+SHORT: dict[str, Any] = {
     "utc_day": {"calendar": "day", "zone": "UTC"},
     "utc_week": {"calendar": "week", "zone": "UTC"},
     "rolling_24h": {"rolling_hours": 24},
@@ -252,9 +252,8 @@ def _units(payload: Payload, unit: str, list_amount: str | None) -> Any:
 
 
 def _window(group: Stated, version: Stated) -> Stated:
-    window: Any = group.get("window") or version["window"]
-    named: Stated = SHORT[window] if isinstance(window, str) else window
-    return named
+    window = group.get("window") or version["window"]
+    return SHORT[window] if isinstance(window, str) else window  # type: ignore[no-any-return]
 
 
 def _run(offer: Stated, version: Stated, group: Stated) -> str:

@@ -287,7 +287,7 @@ def deployed(shared: Loaded) -> Iterator[Api]:
     api = Api(shared.client, f"gratis-{next(_NUMBERS)}", shared.handler)
     create_table(shared.client, api.table)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("KEEP", "OFFER_ENDS", "PLATFORM_NAME", "CLOCK"):
+        for name in ("OFFER_ENDS", "PLATFORM_NAME"):
             patch.delenv(name, raising=False)
         patch.setenv("OFFER", "data-sharing")
         patch.setenv("LEDGER_TABLE", api.table)

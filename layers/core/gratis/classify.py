@@ -41,19 +41,19 @@ def wall_clock(_: Sequence[Request]) -> datetime:
     return datetime.now(UTC)
 
 
-def event_clock(requests: Sequence[Request]) -> datetime:
-    """The moment at which the last of `requests` was received: replay's clock follows the events."""
-    return max(request.received_at for request in requests)
-
-
 @dataclass
 class Outcome:
-    """What became of a batch. `unfinished`: ids of the messages that have to come again, in order; `causes`: why."""
+    """What became of a batch.
+
+    `fates`: for each event that is done the id of its message, and its decision (of a repeat the earlier one) or its
+    quarantine entry; `unfinished`: ids of the messages that have to come again, in order; `causes`: why.
+    """
 
     events: int = 0
     decisions: list[Decision] = field(default_factory=list)
     repeats: int = 0
     quarantined: list[Entry] = field(default_factory=list)
+    fates: list[tuple[str, Decision | Entry]] = field(default_factory=list)
     contended: int = 0
     unfinished: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
@@ -275,9 +275,9 @@ class _Batch:
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
-        for arrival, _ in chunk:
-            arrival.done = True
-            self._count_repeats(arrival.copies)
+        for (arrival, _), decision in zip(chunk, decisions, strict=True):
+            self._is_decided(arrival, decision)
+            self._count_repeats(arrival.copies, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
         """The chunk without what was decided before."""
@@ -290,14 +290,18 @@ class _Batch:
     def _decided_before(self, arrival: Arrival, decision: Decision) -> None:
         """A repeat if the payload is the same, else a conflict."""
         if decision.payload_hash == arrival.request.payload_hash:
-            self._count_repeats([arrival, *arrival.copies])
+            self._count_repeats([arrival, *arrival.copies], decision)
         else:
             self._refuse_all(arrival, conflict(arrival.request, decision), decision)
 
-    def _count_repeats(self, arrivals: Sequence[Arrival]) -> None:
+    def _count_repeats(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
         self.outcome.repeats += len(arrivals)
         for arrival in arrivals:
-            arrival.done = True
+            self._is_decided(arrival, decision)
+
+    def _is_decided(self, arrival: Arrival, decision: Decision) -> None:
+        arrival.done = True
+        self.outcome.fates.append((arrival.message.id, decision))
 
     def _refuse_all(self, arrival: Arrival, rejected: Rejected, decided: Decision | None = None) -> None:
         for each in (arrival, *arrival.copies):
@@ -313,6 +317,7 @@ class _Batch:
             self.outcome.causes.append(str(busy))
             return False
         self.outcome.quarantined.append(kept)
+        self.outcome.fates.append((message.id, kept))
         return True
 
 

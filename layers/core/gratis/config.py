@@ -27,14 +27,11 @@ QUICK = BotoConfig(
 
 @dataclass(frozen=True)
 class Config:
-    """`LEDGER_TABLE`; `OFFER` (shipped offers' ids or files) and `OFFER_ENDS` (a last day in place of its own);
-    `KEEP=forever` for items without a time to live, `CLOCK=events` for a clock that follows the events: both are
-    replay's."""
+    """`LEDGER_TABLE`; `OFFER` (shipped offers' ids or files, one taking over from the other) and `OFFER_ENDS` (a last
+    day in place of the last one's own)."""
 
     table: str
     offer: Offer
-    expire: bool
-    clock_follows_events: bool
 
 
 @cache
@@ -43,8 +40,6 @@ def config() -> Config:
     return Config(
         table=os.environ["LEDGER_TABLE"],
         offer=configured_offer(os.environ.get("OFFER", "data-sharing"), os.environ.get("OFFER_ENDS", "")),
-        expire=os.environ.get("KEEP") != "forever",
-        clock_follows_events=os.environ.get("CLOCK") == "events",
     )
 
 
