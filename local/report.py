@@ -113,7 +113,7 @@ def decision_cells(decision: Decision) -> tuple[str, ...]:
         decision.organization,
         decision.model,
         f"{decision.input + decision.output:,}",
-        "-" if total is None else units_text(decision.unit, total),
+        "-" if total is None else f"{total:,}" if decision.unit == "tokens" else units_text(decision.unit, total),
         decision.verdict,
         decision.reason,
         amount(decision.amount_usd),

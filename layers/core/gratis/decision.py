@@ -15,22 +15,10 @@ from gratis.offer import EVALS, Group, Offer, Version
 from gratis.receipt import Decision, Verdict, Written, usual_unit
 from gratis.request import Request
 from gratis.totals import MOST_ROWS, Totals
-from gratis.window import UTC_DAY, Counter, Window
+from gratis.window import UTC_DAY, Counter, CounterId, Window
 
 NO_GROUP = "-"
 """Where traffic is totalled that no group's quota is asked for."""
-
-
-class CounterId(NamedTuple):
-    """One counter document. `slot`: which windows it holds, as their kind names it.
-
-    `pool`: the project whose counter it is in a group of scope `project`, "" for requests of none; else None.
-    """
-
-    organization: str
-    group: str
-    slot: str
-    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
