@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
@@ -98,14 +99,15 @@ def replay_command(
             _refuse(context, REPLAYED_ONLY, "a webhook decides by its own rules, unseen here; leave out --to")
         else:
             _refuse(context, SENT_ONLY, "only for events that are posted with --to")
-        events = read_events(files)
+        skipped = Counter[str]()
+        events = read_events(files, skipped)
         if to:
             _send(events, to, secret, move_to, as_json=as_json)
             return
         chosen = read_offer(offer)
         accounts = read_organizations(organizations)
         _writable(report_file)
-        _replay(events, accounts, chosen, endpoint_url, report_file, as_json=as_json)
+        _replay(events, accounts, chosen, endpoint_url, report_file, skipped, as_json=as_json)
 
 
 @app.command("what-if")
@@ -309,17 +311,18 @@ def _stop_once(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
-def _replay(
+def _replay(  # noqa: PLR0917 - what the command was asked for
     events: list[Any],
     accounts: list[Account],
     offer: Offer,
     endpoint_url: str | None,
     report_file: Path | None,
+    skipped: Counter[str],
     *,
     as_json: bool,
 ) -> None:
     with _engine_at(endpoint_url) as url, _progress("Deciding", len(events)) as progress:
-        replayed = replay(events, accounts, offer, url, progress)
+        replayed = replay(events, accounts, offer, url, progress, skipped=skipped)
     if report_file:
         from local.preview.replayed import replay_page  # noqa: PLC0415 - it takes a second that only a report needs
 

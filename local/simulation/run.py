@@ -20,6 +20,7 @@ from gratis.closing import close
 from gratis.dynamo import longest_pause
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
+from gratis.intake.sources import WEBHOOK
 from gratis.ledger import Ledger
 from gratis.messages import Message
 from gratis.outbox import Emitted, emit
@@ -419,8 +420,8 @@ class Run:
         self.seen.posted.append(posted)
         queue = UsageQueue(self.line(work, self.queue), "queue", pause=self.wait_before, max_events=self.limits.message)
         quarantine = self._quarantine(self.line(work, self.table))
-        events = [(index, event.raw) for index, event in enumerate(step.events)]
-        received = receive(events, received_at, queue, quarantine)
+        events = [event.raw for event in step.events]
+        received = receive(WEBHOOK, events, received_at, queue, quarantine)
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
         for event in step.events:
             self.tell(f"    {event.text()}")
