@@ -558,7 +558,7 @@ def test_no_engine_is_left_behind_when_the_replay_is_cut_short(
     def cut_short(*_: Any) -> None:
         raise ending
 
-    monkeypatch.setattr("local.cli.replay", cut_short)
+    monkeypatch.setattr("local.replay.replay", cut_short)
     assert gratis_replay(SEED_DAY).exit_code != 0
     (engine,) = started
     assert not is_left_behind(engine, tmp_path)
@@ -594,8 +594,8 @@ def test_the_embedded_engine_is_reached_whatever_the_callers_aws_settings_are(co
 
 def test_a_command_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     terminated_in_the_middle = (
-        "import os, signal; from local import cli; "
-        "cli.replay = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
+        "import os, signal; from local import cli, replay; "
+        "replay.replay = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
     )
     command = [sys.executable, "-c", terminated_in_the_middle, "replay", SEED_DAY]
     done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=False)
