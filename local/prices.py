@@ -47,11 +47,30 @@ def model_prices(model: genai.ModelInfo) -> dict[str, Any] | None:
         return None
     listed = [cast("dict[str, Any]", row) for row in rows]
     listed[0]["rates"].update(CORRECTIONS.get(model.id, {}))
+    if tiers := _dearer(model):
+        listed[-1]["tiers"] = tiers  # genai-prices does not date them: they are those of the latest prices
     halves = {name: _is_half(model, key, value) for name, key, value in _CHEAPER}
     return {"rows": listed, **{name: True for name, half in halves.items() if half}}
 
 
 _CHEAPER = (("batch", "processing", "batch"), ("flex", "service_tier", "flex"))
+
+
+DEARER = ("priority", "fast")
+"""Service tiers that cost more than the normal rate."""
+
+
+def _dearer(model: genai.ModelInfo) -> dict[str, Any]:
+    """The rates of the service tiers that cost more."""
+    found = {}
+    for variant in model.price_variants or ():
+        tier = variant.when.get("service_tier")
+        prices = {name: price for name, price in variant.prices.__dict__.items() if price is not None}
+        if tier in DEARER and "input_mtok" in prices:
+            found[tier] = {"rates": _rates(prices, _base)}
+            if isinstance(prices["input_mtok"], genai.TieredPrices):
+                found[tier]["long_context"] = _rates(prices, _above)
+    return found
 
 
 def _is_half(model: genai.ModelInfo, key: str, value: str) -> bool:
@@ -83,7 +102,12 @@ def _row(span: genai.ConditionalPrice) -> dict[str, Any] | None:
 
 
 def _rates(prices: dict[str, Any], part: Any) -> dict[str, str]:
-    names = {"input": "input_mtok", "cached": "cache_read_mtok", "output": "output_mtok"}
+    names = {
+        "input": "input_mtok",
+        "cached": "cache_read_mtok",
+        "cache_write": "cache_write_mtok",
+        "output": "output_mtok",
+    }
     return {name: str(part(prices[key])) for name, key in names.items() if key in prices}
 
 

@@ -20,7 +20,7 @@ from gratis import dynamo, ledger
 from gratis.account import Account
 from gratis.classify import Classifier, Clock
 from gratis.config import QUICK
-from gratis.decision import Books, CounterId, case_of, settle
+from gratis.decision import Books, case_of, settle
 from gratis.errors import Rejected
 from gratis.events import parse_event
 from gratis.ledger import Document, Ledger
@@ -31,7 +31,7 @@ from gratis.quarantine import Entry, Quarantine
 from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
 from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter, Span, kind_of_slot
+from gratis.window import Counter, CounterId, Span, kind_of_slot
 from local.engine import create_table
 from local.functions import Handler
 from local.replay import event_clock

@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from gratis import moment
 from gratis.account import Account, Profile
-from gratis.decision import Books, Case, CounterId, case_of, settle
+from gratis.decision import Books, Case, case_of, settle
 from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of, totals_of
 from gratis.receipt import Decision
 from gratis.request import Request, Tokens
 from gratis.table.keys import counter_of_key
-from gratis.window import Counter
+from gratis.window import Counter, CounterId
 from local.simulation.arrivals import Arrivals
 from local.simulation.payload import Payload
 from local.simulation.reference import Expected, Reference

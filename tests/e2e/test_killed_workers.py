@@ -32,13 +32,13 @@ from gratis import moment
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.closing import Proof, prove
-from gratis.decision import Books, CounterId, case_of, settle
+from gratis.decision import Books, case_of, settle
 from gratis.events import parse_event
 from gratis.ledger import decision_of
 from gratis.offer_file import shipped
 from gratis.receipt import Decision
 from gratis.request import RequestKey
-from gratis.window import Counter
+from gratis.window import Counter, CounterId
 from local.functions import ROOT
 from local.stack import LOCAL_CREDENTIALS
 from local.up import running

@@ -10,9 +10,9 @@ from threading import Barrier
 from typing import Any
 
 from gratis import moment
-from gratis.decision import CounterId
 from gratis.events import parse_event
 from gratis.totals import RowKey, Sums
+from gratis.window import CounterId
 from local.functions import ROOT
 from local.sender import moved
 from local.up import DEMO

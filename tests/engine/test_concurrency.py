@@ -13,13 +13,13 @@ import pytest
 
 from gratis.accounts import Accounts
 from gratis.classify import Classifier
-from gratis.decision import Books, CounterId, case_of, settle
+from gratis.decision import Books, case_of, settle
 from gratis.ledger import Document, Ledger
 from gratis.messages import Message
 from gratis.offer import Offer
 from gratis.quarantine import Quarantine
 from gratis.receipt import Decision
-from gratis.window import Counter
+from gratis.window import Counter, CounterId
 from local.engine import create_table
 from local.stack import client_for
 from tests.ledger_builders import (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gratis.offer import shipped
+from gratis.offer_file import shipped
 from local.cli import app
 from local.functions import ROOT
 from local.preview.replayed import reported_of

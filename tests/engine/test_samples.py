@@ -112,7 +112,7 @@ SAMPLES = {
         function_by_name        1m   2025-03-14  free    within_quota            7,600
         model_of_no_group       -    -           billed  model_not_listed            -
         undated_alias           -    -           billed  model_not_listed            -
-        tier_of_no_quota        -    -           billed  tier_not_included           -
+        tier_of_no_quota        1m   -           billed  tier_not_included           -
         tier_unknown            -    -           billed  tier_not_included           -
     """),
     "eval-runs.json": Sample("""

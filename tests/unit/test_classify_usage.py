@@ -12,10 +12,11 @@ from gratis import classify, config, ledger
 from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.classify import Outcome
-from gratis.decision import Case, CounterId, case_of
+from gratis.decision import Case, case_of
 from gratis.messages import Message
 from gratis.request import RequestKey
 from gratis.table.keys import decision_key
+from gratis.window import CounterId
 from local.functions import Context, handler_of
 from tests.ledger_builders import (
     ALWAYS,

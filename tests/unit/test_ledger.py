@@ -21,7 +21,7 @@ from benchmarks.meter import size_of
 from gratis import ledger
 from gratis.accounts import Accounts
 from gratis.classify import chunk_size
-from gratis.decision import Books, CounterId, case_of, settle
+from gratis.decision import Books, case_of, settle
 from gratis.errors import Busy, Rejected
 from gratis.ledger import MOST_ATTEMPTS, CommitRefused, Document, Ledger
 from gratis.quarantine import Quarantine, entry
@@ -29,7 +29,7 @@ from gratis.receipt import Decision
 from gratis.request import RequestKey
 from gratis.table import keys
 from gratis.totals import Totals
-from gratis.window import Counter, Window
+from gratis.window import Counter, CounterId, Window
 from tests.ledger_builders import (
     ALWAYS,
     BIG,

@@ -8,7 +8,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
 Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
-"""An organization or a project. No key separator can be smuggled in."""
+"""An organization. No key separator can be smuggled in."""
+PRINTABLE = r"^[^\p{C}\p{Z}]([^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$"
+"""Characters that can be seen, and blanks between them: what platforms and gateways really name things."""
+ProjectName = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
+"""A project. It stands in keys of the table only where it is quoted."""
 
 
 class _Data(BaseModel):
@@ -36,7 +40,7 @@ class Sharing(_Data):
     """One setting: off, on, or on for selected projects."""
 
     mode: Literal["disabled", "enabled", "selected"] = "disabled"
-    projects: tuple[Identifier, ...] | None = None
+    projects: tuple[ProjectName, ...] | None = None
 
     @model_validator(mode="after")
     def _selected_names_projects(self) -> Self:

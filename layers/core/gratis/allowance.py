@@ -5,13 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
-from gratis.decision import CounterId
 from gratis.eligibility import Terms, ruled_out, terms_at
 from gratis.explanation import amount
 from gratis.figures import Figure, written
 from gratis.ledger import Document, Ledger
 from gratis.offer import Group, Offer
-from gratis.window import UTC_DAY, Window
+from gratis.window import UTC_DAY, CounterId, Window
 
 Documents = Mapping[CounterId, Document]
 ENDED = "offer_ended"

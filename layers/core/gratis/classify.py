@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.decision import Case, CounterId, case_of, likely_counter, settle
+from gratis.decision import Case, case_of, likely_counter, settle
 from gratis.dynamo import MOST_ATTEMPTS, Pause, pause
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
@@ -31,6 +31,7 @@ from gratis.quarantine import Entry, Quarantine, entry
 from gratis.receipt import Decision
 from gratis.request import Request, RequestKey
 from gratis.totals import MOST_ROWS
+from gratis.window import CounterId
 
 WHENCE = "classify_usage"
 Clock = Callable[[Sequence[Request]], datetime]

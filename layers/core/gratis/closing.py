@@ -12,14 +12,13 @@ from itertools import groupby, islice
 from typing import Any, Literal
 
 from gratis import moment
-from gratis.decision import CounterId
 from gratis.errors import Busy
 from gratis.evidence import CounterName, Evidence, OfferOf, counter_of, place_of
 from gratis.ledger import Document, Ledger
 from gratis.proof import Proof, tiling
 from gratis.receipt import Decision
 from gratis.statements import Statements
-from gratis.window import ROLLING_24H, UTC_DAY, UTC_WEEK, kind_of_slot
+from gratis.window import ROLLING_24H, UTC_DAY, UTC_WEEK, CounterId, kind_of_slot
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""

@@ -10,27 +10,15 @@ from gratis import moment, pricing
 from gratis.account import Account
 from gratis.eligibility import Ruling, Terms, group_of, judge, terms_of
 from gratis.figures import Figure, written
-from gratis.formats import FORMAT
+from gratis.formats import FIRST, FORMAT
 from gratis.offer import EVALS, Group, Offer, Version
 from gratis.receipt import Decision, Verdict, Written, usual_unit
 from gratis.request import Request
 from gratis.totals import MOST_ROWS, Totals
-from gratis.window import UTC_DAY, Counter, Window
+from gratis.window import UTC_DAY, Counter, CounterId, Window
 
 NO_GROUP = "-"
 """Where traffic is totalled that no group's quota is asked for."""
-
-
-class CounterId(NamedTuple):
-    """One counter document. `slot`: which windows it holds, as their kind names it.
-
-    `pool`: the project whose counter it is in a group of scope `project`, "" for requests of none; else None.
-    """
-
-    organization: str
-    group: str
-    slot: str
-    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +64,17 @@ def case_of(request: Request, offer: Offer, account: Account | None) -> Case:
     return case_under(request, terms_of(request, offer, account), price_of(request))
 
 
-def price_of(request: Request, version: str | None = None) -> pricing.Price | None:
-    """The price in force at `occurred_at`, or the one that a receipt names. Raises LookupError if that is not there."""
+def price_of(request: Request, version: str | None = None, form: int = FORMAT) -> pricing.Price | None:
+    """The price in force at `occurred_at`, or the one that a receipt names. Raises LookupError if that is not there.
+
+    Decisions of the first format took every service tier but flex for the normal one.
+    """
+    flex = request.service_tier == "flex"
     return pricing.price(
         request.model,
         request.occurred_at,
         endpoint=request.endpoint,
-        service_tier=request.service_tier,
+        service_tier=request.service_tier if form != FIRST or flex else "default",
         batch=request.batch,
         version=version,
     )
@@ -90,8 +82,7 @@ def price_of(request: Request, version: str | None = None) -> pricing.Price | No
 
 def case_under(request: Request, terms: Terms, price: pricing.Price | None, form: int = FORMAT) -> Case:
     """Rules 1 to 6 and the amount, under given terms and at a given price, as decisions of a format are taken."""
-    tokens = request.tokens
-    amount = price.amount(tokens.input, tokens.cached, tokens.output) if price else None
+    amount = price.amount(request.tokens) if price else None
     ruling = judge(request, terms, amount, form)
     name = EVALS if request.is_run else ruling.group.name if ruling.group else NO_GROUP
     decides = ruling.group is not None and ruling.reason is None
@@ -222,6 +213,7 @@ def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, f
         format=FORMAT,
         unit=group.unit if group else usual_unit(None if case.group == NO_GROUP else case.group),
         cache_write=request.tokens.cache_write,
+        audio=request.tokens.audio,
         platform_verdict=request.platform_verdict,
         pool=case.counter.pool,
     )

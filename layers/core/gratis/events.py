@@ -3,34 +3,34 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 import pydantic_core
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
+    FailFast,
     Field,
-    Tag,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
 
 from gratis import moment
-from gratis.account import IDENTIFIER, Identifier
+from gratis.account import IDENTIFIER, PRINTABLE, Identifier, ProjectName
 from gratis.errors import Rejected
 from gratis.request import AHEAD, REQUEST_ID, Request, Tokens
 
 HORIZON = timedelta(days=35)
 """How old an event may be when it arrives: for that long its decision is kept to recognize a repeat."""
 FIRST_YEAR, LAST_YEAR = 1970, 9000
-MOST_TOKENS = 10**12
+MAX_TOKENS = 10**12
 """More than any request has; keeps every total far inside DynamoDB's 38 digits."""
-MOST_BYTES = 80_000
+MAX_EVENT_BYTES = 80_000
 """Of one event, as compact JSON in ASCII: it fits a queue message whole."""
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -47,12 +47,12 @@ def _moment(value: object) -> datetime:
     return stated.astimezone(UTC)
 
 
-MODEL_ID = r"^[A-Za-z0-9._:/-]{1,128}$"
 RequestId = Annotated[str, Field(pattern=REQUEST_ID)]
-ModelId = Annotated[str, Field(pattern=MODEL_ID)]
+ModelId = Annotated[str, Field(max_length=128, pattern=PRINTABLE)]
 Label = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:/ -]+$")]
 Opaque = Annotated[str, Field(max_length=256)]
-Count = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+Count = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+MAX_TOOLS = 512
 
 
 class _Incoming(BaseModel):
@@ -60,10 +60,13 @@ class _Incoming(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
+
+class _NullIsAbsent(_Incoming):
+    """Gateways send null for what they have no value for."""
+
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, fields: Any) -> Any:
-        """Gateways send null for what they have no value for."""
         if not isinstance(fields, dict) or None not in fields.values():
             return fields
         optional = {name for name, field in cls.model_fields.items() if not field.is_required()}
@@ -71,75 +74,125 @@ class _Incoming(BaseModel):
 
 
 class InputDetails(_Incoming):
-    """What is known of the input tokens."""
+    """What is known of the input tokens. All are part of the input."""
 
-    cached_tokens: Count = 0
+    cached_tokens: Count | None = None
+    cache_read_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    cache_creation_tokens: Count | None = None
+    audio_tokens: Count | None = None
 
 
 class OutputDetails(_Incoming):
-    """What is known of the output tokens."""
+    """What is known of the output tokens. All are part of the output."""
 
-    reasoning_tokens: Count = 0
+    reasoning_tokens: Count | None = None
+    audio_tokens: Count | None = None
 
 
-class _Usage(_Incoming):
+INPUT_DETAILS = ("input_tokens_details", "input_token_details", "prompt_tokens_details", "prompt_token_details")
+OUTPUT_DETAILS = (
+    *("output_tokens_details", "output_token_details"),
+    *("completion_tokens_details", "completion_token_details"),
+)
+CACHED = ("cached_tokens", "cache_read_tokens")
+CACHED_FLAT = ("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
+WRITTEN = ("cache_write_tokens", "cache_creation_tokens")
+WRITTEN_FLAT = ("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens")
+"""Names under which platforms and gateways state what was read from the cache, and what was written to it."""
+
+
+class Usage(_Incoming):
+    """Usage as the Responses API or Chat Completions state it, or both of them where they agree.
+
+    Realtime and transcription use the singular (`input_token_details`); embeddings have no output.
+    """
+
     total_tokens: Count
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    input_tokens_details: InputDetails | None = None
+    input_token_details: InputDetails | None = None
+    prompt_tokens_details: InputDetails | None = None
+    prompt_token_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
+    output_token_details: OutputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
+    completion_token_details: OutputDetails | None = None
+    cached_tokens: Count | None = None
+    cached_input_tokens: Count | None = None
+    cache_read_input_tokens: Count | None = None
+    prompt_cache_hit_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    cache_write_input_tokens: Count | None = None
+    cache_creation_input_tokens: Count | None = None
 
-    def check(self, input_tokens: int, cached: int, output: int) -> None:
-        if self.model_extra:
-            self._check_other_shape(self.model_extra, input_tokens, output)
-        if self.total_tokens != input_tokens + output:
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        self.tokens  # noqa: B018 - raises ValueError for counts that contradict each other
+        return self
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """What was used. Raises ValueError, naming the counts that contradict each other or do not add up."""
+        left_out = self._empty_shape()
+        read = self.input_tokens if "input" not in left_out else None
+        prompt = self.prompt_tokens if "prompt" not in left_out else None
+        if read is None and prompt is None:
+            raise ValueError("names neither input_tokens nor prompt_tokens")
+        counted = _one({"input_tokens": read, "prompt_tokens": prompt})
+        if read is not None and self.output_tokens is None:
+            raise ValueError("names input_tokens, but no output_tokens")
+        answered = _one(
+            {
+                "output_tokens": self.output_tokens if "input" not in left_out else None,
+                "completion_tokens": self.completion_tokens if "prompt" not in left_out else None,
+            }
+        )
+        if self.total_tokens != counted + answered:
             raise ValueError(
-                f"total_tokens is {self.total_tokens}, but input {input_tokens} + output {output} is "
-                f"{input_tokens + output}"
+                f"total_tokens is {self.total_tokens}, but input {counted} + output {answered} is {counted + answered}"
             )
-        if cached > input_tokens:
-            raise ValueError(f"cached_tokens is {cached}, more than the {input_tokens} input tokens it is part of")
+        cached = self._stated(INPUT_DETAILS, CACHED, CACHED_FLAT, left_out)
+        cache_write = self._stated(INPUT_DETAILS, WRITTEN, WRITTEN_FLAT, left_out)
+        audio = self._stated(INPUT_DETAILS, ("audio_tokens",), (), left_out)
+        audio += self._stated(OUTPUT_DETAILS, ("audio_tokens",), (), left_out)
+        for name, part in (("cached_tokens", cached), ("cached and cache_write_tokens", cached + cache_write)):
+            if part > counted:
+                raise ValueError(f"{name} is {part}, more than the {counted} input tokens it is part of")
+        return Tokens(counted, cached, answered, cache_write, audio)
 
-    def _check_other_shape(self, extra: Mapping[str, Any], input_tokens: int, output: int) -> None:
-        stated = {"input_tokens": input_tokens, "output_tokens": output}
-        stated |= {"prompt_tokens": input_tokens, "completion_tokens": output}
-        for name, value in extra.items():
-            if value is not None and value != stated.get(name, value):
-                raise ValueError(f"{name} is {_shown(value)}, but in the other shape it is {stated[name]}")
+    def _empty_shape(self) -> frozenset[str]:
+        """The shape that is all zeros or nulls beside one that is not: it counts as absent."""
+        responses, chat = (self.input_tokens, self.output_tokens), (self.prompt_tokens, self.completion_tokens)
+        if any(responses) and not any(chat):
+            return frozenset({"prompt", "completion"})
+        return frozenset({"input", "output"}) if any(chat) and not any(responses) else frozenset()
 
-
-class ResponsesUsage(_Usage):
-    """Usage as the Responses API reports it."""
-
-    input_tokens: Count
-    input_tokens_details: InputDetails = InputDetails()
-    output_tokens: Count
-    output_tokens_details: OutputDetails = OutputDetails()
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> "ResponsesUsage":
-        self.check(self.input_tokens, self.input_tokens_details.cached_tokens, self.output_tokens)
-        return self
-
-    def tokens(self) -> Tokens:
-        return Tokens(self.input_tokens, self.input_tokens_details.cached_tokens, self.output_tokens)
-
-
-class ChatUsage(_Usage):
-    """Usage as Chat Completions report it; embeddings leave `completion_tokens` out."""
-
-    prompt_tokens: Count
-    prompt_tokens_details: InputDetails = InputDetails()
-    completion_tokens: Count = 0
-    completion_tokens_details: OutputDetails = OutputDetails()
-
-    @model_validator(mode="after")
-    def _adds_up(self) -> "ChatUsage":
-        self.check(self.prompt_tokens, self.prompt_tokens_details.cached_tokens, self.completion_tokens)
-        return self
-
-    def tokens(self) -> Tokens:
-        return Tokens(self.prompt_tokens, self.prompt_tokens_details.cached_tokens, self.completion_tokens)
+    def _stated(
+        self, places: Sequence[str], names: Sequence[str], flat: Sequence[str], left_out: frozenset[str]
+    ) -> int:
+        """A count that may stand in several places, all of which must agree; 0 where it stands in none."""
+        stated = {name: getattr(self, name) for name in flat}
+        for place in places:
+            details = getattr(self, place)
+            if details is not None and not (place.partition("_")[0] in left_out and _is_empty(details)):
+                stated |= {f"{place}.{name}": getattr(details, name, None) for name in names}
+        return _one(stated)
 
 
-def _usage_shape(usage: Any) -> str:
-    return "chat" if isinstance(usage, dict) and usage.get("prompt_tokens") is not None else "responses"
+def _one(stated: Mapping[str, int | None]) -> int:
+    """The one count that is stated, 0 where none is. Raises ValueError where two are not the same."""
+    told = {name: value for name, value in stated.items() if value is not None}
+    if len(set(told.values())) > 1:
+        raise ValueError("contradicts itself: " + ", ".join(f"{name} is {value}" for name, value in told.items()))
+    return next(iter(told.values()), 0)
+
+
+def _is_empty(details: BaseModel) -> bool:
+    return not any(value for _, value in details)
 
 
 class ToolObject(_Incoming):
@@ -148,25 +201,28 @@ class ToolObject(_Incoming):
     type: Opaque
 
 
-class UsageData(_Incoming):
+class UsageData(_NullIsAbsent):
     """What a request used."""
 
-    project: Identifier | None = None
+    project: ProjectName | None = None
     model: ModelId
     endpoint: Label = "responses"
     service_tier: Label = "default"
     batch: bool = False
-    tools: list[Opaque | ToolObject] = Field(default_factory=list)
+    tools: Annotated[list[Opaque | ToolObject], Field(max_length=MAX_TOOLS), FailFast()] = Field(default_factory=list)
     shared: bool = True
     user_id: Opaque | None = None
     api_key_id: Opaque | None = None
-    usage: Annotated[
-        Annotated[ResponsesUsage, Tag("responses")] | Annotated[ChatUsage, Tag("chat")],
-        Discriminator(_usage_shape),
-    ]
+    reservation: RequestId | None = None
+    platform_verdict: Literal["free", "billed"] | None = None
+    usage: Usage
 
 
-class UsageEvent(_Incoming):
+NOT_HASHED = {"usage", "reservation", "platform_verdict"}
+"""Of an event's data: usage is hashed by what it comes to, the others may change when a sender repeats an event."""
+
+
+class UsageEvent(_NullIsAbsent):
     """One CloudEvent. `id` and `time` are the sender's, never invented: they make a retry a repeat."""
 
     specversion: Literal["1.0"]
@@ -183,9 +239,8 @@ class UsageEvent(_Incoming):
         Both usage shapes and any way to write the same moment give the same hash, and so does a field that is left
         out or given with its default.
         """
-        tokens = self.data.usage.tokens()
-        payload = self.data.model_dump(mode="json", exclude={"usage"}, exclude_defaults=True)
-        payload["usage"] = [tokens.input, tokens.cached, tokens.output]
+        payload = self.data.model_dump(mode="json", exclude=NOT_HASHED, exclude_defaults=True)
+        payload["usage"] = self.data.usage.tokens.hashed
         parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
         return hashlib.sha256(_canonical(parts).encode()).hexdigest()
 
@@ -205,10 +260,12 @@ def parse_event(raw: Any, received_at: datetime) -> Request:
         batch=event.data.batch,
         tools=tuple(tool if isinstance(tool, str) else tool.type for tool in event.data.tools),
         shared=event.data.shared,
-        tokens=event.data.usage.tokens(),
+        tokens=event.data.usage.tokens,
         occurred_at=event.time,
         received_at=received_at,
         payload_hash=event.payload_hash(),
+        reservation=event.data.reservation,
+        platform_verdict=event.data.platform_verdict,
     )
 
 
@@ -221,8 +278,8 @@ def compact(raw: Any) -> str:
     text = (encoded if encoded.isascii() else pydantic_core.to_json(raw, ensure_ascii=True)).decode()
     if "Infinity" in text and not _is_json(raw):
         raise Rejected("invalid_event", "event: holds a number that is too large for JSON")
-    if len(text) > MOST_BYTES:
-        raise Rejected("invalid_event", f"event: is {len(text)} bytes of JSON; at most {MOST_BYTES} are accepted")
+    if len(text) > MAX_EVENT_BYTES:
+        raise Rejected("invalid_event", f"event: is {len(text)} bytes of JSON; at most {MAX_EVENT_BYTES} are accepted")
     return text
 
 
@@ -265,7 +322,7 @@ def check_age(occurred_at: datetime, now: datetime) -> None:
 _EVENT = TypeAdapter(UsageEvent).validator
 
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 """Things that are wrong with one event, of those that its message names; the others are counted."""
 
 
@@ -280,8 +337,8 @@ def _rejected(error: ValidationError, raw: Any) -> Rejected:
         return Rejected("no_organization", f"subject: names no organization: {_shown(raw.get('subject'))}")
     first_of_place = {_place(each): each for each in reversed(problems)}
     said = [_said(place, first_of_place[place]) for place in dict.fromkeys(map(_place, problems))]
-    more = f" (and {len(said) - MOST_NAMED} more)" if len(said) > MOST_NAMED else ""
-    return Rejected("invalid_event", "; ".join(said[:MOST_NAMED]) + more)
+    more = f" (and {len(said) - MAX_NAMED} more)" if len(said) > MAX_NAMED else ""
+    return Rejected("invalid_event", "; ".join(said[:MAX_NAMED]) + more)
 
 
 def _place(problem: Any) -> str:
@@ -295,11 +352,11 @@ def _said(place: str, problem: Any) -> str:
     return f"{place}: {_worded(problem)}" + ("" if shows_it else f": {_shown(problem['input'])}")
 
 
-_UNION_TAGS = ("responses", "chat", "constrained-str", "ToolObject")
+_UNION_TAGS = ("constrained-str", "ToolObject")
 _ALPHABETS = {
     IDENTIFIER: "must be 1 to 64 letters, digits or . _ -",
     REQUEST_ID: "must be 1 to 256 letters, digits or . _ - : /",
-    MODEL_ID: "must be 1 to 128 letters, digits or . _ - : /",
+    PRINTABLE: "must be printable, without control characters, and neither begin nor end with a blank",
 }
 
 

@@ -182,7 +182,7 @@ class Evidence:
             version = offer.version_at(request.occurred_at)
         numbers = decision.profile_version, decision.settings_version
         terms = terms_of_versions(request, _with_end(version, decision), self.account, numbers)
-        price = price_of(request, decision.price_version) if decision.price_version else None
+        price = price_of(request, decision.price_version, decision.format) if decision.price_version else None
         return case_under(request, terms, price, decision.format)
 
     def _figures(self, decision: Decision, case: Case) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def request_of(decision: Decision) -> Request:
         batch=decision.batch,
         tools=tuple(filter(None, (decision.hosted_tool or "").split(", "))),
         shared=decision.shared,
-        tokens=Tokens(decision.input, decision.cached, decision.output, decision.cache_write),
+        tokens=Tokens(decision.input, decision.cached, decision.output, decision.cache_write, decision.audio),
         occurred_at=parse(decision.occurred_at),
         received_at=parse(decision.received_at),
         payload_hash=decision.payload_hash,

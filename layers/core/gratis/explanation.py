@@ -25,7 +25,7 @@ UNITS = {
     "tokens": "tokens",
     "uncached_tokens": "tokens that were not cached",
     "requests": "requests",
-    "runs": "evaluation runs",
+    "runs": "runs",
 }
 
 
@@ -90,7 +90,7 @@ def amount(unit: str | None, units: Figure) -> str:
     if unit == "usd":
         return figure(unit, units)
     words = UNITS.get(unit or "tokens", unit or "")
-    return f"{units:,} {words.replace('requests', 'request') if units == 1 else words}"
+    return f"{units:,} {words.removesuffix('s') if units == 1 and unit in ('requests', 'runs') else words}"
 
 
 def figure(unit: str | None, units: Figure) -> str:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
 from gratis.account import Account
-from gratis.decision import Books, CounterId
+from gratis.decision import Books
 from gratis.dynamo import MOST_ATTEMPTS, Pause, pause, translated
 from gratis.errors import Busy, Rejected
 from gratis.figures import parsed, written
@@ -24,7 +24,7 @@ from gratis.request import RequestKey
 from gratis.table import keys
 from gratis.table.keys import Item
 from gratis.totals import Totals
-from gratis.window import UTC_DAY, Counter, Window, day_of_slot, last_day_of_slot
+from gratis.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

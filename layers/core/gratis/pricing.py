@@ -15,9 +15,14 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from gratis import moment
+from gratis.figures import plain
+from gratis.request import Tokens
+from gratis.spelling import normal
 
 MILLION = Decimal(1_000_000)
 HALF = Decimal("0.5")
+NORMAL_TIERS = frozenset({"default", "standard", "auto", "flex", "batch", "incentivized_tier"})
+"""Service tiers that cost the normal rate, or half of it where the table says so. Any other may cost more."""
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2})$")
 
 Usd = Annotated[Decimal, BeforeValidator(Decimal)]
@@ -30,11 +35,22 @@ class _Data(BaseModel):
 
 
 class Rates(_Data):
-    """USD per million tokens. Without `cached`, cached input costs `input`; without `output`, output has no price."""
+    """USD per million tokens. Without `cached`, cached input costs `input`.
+
+    Without `output` or `cache_write`, output and what is written to the cache have no price.
+    """
 
     input: Usd
     cached: Usd | None = None
+    cache_write: Usd | None = None
     output: Usd | None = None
+
+
+class Tier(_Data):
+    """The rates of a service tier that costs more than the normal rate."""
+
+    rates: Rates
+    long_context: Rates | None = None
 
 
 class Row(_Data):
@@ -45,6 +61,8 @@ class Row(_Data):
     long_context_over: int | None = None
     """Above this many input tokens the whole request costs `long_context`."""
     long_context: Rates | None = None
+    tiers: dict[str, Tier] = {}
+    """By service tier, in its normal form: `priority`. One that is not here has no price."""
 
 
 class Model(_Data):
@@ -81,15 +99,20 @@ class Price:
     long_context: Rates | None
     factor: Decimal
 
-    def amount(self, input_tokens: int, cached: int, output: int) -> Decimal | None:
-        """Exact USD of a request. `input_tokens` includes `cached`. None if an output is without a price."""
-        is_long = self.long_context_over is not None and input_tokens > self.long_context_over
+    def amount(self, tokens: Tokens) -> Decimal | None:
+        """Exact USD of a request. None if it used something that has no price."""
+        is_long = self.long_context_over is not None and tokens.input > self.long_context_over
         rates = self.long_context if is_long and self.long_context else self.rates
-        if output and rates.output is None:
+        parts = (
+            (tokens.input - tokens.cached - tokens.cache_write, rates.input),
+            (tokens.cached, rates.input if rates.cached is None else rates.cached),
+            (tokens.cache_write, rates.cache_write),
+            (tokens.output, rates.output),
+            (tokens.audio, None),
+        )
+        if any(count and rate is None for count, rate in parts):
             return None
-        cached_rate = rates.input if rates.cached is None else rates.cached
-        total = (input_tokens - cached) * rates.input + cached * cached_rate + output * (rates.output or 0)
-        return total * self.factor / MILLION
+        return sum((count * (rate or 0) for count, rate in parts), Decimal(0)) * self.factor / MILLION
 
 
 @cache
@@ -106,23 +129,26 @@ def price(
     `version`: the price that a receipt names, whatever is in force by now. Raises LookupError if it is not there.
     Fine-tuning training has prices of its own and the table lists none, so it is not priced by the model's rows.
     """
-    if endpoint == "fine_tuning":
+    if normal(endpoint) == "fine_tuning":
         return None
-    return _price(model, moment.day_of(when).isoformat(), version, service_tier == "flex", batch)
+    return _price(model, moment.day_of(when).isoformat(), version, normal(service_tier), batch)
 
 
 @lru_cache(maxsize=4096)
-def _price(model: str, day: str, version: str | None, flex: bool, batch: bool) -> Price | None:
+def _price(model: str, day: str, version: str | None, tier: str, batch: bool) -> Price | None:
     priced = table().find(model)
     if priced is None:
         return None
     row = _row_at(priced.rows, day) if version is None else _row_named(priced.rows, model, version)
-    half = (batch and priced.batch) or (flex and priced.flex)
+    rates = row if tier in NORMAL_TIERS else row.tiers.get(tier)
+    if rates is None:
+        return None
+    half = (batch and priced.batch) or (tier == "flex" and priced.flex)
     return Price(
         version=_named(row, model),
-        rates=row.rates,
+        rates=rates.rates,
         long_context_over=row.long_context_over,
-        long_context=row.long_context,
+        long_context=rates.long_context,
         factor=HALF if half else Decimal(1),
     )
 
@@ -150,5 +176,5 @@ def _own_date(model: str) -> str:
 
 
 def usd(amount: Decimal) -> str:
-    """An exact amount as a plain string without trailing zeros: `0.525`, `0`."""
-    return format(amount.normalize(), "f") if amount else "0"
+    """An exact amount in USD as text: `0.525`, `0`."""
+    return plain(amount)

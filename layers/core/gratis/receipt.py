@@ -72,6 +72,7 @@ class Decision(NamedTuple):
     unit: str | None = None
     """What the group's quota counts; None without a group."""
     cache_write: int = 0
+    audio: int = 0
     reserved_before: Written = 0
     """What others had reserved of the quota."""
     voids: str | None = None

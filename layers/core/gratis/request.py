@@ -23,12 +23,24 @@ class RequestKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token counts of a request. `cached` and `cache_write` are part of `input`; reasoning is part of `output`."""
+    """Token counts of a request. `cached` and `cache_write` are part of `input`; reasoning is part of `output`.
+
+    `audio`: of both; they have a price of their own, which the price table does not know.
+    """
 
     input: int
     cached: int
     output: int
     cache_write: int = 0
+    audio: int = 0
+
+    @property
+    def hashed(self) -> list[int]:
+        """What a payload's hash is made of: counts that later releases added stand in it only where there are any."""
+        counts = [self.input, self.cached, self.output, self.cache_write, self.audio]
+        while len(counts) > 3 and not counts[-1]:
+            counts.pop()
+        return counts
 
     @property
     def total(self) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from gratis import moment
 from gratis.figures import Figure
@@ -55,6 +55,18 @@ class Counter:
         windows = sorted([other for other in self.windows if other.start != window.start] + [window], key=_start)
         newest = windows[-1].start
         return Counter(tuple(each for each in windows if newest - each.start <= LATE))
+
+
+class CounterId(NamedTuple):
+    """One counter document. `slot`: which windows it holds, as their kind names it.
+
+    `pool`: the project whose counter it is in a group of scope `project`, "" for requests of none; else None.
+    """
+
+    organization: str
+    group: str
+    slot: str
+    pool: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
