@@ -41,13 +41,13 @@ FIRST_ENTRY = json.dumps(
 DECISION_COLUMNS = (
     "Time (UTC)",
     "Organization",
-    "Id",
     "Model",
     "Tokens",
     "Running total",
     "Verdict",
     "Reason",
     "Amount",
+    "Id",
 )
 FIGURES = ("Tokens", "Running total", "Amount")
 DECISION_STACKS = (
@@ -129,7 +129,7 @@ def _decisions(decisions: Sequence[Decision], title: str = "Decisions") -> list[
     heads = [head for stack in DECISION_STACKS for head in stack]
     stacked = [
         (*when.split(" "), organization, request_id, model, reason, tokens, total, verdict, usd)
-        for when, organization, request_id, model, tokens, total, verdict, reason, usd in rows
+        for when, organization, model, tokens, total, verdict, reason, usd, request_id in rows
     ]
     return [*sheets, Sheet(title, heads, stacked, ("Tokens", "Total"), names=NAMES, stacks=DECISION_STACKS, tight=True)]
 
@@ -186,13 +186,13 @@ def decision_cells(decision: Decision) -> tuple[str, ...]:
     return (
         decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
         decision.organization,
-        decision.request_id,
         decision.model,
         f"{decision.input + decision.output:,}",
         _running_total(decision),
         decision.verdict,
         decision.reason,
         amount(decision.amount_usd),
+        decision.request_id,
     )
 
 
@@ -244,8 +244,9 @@ def bill_rows(compared: Compared) -> list[list[str]]:
 
 def change_cells(first: Decision, second: Decision) -> list[str]:
     """What stands under `CHANGE_COLUMNS`."""
-    *named, tokens, _, _, _, _ = decision_cells(first)
-    return [*named, tokens, *(f"{each.verdict}, {each.reason}" for each in (first, second))]
+    when, organization, model, tokens, *_ = decision_cells(first)
+    verdicts = (f"{each.verdict}, {each.reason}" for each in (first, second))
+    return [when, organization, first.request_id, model, tokens, *verdicts]
 
 
 def amount_of(usd: Decimal) -> str:

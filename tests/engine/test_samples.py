@@ -357,9 +357,9 @@ def test_the_table_of_the_seed_day_reads_as_in_the_seed(ledger: str) -> None:
     result = gratis_replay("--endpoint-url", ledger, SEED_DAY)
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert result.exit_code == 0
-    assert "Time (UTC) Organization Model Tokens total Verdict Reason Amount" in lines
-    assert "2025-03-11 22:15 org_demo gpt-4o-2024-08-06 115,000 975,000 free within_quota $0" in lines
-    assert "2025-03-11 23:10 org_demo gpt-4o-2024-08-06 30,000 1,005,000 billed over_quota $0.13125" in lines
+    assert "Time (UTC) Organization Model Tokens total Verdict Reason Amount Id" in lines
+    assert "2025-03-11 22:15 org_demo gpt-4o-2024-08-06 115,000 975,000 free within_quota $0 req_007" in lines
+    assert "2025-03-11 23:10 org_demo gpt-4o-2024-08-06 30,000 1,005,000 billed over_quota $0.13125 req_008" in lines
     assert "Free 8 (1,000,000 tokens)" in lines
     assert "Billed 1 (30,000 tokens)" in lines
 
