@@ -5,11 +5,13 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from gratis import moment
 from gratis.errors import Rejected
 from gratis.events import compact, parse_event
+from gratis.intake.sources import source_named
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
 from gratis.queue import UsageQueue
@@ -17,6 +19,17 @@ from local.stack import Stack
 
 DECIDED_SECONDS = 60
 """How long a redriven event may take to its decision before we say that it has none yet."""
+
+
+def event_of(entry: Entry) -> Any:
+    """The event of an entry: what a source sent is mapped anew, by what is known today. Raises Rejected."""
+    raw = json.loads(entry.raw)
+    return raw if entry.source is None else source_named(entry.source).event(raw)
+
+
+def _received_at(entry: Entry) -> datetime:
+    """When the event is received: as it was, unless that was too early."""
+    return datetime.now(UTC) if entry.code == "in_the_future" else moment.parse(entry.received_at)
 
 
 @dataclass(frozen=True)
@@ -50,19 +63,20 @@ class Desk:
         """Send entries through again. One goes out of quarantine only when its decision exists."""
         sent: list[Entry] = []
         for entry in entries:
-            raw, received_at = json.loads(entry.raw), moment.parse(entry.received_at)
+            received_at = _received_at(entry)
             try:
-                request = parse_event(raw, received_at)
+                event = event_of(entry)
+                request = parse_event(event, received_at)
             except Rejected as rejected:
                 yield Redriven(entry, "refused", rejected.message)
             else:
-                self.queue.send({request.organization: [compact(raw)]}, received_at, nonce=uuid.uuid4().hex)
+                self.queue.send({request.organization: [compact(event)]}, received_at, nonce=uuid.uuid4().hex)
                 sent.append(entry)
         yield from self._settled(sent)
 
     def _settled(self, sent: Sequence[Entry]) -> Iterator[Redriven]:
         deadline = time.monotonic() + DECIDED_SECONDS
-        waiting = {entry: parse_event(json.loads(entry.raw), moment.parse(entry.received_at)) for entry in sent}
+        waiting = {entry: parse_event(event_of(entry), _received_at(entry)) for entry in sent}
         while waiting and time.monotonic() < deadline:
             decided = self.ledger.decisions(dict.fromkeys(request.key for request in waiting.values()))
             for entry, request in list(waiting.items()):

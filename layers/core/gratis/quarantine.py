@@ -5,7 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ class Entry:
     received_at: str
     whence: str
     decided: str | None = None
+    source: str | None = None
+    """Whose entry `raw` is, where it was not yet an event of ours: a redrive maps it anew."""
 
     @property
     def key(self) -> Item:
@@ -75,6 +77,11 @@ def entry(
         whence=whence,
         decided=json.dumps(decided) if decided is not None else None,
     )
+
+
+def entry_of(source: str, kept: Any, refused: Entry) -> Entry:
+    """The entry of an event that a source's entry was mapped to: what is kept is the source's, to be mapped anew."""
+    return replace(refused, raw=text_of(kept), source=source)
 
 
 def text_of(raw: Any) -> str:
@@ -150,7 +157,7 @@ class Quarantine:
 
 def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:
     """The entry's item, and one for each further part of a raw event that a single item could not hold."""
-    fields = ("organization", "id", "code", "message", "received_at", "whence", "decided")
+    fields = ("organization", "id", "code", "message", "received_at", "whence", "decided", "source")
     values = {name: {"S": value} for name in fields if (value := getattr(entry, name)) is not None}
     packed = zlib.compress(entry.raw.encode())
     parts = [packed[start : start + max_bytes] for start in range(0, len(packed), max_bytes)]
@@ -172,6 +179,7 @@ def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
         received_at=text["received_at"],
         whence=text["whence"],
         decided=text.get("decided"),
+        source=text.get("source"),
     )
 
 

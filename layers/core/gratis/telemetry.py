@@ -133,9 +133,13 @@ def report_received(received: "Received", logger: Logger, metrics: Metrics) -> N
     quarantined = len(received.quarantined)
     metrics.add_metric(name="EventsAccepted", unit=MetricUnit.Count, value=received.accepted)
     metrics.add_metric(name="Quarantined", unit=MetricUnit.Count, value=quarantined)
+    for reason, count in received.skipped.items():
+        with single_metric(name="Skipped", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
+            metric.add_dimension(name="Reason", value=reason)
     codes = Counter(entry["error"]["code"] for entry in received.quarantined)
     log = logger.warning if quarantined else logger.debug
-    log("events stored", extra={"accepted": received.accepted, "quarantined": dict(codes)})
+    said = {"accepted": received.accepted, "skipped": dict(received.skipped), "quarantined": dict(codes)}
+    log("events stored", extra=said)
 
 
 def report_refused(refused: "Refused", cause: str, logger: Logger, metrics: Metrics) -> None:
