@@ -19,7 +19,7 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook
 
 from benchmarks.traffic import Sender
-from local.functions import ROOT
+from local.places import ROOT
 from local.runtime import SECONDS, Lambda, built, layer_modules, runtime_modules, started
 
 FUNCTIONS = ("receive_usage", "classify_usage", "emit_billing", "close_day", "account_api")

@@ -1,50 +1,29 @@
-"""The command `gratis`."""
+"""The command `gratis`. A command imports what it needs when it runs: help and version are there at once."""
 
-import json
-import re
 import signal
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from gratis.account import IDENTIFIER, Account
-from gratis.accounts import Accounts
-from gratis.errors import Busy
-from gratis.events import FIRST_YEAR, LAST_YEAR
-from gratis.keys import ROLES, Holder, Keys, Role
-from gratis.ledger import Ledger
-from gratis.offer import Offer
-from gratis.proof import Proof
-from local import report
-from local.engine import EngineFailed, engine
-from local.functions import ROOT
-from local.prove import ledger_at, prove_from_ledger, prove_from_records
-from local.redrive import Desk
-from local.replay import replay
-from local.sender import NotTaken, moved, send
-from local.simulation import simulate
-from local.sources import Unusable, read_events, read_offer, read_organizations
-from local.stack import STACK, NoStack, stack_of
-from local.up import running
-from local.what_if import what_if
+from gratis import __version__
+from local.console import UNDECIDED, console, errors, print_json, progress, usable_input
 
-UNDECIDED, UNUSABLE = 1, 2
+if TYPE_CHECKING:
+    from datetime import date
+
+    from gratis.account import Account
+    from gratis.ledger import Ledger
+    from gratis.offer import Offer
+    from gratis.proof import Proof
+    from local.sources import Events
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-WIDE = 150
-"""Columns of a table that does not go to a terminal."""
+STACK = "gratis"
 HORIZON_DAYS = 36
-FIRST_DAY, LAST_DAY = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
-"""No event may occur beyond these."""
-WRITTEN_DAY = r"\d{4}-\d{2}-\d{2}"
 REPLAYED_ONLY = frozenset({"--organizations", "--offer", "--report", "--endpoint-url"})
 SENT_ONLY = frozenset({"--secret", "--move-to"})
 LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
@@ -52,24 +31,43 @@ LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
 app = typer.Typer(
     help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 quarantine = typer.Typer(help="Events that could not be decided: what, why, and send them through again.")
 keys = typer.Typer(help="Keys of the account API.")
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
-errors = Console(stderr=True)
 
 StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
 EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
-Files = Annotated[list[str], typer.Argument(help="JSON, JSON lines (.jsonl), or - for standard input.")]
-Organizations = Annotated[Path, typer.Option(help="Who the organizations are and what they share.")]
-ORGANIZATIONS = ROOT / "events/organizations.json"
+Files = Annotated[
+    list[str],
+    typer.Argument(help="JSON, JSON lines (.jsonl), - for standard input, or a sample that ships, such as seed-day."),
+]
+Organizations = Annotated[
+    Path | None,
+    typer.Option(help="Who the organizations are and what they share.", show_default="those of the samples"),
+]
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="Write a page with charts to this file (.html); it needs nothing else.")
 ]
 Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if left out.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gratis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gratis(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it."""
 
 
 @app.command("replay")
@@ -78,7 +76,7 @@ def replay_command(
     files: Files,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
-    organizations: Organizations = ORGANIZATIONS,
+    organizations: Organizations = None,
     offer: Annotated[str, typer.Option(help="The rules: a file, or the id of a shipped offer.")] = "data-sharing-2025",
     report_file: ReportFile = None,
     endpoint_url: Annotated[str | None, typer.Option(help="A DynamoDB to use in place of the embedded engine.")] = None,
@@ -89,25 +87,81 @@ def replay_command(
     move_to: Annotated[
         str | None,
         typer.Option(
-            help="With --to: move all events by whole days, the first to this UTC day (YYYY-MM-DD, today or yesterday)."
+            help="With --to: move all events by whole days, the last to this UTC day (YYYY-MM-DD, today or yesterday)."
         ),
     ] = None,
 ) -> None:
     """Run sample events through the code that is deployed and show what each one costs, and why."""
-    with _usable_input():
+    with usable_input():
+        from local.arguments import check_report, event_files, refuse_given
+        from local.sources import read_events, read_offer, read_organizations
+
         if to:
-            _refuse(context, REPLAYED_ONLY, "a webhook decides by its own rules, unseen here; leave out --to")
+            refuse_given(context, REPLAYED_ONLY, "a webhook decides by its own rules, unseen here; leave out --to")
         else:
-            _refuse(context, SENT_ONLY, "only for events that are posted with --to")
-        skipped = Counter[str]()
-        events = read_events(files, skipped)
+            refuse_given(context, SENT_ONLY, "only for events that are posted with --to")
+        named = event_files(files)
+        check_report(report_file, named)
+        events = read_events(named)
         if to:
             _send(events, to, secret, move_to, as_json=as_json)
             return
-        chosen = read_offer(offer)
-        accounts = read_organizations(organizations)
-        _writable(report_file)
-        _replay(events, accounts, chosen, endpoint_url, report_file, skipped, as_json=as_json)
+        chosen, accounts = read_offer(offer), read_organizations(_organizations(organizations))
+        _replay(events, accounts, chosen, endpoint_url, report_file, as_json=as_json)
+
+
+def _organizations(file: Path | None) -> Path:
+    from local.places import shipped
+
+    return file or shipped("events") / "organizations.json"
+
+
+def _replay(
+    events: "Events",
+    accounts: "Sequence[Account]",
+    offer: "Offer",
+    endpoint_url: str | None,
+    report_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from local import report
+    from local.arguments import write_report
+    from local.engine import engine_at
+    from local.replay import replay
+
+    with engine_at(endpoint_url) as url, progress("Deciding", len(events)) as advance:
+        replayed = replay(events, accounts, offer, url, advance, skipped=events.skipped)
+    if report_file:
+        from local.preview.replayed import replay_page
+
+        write_report(report_file, replay_page(replayed, offer.versions[-1].offer))
+    if as_json:
+        print_json(replayed.as_json())
+    else:
+        report.print_replayed(replayed, console())
+    if replayed.quarantined:
+        raise typer.Exit(UNDECIDED)
+
+
+def _send(events: "Sequence[Any]", to: str, secret: str | None, move_to: str | None, *, as_json: bool) -> None:
+    from local import report
+    from local.arguments import day_of
+    from local.sender import moved, send
+    from local.sources import Unusable
+
+    if not secret:
+        raise Unusable("--to needs the webhook's secret: --secret or GRATIS_WEBHOOK_SECRET")
+    url = to if to.rstrip("/").endswith("usage-events") else f"{to.rstrip('/')}/usage-events"
+    chosen = moved(events, day_of(move_to, "--move-to")) if move_to else events
+    with progress("Sending", len(events)) as advance:
+        sent = send(chosen, url, secret, advance)
+    if as_json:
+        print_json(sent.content())
+    else:
+        report.print_sent(sent, console())
+    if sent.quarantined:
+        raise typer.Exit(UNDECIDED)
 
 
 @app.command("what-if")
@@ -117,7 +171,7 @@ def what_if_command(
     offer: Annotated[
         list[str], typer.Option(help="Twice: offer A, then offer B; a file, or the id of a shipped offer.")
     ],
-    organizations: Organizations = ORGANIZATIONS,
+    organizations: Organizations = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
     report_file: ReportFile = None,
 ) -> None:
@@ -126,23 +180,29 @@ def what_if_command(
     Stranded are tokens that would have been free if a request could be split: of each window in which requests were
     billed over_quota, what the quota has left in the end, but no more than those requests' tokens.
     """
-    with _usable_input():
+    with usable_input():
+        from local import report
+        from local.arguments import check_report, event_files, write_report
+        from local.sources import Unusable, read_events, read_offer, read_organizations
+        from local.what_if import what_if
+
         if len(offer) != 2:
             raise Unusable(f"--offer: name two offers, A and B ({len(offer)} given)")
-        events, accounts = read_events(files), read_organizations(organizations)
-        for named in offer:
-            read_offer(named)
-        _writable(report_file)
-        with _progress("Deciding", 2 * len(events)) as progress:
-            compared = what_if(events, accounts, (offer[0], offer[1]), progress)
+        named = event_files(files)
+        check_report(report_file, named)
+        events, accounts = read_events(named), read_organizations(_organizations(organizations))
+        for each in offer:
+            read_offer(each)
+        with progress("Deciding", 2 * len(events)) as advance:
+            compared = what_if(events, accounts, (offer[0], offer[1]), advance)
         if report_file:
-            from local.preview.compared import compared_page  # noqa: PLC0415 - as above
+            from local.preview.compared import compared_page
 
-            _write(report_file, compared_page(compared))
+            write_report(report_file, compared_page(compared))
     if as_json:
-        _print_json(compared.content())
+        print_json(compared.content())
     else:
-        report.print_compared(compared, _console())
+        report.print_compared(compared, console())
     if any(each.quarantined for each in compared.replays):
         raise typer.Exit(UNDECIDED)
 
@@ -152,11 +212,24 @@ def up_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
 ) -> None:
     """Deploy the whole system on the local engine and run it until Ctrl-C."""
-    for number in STOPPING:
-        signal.signal(number, _stop_once)
-    with _usable_input(), running(port) as (_, up), suppress(SystemExit):
-        report.print_running(up, Console())
-        signal.pause()
+    with usable_input():
+        from local.places import needs_repository
+
+        needs_repository("gratis up")
+        from local import report
+        from local.up import running
+
+        for number in STOPPING:
+            signal.signal(number, _stop_once)
+        with running(port) as (_, up), suppress(SystemExit):
+            report.print_running(up, console())
+            signal.pause()
+
+
+def _stop_once(number: int, _: object) -> None:
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not end the clean-up
+    sys.exit(128 + number)
 
 
 @app.command("prove")
@@ -183,23 +256,41 @@ def prove_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the proofs as JSON and nothing else.")] = False,
 ) -> None:
     """Prove a day again from its decisions; exit 1 and the differing ids if it does not hold."""
-    with _usable_input():
+    with usable_input():
+        from local import report
+        from local.arguments import organization_and_day, refuse_given
+        from local.prove import ledger_at, prove_from_records
+        from local.sources import Unusable, read_offer
+
         proofs: Sequence[Proof]
         if records:
-            _refuse(context, LEDGER_ONLY, "files are proved without a ledger; leave out --records")
+            refuse_given(context, LEDGER_ONLY, "files are proved without a ledger; leave out --records")
             proofs = prove_from_records([*records, *(named or ())])
         elif named and len(named) == 2:
-            organization, day = _organization_and_day(*named)
+            organization, day = organization_and_day(*named)
             custom = read_offer(offer) if offer else None
             proofs = [_proof(ledger_at(endpoint_url, stack, table), organization, day, custom)]
         else:
             raise Unusable("name an organization and a day, or files with --records")
     if as_json:
-        _print_json([proof.content() for proof in proofs])
+        print_json([proof.content() for proof in proofs])
     else:
-        report.print_proofs(proofs, _console())
+        report.print_proofs(proofs, console())
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(UNDECIDED)
+
+
+def _proof(ledger: "Ledger", organization: str, day: "date", offer: "Offer | None") -> "Proof":
+    from gratis.errors import Busy
+    from local.prove import prove_from_ledger
+    from local.sources import Unusable
+
+    try:
+        return prove_from_ledger(ledger, organization, day, offer)
+    except Busy as error:
+        if not str(error).startswith("ResourceNotFoundException"):
+            raise
+        raise Unusable(f"there is no table {ledger.table!r}; --table names another") from None
 
 
 @app.command("simulate")
@@ -209,13 +300,15 @@ def simulate_command(
     seed: Annotated[int, typer.Option(help="The first world's seed; --worlds 1 plays just that one.")] = 1,
 ) -> None:
     """Play the core in worlds full of faults; exit 1 and the failing seed if a promise breaks."""
-    with _progress("Playing", worlds) as progress:
-        result = simulate(worlds, seed, progress)
+    from local.simulation import simulate
+
+    with progress("Playing", worlds) as advance:
+        result = simulate(worlds, seed, advance)
     if result.failure:
-        Console().print(result.failure.text(), soft_wrap=True, markup=False, highlight=False)
+        console().print(result.failure.text(), soft_wrap=True, markup=False, highlight=False)
         raise typer.Exit(UNDECIDED)
     played = f"{result.worlds:,} worlds from seed {seed} on" if result.worlds > 1 else f"The world of seed {seed}"
-    Console().print(f"{played}: every promise held.", highlight=False)
+    console().print(f"{played}: every promise held.", highlight=False)
 
 
 @quarantine.command("list")
@@ -227,16 +320,21 @@ def quarantine_list(
     endpoint_url: EndpointUrl = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON, raw events included.")] = False,
 ) -> None:
-    """Show what could not be decided, and why."""
-    with _usable_input():
-        period = _period(day, days)
+    """Show what could not be decided, and why, in the order in which it was received."""
+    with usable_input():
+        from local import report
+        from local.arguments import period_of
+        from local.redrive import Desk
+        from local.stack import stack_of
+
+        period = period_of(day, days)
         entries = Desk(stack_of(endpoint_url, stack)).entries(*period)
     if as_json:
-        _print_json([report.as_dict(entry) for entry in entries])
+        print_json([report.as_dict(entry) for entry in entries])
     elif not entries:
-        report.print_nothing(*period, {}, _console())
+        report.print_nothing(*period, {}, console())
     else:
-        report.print_quarantine(entries, _console())
+        report.print_quarantine(entries, console())
 
 
 @quarantine.command("redrive")
@@ -250,8 +348,13 @@ def quarantine_redrive(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Send quarantined events and the dead-letter queue through again; exit 1 if something stays behind."""
-    with _usable_input():
-        period = _period(day, days)
+    with usable_input():
+        from local import report
+        from local.arguments import period_of
+        from local.redrive import Desk
+        from local.stack import stack_of
+
+        period = period_of(day, days)
         desk = Desk(stack_of(endpoint_url, stack))
         dead_letters = desk.redrive_dead_letters()
         entries = [
@@ -259,8 +362,8 @@ def quarantine_redrive(
         ]
         redriven = list(desk.redrive(entries))
     if not entries:
-        report.print_nothing(*period, {"--id": request_id, "--code": code}, _console())
-    report.print_redriven(redriven, dead_letters, _console())
+        report.print_nothing(*period, {"--id": request_id, "--code": code}, console())
+    report.print_redriven(redriven, dead_letters, console())
     if any(each.state != "decided" for each in redriven):
         raise typer.Exit(UNDECIDED)
 
@@ -268,19 +371,24 @@ def quarantine_redrive(
 @keys.command("create")
 def keys_create(
     *,
-    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")],
+    role: Annotated[str, typer.Option(help="One of owner, reader, platform.")],
     organization: Annotated[str | None, typer.Option(help="Whose key it is; none for a platform key.")] = None,
     name: Annotated[str, typer.Option(help="What it is for, to tell keys apart.")] = "",
     stack: StackName = STACK,
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Create an API key and print it: this is the only time that it can be seen."""
-    with _usable_input():
-        holder = _holder(role, organization, name)
+    with usable_input():
+        from gratis.accounts import Accounts
+        from gratis.keys import Keys
+        from local.arguments import holder_of
+        from local.stack import stack_of
+
+        holder = holder_of(role, organization, name)
         deployed = stack_of(endpoint_url, stack)
         client, table = deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]
         if organization and Accounts(client, table).get(organization) is None:
-            errors.print(f"note: {organization} has no account yet; its first profile or setting makes one")
+            errors().print(f"note: {organization} has no account yet; its first profile or setting makes one")
         key = Keys(client, table).create(holder)
     sys.stdout.write(key + "\n")
 
@@ -288,7 +396,11 @@ def keys_create(
 @keys.command("revoke")
 def keys_revoke(*, stack: StackName = STACK, endpoint_url: EndpointUrl = None) -> None:
     """Take back the key that is asked for, or that standard input holds: it is accepted no more from now on."""
-    with _usable_input():
+    with usable_input():
+        from gratis.keys import Keys
+        from local.sources import Unusable
+        from local.stack import stack_of
+
         key = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
         deployed = stack_of(endpoint_url, stack)
         holder = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).revoke(key.strip())
@@ -305,157 +417,5 @@ def main() -> None:
     app()
 
 
-def _stop_once(number: int, _: object) -> None:
-    for each in STOPPING:
-        signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not end the clean-up
-    sys.exit(128 + number)
-
-
-def _replay(  # noqa: PLR0917 - what the command was asked for
-    events: list[Any],
-    accounts: list[Account],
-    offer: Offer,
-    endpoint_url: str | None,
-    report_file: Path | None,
-    skipped: Counter[str],
-    *,
-    as_json: bool,
-) -> None:
-    with _engine_at(endpoint_url) as url, _progress("Deciding", len(events)) as progress:
-        replayed = replay(events, accounts, offer, url, progress, skipped=skipped)
-    if report_file:
-        from local.preview.replayed import replay_page  # noqa: PLC0415 - it takes a second that only a report needs
-
-        _write(report_file, replay_page(replayed, offer.versions[-1].offer))
-    if as_json:
-        _print_json(replayed.as_json())
-    else:
-        report.print_replayed(replayed, _console())
-    if replayed.quarantined:
-        raise typer.Exit(UNDECIDED)
-
-
-def _send(events: list[Any], to: str, secret: str | None, move_to: str | None, *, as_json: bool) -> None:
-    if not secret:
-        raise Unusable("--to needs the webhook's secret: --secret or GRATIS_WEBHOOK_SECRET")
-    url = to if to.rstrip("/").endswith("usage-events") else f"{to.rstrip('/')}/usage-events"
-    chosen = moved(events, _day(move_to, "--move-to")) if move_to else events
-    with _progress("Sending", len(events)) as progress:
-        sent = send(chosen, url, secret, progress)
-    if as_json:
-        _print_json(sent.content())
-    else:
-        report.print_sent(sent, _console())
-    if sent.quarantined:
-        raise typer.Exit(UNDECIDED)
-
-
-def _holder(role: str, organization: str | None, name: str) -> Holder:
-    if role not in ROLES:
-        raise Unusable(f"--role: {role!r} is none of {', '.join(ROLES)}")
-    if role == "platform" and organization is not None:
-        raise Unusable(f"--organization: a platform key has none, not {organization!r}; leave it out")
-    if role != "platform" and organization is None:
-        raise Unusable(f"--organization: is missing; a key of the role {role} belongs to one organization")
-    if organization is not None and not re.fullmatch(IDENTIFIER, organization):
-        raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
-    return Holder(cast("Role", role), organization, name)
-
-
-def _refuse(context: typer.Context, options: Set[str], why: str) -> None:
-    """Options that were given on the command line, but would do nothing."""
-    given = (each for each in context.command.params if _is_given(context, each.name or ""))
-    if unused := sorted(each.opts[0] for each in given if each.opts[0] in options):
-        raise Unusable(f"{', '.join(unused)}: {why}")
-
-
-def _is_given(context: typer.Context, parameter: str) -> bool:
-    source = context.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _day(text: str, named: str) -> date:
-    """`named`: the option or argument that holds it."""
-    today = datetime.now(UTC).date()
-    try:
-        day = {"today": today, "yesterday": today - timedelta(days=1)}.get(text) or date.fromisoformat(text)
-    except ValueError:
-        raise Unusable(f"{named}: must be a day as YYYY-MM-DD (or 'today', 'yesterday'), not {text!r}") from None
-    if not FIRST_DAY <= day <= LAST_DAY:
-        raise Unusable(f"{named}: must be a day from {FIRST_DAY} to {LAST_DAY}, not {day}")
-    return day
-
-
-def _period(day: str | None, days: int) -> tuple[date, date]:
-    """The first and the last of `days` UTC days up to `day`."""
-    last = _day("today" if day is None else day, "--day")
-    if days - 1 > (last - FIRST_DAY).days:
-        raise Unusable(f"--days: {days} days up to {last} begin before {FIRST_DAY}")
-    return last - timedelta(days=days - 1), last
-
-
-def _organization_and_day(organization: str, day: str) -> tuple[str, date]:
-    if re.fullmatch(WRITTEN_DAY, organization) and not re.fullmatch(WRITTEN_DAY, day):
-        raise Unusable(f"the organization comes first, then the day: gratis prove {day} {organization}")
-    return organization, _day(day, "DAY")
-
-
-def _proof(ledger: Ledger, organization: str, day: date, offer: Offer | None) -> Proof:
-    try:
-        return prove_from_ledger(ledger, organization, day, offer)
-    except Busy as error:
-        if not str(error).startswith("ResourceNotFoundException"):
-            raise
-        raise Unusable(f"there is no table {ledger.table!r}; --table names another") from None
-
-
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=1) + "\n")
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDE)
-
-
-def _writable(file: Path | None) -> None:
-    """Fail before the work if its report could not be written after it."""
-    if file:
-        _write(file, "", "a")
-
-
-def _write(file: Path, content: str, mode: Literal["a", "w"] = "w") -> None:
-    try:
-        with file.open(mode, encoding="utf-8") as report_file:
-            report_file.write(content)
-    except OSError as error:
-        raise Unusable(f"--report: {file}: {error.strerror}") from None
-
-
-@contextmanager
-def _usable_input() -> Iterator[None]:
-    """What cannot be done ends with exit code 2 and one sentence."""
-    try:
-        yield
-    except (Unusable, EngineFailed, Busy, NoStack, NotTaken, ClientError, BotoCoreError) as error:
-        said = "\n".join(map(report.plain, str(error).split("\n")))
-        errors.print(f"[bold red]gratis:[/] {said}", soft_wrap=True)
-        raise typer.Exit(UNUSABLE) from None
-
-
-@contextmanager
-def _engine_at(endpoint_url: str | None) -> Iterator[str]:
-    if endpoint_url:
-        yield endpoint_url
-    else:
-        with engine() as url:
-            yield url
-
-
-@contextmanager
-def _progress(doing: str, events: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal; silent elsewhere."""
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(doing, total=events)
-        yield lambda done: bar.advance(task, done)
+if __name__ == "__main__":
+    main()

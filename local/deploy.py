@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from local.engine import EngineFailed
-from local.functions import ROOT
+from local.places import ROOT
 from local.stack import STACK, Stack, client_for, stack_of
 
 BUCKET = "gratis-artifacts"

@@ -63,6 +63,16 @@ def engine(port: int = 0) -> Iterator[str]:
         _remove(folder)
 
 
+@contextmanager
+def engine_at(endpoint_url: str | None) -> Iterator[str]:
+    """The URL of a DynamoDB that runs already, or of an engine of our own where there is none."""
+    if endpoint_url:
+        yield endpoint_url
+    else:
+        with engine() as url:
+            yield url
+
+
 def _environment(port: int, folder: Path) -> dict[str, str]:
     return local_environment() | {
         "BIND_HOST": "127.0.0.1",

@@ -5,10 +5,10 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+from local.places import ROOT
+
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 

@@ -54,9 +54,10 @@ class Desk:
         self.dead_letters = stack.outputs["UsageDeadLettersUrl"]
 
     def entries(self, first: date, last: date) -> list[Entry]:
-        """What was put into quarantine on the UTC days from `first` to `last`."""
+        """What was received on the UTC days from `first` to `last` and put into quarantine, the earliest first."""
         days = (first + timedelta(days=after) for after in range((last - first).days + 1))
-        return [entry for day in days for entry in self.quarantine.of_day(day)]
+        found = (entry for day in days for entry in self.quarantine.of_day(day))
+        return sorted(found, key=lambda entry: moment.parse(entry.received_at))
 
     def redrive(self, entries: Iterable[Entry]) -> Iterator[Redriven]:
         """Send entries through again. One goes out of quarantine only when its decision exists."""

@@ -1,9 +1,10 @@
-"""Prints what was replayed: the seed's table, what was refused, and the totals."""
+"""Prints what commands found, for people: tables, totals, and what to call next."""
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from gratis.receive import Received
 from local.prove import RecordsProof
 from local.redrive import Redriven
 from local.replay import Replayed
+from local.tables import Sheet, print_fitting, written_out
 from local.up import Running
 from local.what_if import Bill, Compared
 
@@ -36,24 +38,71 @@ FIRST_ENTRY = json.dumps(
         },
     }
 )
-DECISION_COLUMNS = ("Time (UTC)", "Organization", "Model", "Tokens", "Running total", "Verdict", "Reason", "Amount")
+DECISION_COLUMNS = (
+    "Time (UTC)",
+    "Organization",
+    "Model",
+    "Tokens",
+    "Running total",
+    "Verdict",
+    "Reason",
+    "Amount",
+    "Id",
+)
 FIGURES = ("Tokens", "Running total", "Amount")
+DECISION_STACKS = (
+    ("Day", "Time"),
+    ("Organization", "Id"),
+    ("Model", "Reason"),
+    ("Tokens", "Total"),
+    ("Verdict", "Amount"),
+)
+SUMMARY_COLUMNS = (
+    "Organization",
+    "Free",
+    "Billed",
+    "Free tokens",
+    "Billed tokens",
+    "At the normal rate",
+    "Billed amount",
+)
+SUMMARY_STACKS = (
+    ("Organization",),
+    ("Free", "Billed"),
+    ("Free tokens", "Billed tokens"),
+    ("At the normal rate", "Billed amount"),
+)
 BILL_COLUMNS = ("Organization", "Amount A", "Amount B", "B - A", "Free A", "Free B", "Stranded A", "Stranded B")
 BILL_FIGURES = BILL_COLUMNS[1:]
+BILL_STACKS = (
+    ("Organization",),
+    ("Amount A", "Amount B"),
+    ("B - A",),
+    ("Free A", "Free B"),
+    ("Stranded A", "Stranded B"),
+)
 CHANGE_COLUMNS = ("Time (UTC)", "Organization", "Id", "Model", "Tokens", "Under A", "Under B")
 CHANGE_FIGURES = ("Tokens",)
-MOST_CHANGES = 50
+CHANGE_STACKS = (("Time (UTC)", "Tokens"), ("Organization", "Id"), ("Model",), ("Under A", "Under B"))
+NAMES = ("Organization", "Id", "Model")
+MAX_ROWS = 200
+"""Of a table on a terminal; of a longer one it shows the first `FIRST_ROWS`, and decisions are summed up instead."""
+FIRST_ROWS = 20
 REFUSED = "Quarantined: not decided, nothing lost"
 REFUSED_COLUMNS = ("#", "Id", "Code", "Why")
-VERDICT_STYLE = {"free": "green", "billed": "yellow"}
 
 
 def print_replayed(replayed: Replayed, console: Console) -> None:
-    """A table of decisions as in the seed text, then quarantine, then totals."""
-    if replayed.decisions:
-        _whole(_decisions(replayed.decisions, console), console)
+    """A table of decisions as in the seed text, then quarantine, then totals.
+
+    On a terminal more than `MAX_ROWS` decisions are a row for each organization, and those whose verdict changes.
+    """
+    if console.is_terminal and len(replayed.decisions) > MAX_ROWS:
+        _print_summary(replayed.decisions, console)
+    elif replayed.decisions:
+        print_fitting(console, *_decisions(replayed.decisions))
     if replayed.quarantined:
-        console.print(_refused(replayed.quarantined))
+        _print_refused(replayed.quarantined, console)
     console.print(_totals(replayed))
 
 
@@ -62,76 +111,117 @@ def amount(usd: str | None) -> str:
     return "unknown" if usd is None else f"${usd}"
 
 
-def written_out(text: str) -> str:
-    """With what a terminal would obey, or not show, written out: `\\x1b`."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
 def plain(text: str | None) -> str:
     """A stranger's text for a terminal: neither it nor its markup does anything."""
     return "-" if text is None else escape(written_out(text))
 
 
-def _whole(table: Table, console: Console) -> None:
-    """Print every figure whole: where a table is wider than the terminal, its rows go on in the next line."""
-    width = max(console.width, _width_of(table, console))
-    Console(width=width, file=console.file, force_terminal=console.is_terminal).print(table)
-
-
-def _width_of(table: Table, console: Console) -> int:
-    """Columns that the table takes if nothing is folded or cut."""
-    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
-
-
-def _decisions(decisions: list[Decision], console: Console) -> Table:
-    """The seed's table; on a narrow terminal what all rows share stands above it."""
-    table = _decision_table("Decisions", DECISION_COLUMNS, map(decision_cells, decisions))
+def _decisions(decisions: Sequence[Decision], title: str = "Decisions") -> list[Sheet]:
+    """The seed's table; where it does not fit, what all rows share stands above it; at last, rows of two lines."""
+    rows = [decision_cells(decision) for decision in decisions]
+    sheets = [Sheet(title, DECISION_COLUMNS, rows, FIGURES)]
     shared = {(decision.organization, decision.day) for decision in decisions}
-    if _width_of(table, console) <= console.width or len(shared) > 1:
-        return table
-    [(organization, day)] = shared
-    cells = ((when.partition(" ")[2], *rest) for when, _, *rest in map(decision_cells, decisions))
-    return _decision_table(f"Decisions of {organization} on {day} (UTC)", ("Time", *DECISION_COLUMNS[2:]), cells)
+    if len(shared) == 1:
+        [(organization, day)] = shared
+        above = f"{title} of {organization} on {day} (UTC)"
+        cells = [(when.partition(" ")[2], *rest) for when, _, *rest in rows]
+        sheets.append(Sheet(above, ("Time", *DECISION_COLUMNS[2:]), cells, FIGURES, tight=True))
+    heads = [head for stack in DECISION_STACKS for head in stack]
+    stacked = [
+        (*when.split(" "), organization, request_id, model, reason, tokens, total, verdict, usd)
+        for when, organization, model, tokens, total, verdict, reason, usd, request_id in rows
+    ]
+    return [*sheets, Sheet(title, heads, stacked, ("Tokens", "Total"), names=NAMES, stacks=DECISION_STACKS, tight=True)]
 
 
-def _decision_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in heads:
-        table.add_column(
-            name.replace(" total", "\ntotal"), no_wrap=True, justify="right" if name in FIGURES else "left"
-        )
-    for *before, verdict, reason, billed in rows:
-        table.add_row(*before, f"[{VERDICT_STYLE[verdict]}]{verdict}[/]", reason, billed)
-    return table
+def _print_summary(decisions: Sequence[Decision], console: Console) -> None:
+    rows = summary_rows(decisions)
+    sheet = Sheet(f"{len(decisions):,} decisions", SUMMARY_COLUMNS, rows[:MAX_ROWS], SUMMARY_COLUMNS[1:])
+    print_fitting(console, sheet, replace(sheet, stacks=SUMMARY_STACKS, tight=True))
+    _print_rest(len(rows) - MAX_ROWS, "organizations", console)
+    changes = verdict_changes(decisions)
+    if changes:
+        print_fitting(console, *_decisions(changes[:FIRST_ROWS], "Where the verdict changes"))
+    _print_rest(len(changes) - FIRST_ROWS, "changes of the verdict", console)
+
+
+def summary_rows(decisions: Iterable[Decision]) -> list[list[str]]:
+    """What stands under `SUMMARY_COLUMNS`: a row for each organization, the one that pays most first."""
+    by_organization: defaultdict[str, list[Decision]] = defaultdict(list)
+    for decision in decisions:
+        by_organization[decision.organization].append(decision)
+    figures = [(name, Replayed(len(theirs), theirs).totals()) for name, theirs in by_organization.items()]
+    figures.sort(key=lambda each: (-Decimal(each[1]["amount_usd"]), each[0]))
+    counts = ("free", "billed", "free_tokens", "billed_tokens")
+    return [
+        [
+            name,
+            *(f"{totals[each]:,}" for each in counts),
+            amount(totals["list_amount_usd"]),
+            amount(totals["amount_usd"]),
+        ]
+        for name, totals in figures
+    ]
+
+
+def verdict_changes(decisions: Iterable[Decision]) -> list[Decision]:
+    """Those whose verdict is another than that of the same organization's and model's decision before."""
+    before: dict[tuple[str, str], str] = {}
+    found: list[Decision] = []
+    for each in decisions:
+        if before.get((each.organization, each.model), each.verdict) != each.verdict:
+            found.append(each)
+        before[each.organization, each.model] = each.verdict
+    return found
+
+
+def _print_rest(count: int, what: str, console: Console) -> None:
+    """How many more there are than were shown."""
+    if count > 0:
+        console.print(f"{count:,} more {what}: --json or a pipe has them all.\n", highlight=False)
 
 
 def decision_cells(decision: Decision) -> tuple[str, ...]:
     """A decision for people, as the seed's table shows it: what stands under `DECISION_COLUMNS`."""
-    total = decision.figure("running_total")
     return (
         decision.occurred_at.replace("T", " ").removesuffix("Z").removesuffix(":00"),
         decision.organization,
         decision.model,
         f"{decision.input + decision.output:,}",
-        "-" if total is None else f"{total:,}" if decision.unit == "tokens" else units_text(decision.unit, total),
+        _running_total(decision),
         decision.verdict,
         decision.reason,
         amount(decision.amount_usd),
+        decision.request_id,
     )
+
+
+def _running_total(decision: Decision) -> str:
+    """Its unit is said where it is not the one of the column before."""
+    total = decision.figure("running_total")
+    if total is None:
+        return "-"
+    return f"{total:,}" if decision.unit == "tokens" else units_text(decision.unit, total)
 
 
 def print_compared(compared: Compared, console: Console) -> None:
     """Bills under two offers, then the requests whose verdict differs."""
     console.print(f"A: {escape(compared.offers[0])}   B: {escape(compared.offers[1])}\n", highlight=False)
-    _whole(_plain_table("Who pays what", BILL_COLUMNS, bill_rows(compared), BILL_FIGURES), console)
+    bills = Sheet("Who pays what", BILL_COLUMNS, bill_rows(compared), BILL_FIGURES)
+    print_fitting(console, bills, replace(bills, stacks=BILL_STACKS, tight=True))
     changes = [change_cells(*pair) for pair in compared.changes()]
+    shown = _first(changes, console)
     if changes:
-        table = _plain_table("Verdicts that differ", CHANGE_COLUMNS, changes[:MOST_CHANGES], CHANGE_FIGURES)
-        _whole(table, console)
-    if len(changes) > MOST_CHANGES:
-        console.print(f"{len(changes) - MOST_CHANGES:,} more: --json prints them all.")
+        sheet = Sheet("Verdicts that differ", CHANGE_COLUMNS, shown, CHANGE_FIGURES, names=NAMES)
+        print_fitting(console, sheet, replace(sheet, stacks=CHANGE_STACKS, tight=True))
+    _print_rest(len(changes) - len(shown), "verdicts that differ", console)
     first, second = (len(each.quarantined) for each in compared.replays)
     console.print(f"Verdicts that differ: {len(changes):,}   Quarantined: {first:,} (A), {second:,} (B)")
+
+
+def _first(rows: Sequence[Sequence[str]], console: Console) -> Sequence[Sequence[str]]:
+    """All rows, or the first where they are too many for a terminal."""
+    return rows[:FIRST_ROWS] if console.is_terminal and len(rows) > MAX_ROWS else rows
 
 
 def bill_rows(compared: Compared) -> list[list[str]]:
@@ -175,31 +265,30 @@ def _billed(bill: Bill) -> str:
     return amount_of(bill.amount) + (f" and {bill.unpriced:,} of unknown price" if bill.unpriced else "")
 
 
-def _plain_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], figures: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for head in heads:
-        table.add_column(head, justify="right" if head in figures else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
-
-
 def print_sent(sent: Received, console: Console) -> None:
     """What a webhook took and what it refused."""
     if sent.quarantined:
-        console.print(_refused(sent.quarantined))
+        _print_refused(sent.quarantined, console)
     console.print(f"Accepted: {sent.accepted:,}   Quarantined: {len(sent.quarantined):,}")
 
 
 def print_quarantine(entries: Sequence[Entry], console: Console) -> None:
     """Entries of the quarantine."""
-    table = Table(title="Quarantine", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for name in ("Received (UTC)", "Organization", "Id", "Code", "Why", "Refused by"):
-        table.add_column(name, overflow="fold", no_wrap=name in ("Code", "Refused by"))
-    for entry in entries:
-        when = entry.received_at.replace("T", " ")[:19]
-        table.add_row(when, plain(entry.organization), plain(entry.id), entry.code, plain(entry.message), entry.whence)
-    console.print(table)
+    heads = ("Received (UTC)", "Organization", "Id", "Code", "Why", "Refused by")
+    rows = [
+        (
+            entry.received_at.replace("T", " ")[:19],
+            entry.organization or "-",
+            entry.id or "-",
+            entry.code,
+            entry.message,
+            entry.whence,
+        )
+        for entry in entries
+    ]
+    sheet = Sheet("Quarantine", heads, rows, prose=("Id", "Why"), names=NAMES)
+    stacks = (("Received (UTC)", "Refused by"), ("Organization", "Id"), ("Code", "Why"))
+    print_fitting(console, sheet, replace(sheet, stacks=stacks, tight=True))
 
 
 def print_nothing(first: date, last: date, asked: Mapping[str, str | None], console: Console) -> None:
@@ -212,12 +301,10 @@ def print_nothing(first: date, last: date, asked: Mapping[str, str | None], cons
 def print_redriven(redriven: Sequence[Redriven], dead_letters: int, console: Console) -> None:
     """What became of entries that were sent through again."""
     if redriven:
-        table = Table(title="Redriven", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-        for name in ("Organization", "Id", "State", "Why"):
-            table.add_column(name, overflow="fold")
-        for each in redriven:
-            table.add_row(plain(each.entry.organization), plain(each.entry.id), each.state, plain(each.why))
-        console.print(table)
+        heads = ("Organization", "Id", "State", "Why")
+        rows = [(each.entry.organization or "-", each.entry.id or "-", each.state, each.why) for each in redriven]
+        sheet = Sheet("Redriven", heads, rows, prose=("Id", "Why"), names=NAMES)
+        print_fitting(console, sheet, replace(sheet, stacks=(("Organization", "Id"), ("State", "Why")), tight=True))
     decided = sum(each.state == "decided" for each in redriven)
     console.print(f"Quarantined: {len(redriven):,} sent through again, {decided:,} of them decided now")
     console.print(f"Dead letters: {dead_letters:,} queued again")
@@ -277,20 +364,12 @@ def print_running(up: Running, console: Console) -> None:
     console.print(send, soft_wrap=True, markup=False, highlight=False)
 
 
-def _refused(entries: Sequence[dict[str, Any]]) -> Table:
-    table = Table(
-        title=REFUSED,
-        title_justify="left",
-        title_style="bold red",
-        box=box.SIMPLE_HEAD,
-    )
-    for name in REFUSED_COLUMNS:
-        table.add_column(
-            name, justify="right" if name == "#" else "left", overflow="fold", no_wrap=name in ("#", "Code")
-        )
-    for entry in entries:
-        table.add_row(*map(plain, refused_cells(entry)))
-    return table
+def _print_refused(entries: Sequence[dict[str, Any]], console: Console) -> None:
+    rows = [refused_cells(entry) for entry in entries]
+    shown = _first(rows, console)
+    sheet = Sheet(REFUSED, REFUSED_COLUMNS, shown, ("#",), prose=("Id", "Why"), names=NAMES, title_style="bold red")
+    print_fitting(console, sheet, replace(sheet, stacks=(("#",), ("Id", "Code"), ("Why",)), tight=True))
+    _print_rest(len(rows) - len(shown), "in quarantine", console)
 
 
 def refused_cells(entry: dict[str, Any]) -> list[str]:

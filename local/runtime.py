@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from local.deploy import layer_packages
-from local.functions import ROOT
+from local.places import ROOT
 
 SECONDS = 60
 """How long a function may take to start and to answer."""

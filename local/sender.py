@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import urllib3
@@ -14,7 +14,7 @@ from gratis.events import moment_of
 from gratis.messages import pack
 from gratis.receive import Received
 
-MOST_BYTES = 3_000_000
+MAX_BODY_BYTES = 3_000_000
 """Of one request: the webhook takes 4 MB."""
 SECONDS = 30
 
@@ -34,7 +34,7 @@ def send(events: Sequence[Any], url: str, secret: str, progress: Callable[[int],
     sent = Received()
     with urllib3.PoolManager(timeout=SECONDS) as pool:
         start = 0
-        for body in pack(map(json.dumps, events), MOST_BYTES):
+        for body in pack(map(json.dumps, events), MAX_BODY_BYTES):
             answer = _post(pool, webhook, url, body)
             sent.accepted += answer["accepted"]
             sent.quarantined += [each | {"index": start + each["index"]} for each in answer["quarantined"]]
@@ -45,11 +45,11 @@ def send(events: Sequence[Any], url: str, secret: str, progress: Callable[[int],
 
 
 def moved(events: Sequence[Any], to_day: date) -> list[Any]:
-    """The events with every time moved by the same whole days, so that the first falls on `to_day`."""
-    first = next((when for event in events if (when := moment_of(event))), None)
-    if first is None:
+    """The events with every time moved by the same whole days, so that the latest falls on `to_day`."""
+    times = [when for event in events if (when := moment_of(event))]
+    if not times:
         return list(events)
-    by = timedelta(days=(to_day - moment.day_of(first)).days)
+    by = to_day - moment.day_of(max(times))
     return [{**event, "time": moment.text(when + by)} if (when := moment_of(event)) else event for event in events]
 
 

@@ -29,13 +29,18 @@ class Unusable(Exception):
     """Input that no event can be read from; the message names the file and what is wrong."""
 
 
-def read_events(files: list[str], skipped: Counter[str] | None = None) -> list[Any]:
-    """All events of all files, in file order; `-` is standard input.
+class Events(list[Any]):
+    """Events in file order. `skipped`: how many entries of the files are none to be decided, by reason."""
 
-    `skipped`: is told how many entries are none to be decided, by reason.
-    """
-    counted = Counter[str]() if skipped is None else skipped
-    return [event for file in files for event in _events_of(file, counted)]
+    skipped: Counter[str]
+
+
+def read_events(files: list[str]) -> Events:
+    """All events of all files; `-` is standard input."""
+    skipped = Counter[str]()
+    events = Events(event for file in files for event in _events_of(file, skipped))
+    events.skipped = skipped
+    return events
 
 
 def read_organizations(file: Path) -> list[Account]:

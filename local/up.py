@@ -19,7 +19,7 @@ from gratis.accounts import Accounts
 from gratis.keys import Holder, Keys
 from local.deploy import deploy
 from local.engine import EngineFailed, engine
-from local.functions import ROOT
+from local.places import ROOT
 from local.stack import Stack
 
 STATE = ROOT / ".gratis" / "up.json"

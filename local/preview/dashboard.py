@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.deploy import read_template
-from local.functions import ROOT
+from local.places import shipped
 from local.preview.samples import Dimensions
 from local.stack import STACK
 
@@ -54,7 +54,7 @@ class Dashboard:
 
 def dashboards() -> list[Dashboard]:
     """Every dashboard of template.yaml, in its order."""
-    resources = read_template(ROOT / "template.yaml")["Resources"].values()
+    resources = read_template(shipped("template.yaml"))["Resources"].values()
     rules = {
         substituted(each["Properties"]["RuleName"]): json.loads(substituted(each["Properties"]["RuleBody"]))
         for each in resources

@@ -423,7 +423,8 @@ MAX_NAMED = 5
 
 
 def _worded(error: ValidationError) -> Iterator[str]:
-    problems = error.errors(include_url=False)
+    every = error.errors(include_url=False)
+    problems = [each for each in every if not _follows(each, every)]
     for problem in problems[:MAX_NAMED]:
         value = json.dumps(problem["input"], default=str)
         found = "" if problem["type"] in ("missing", "extra_forbidden") or len(value) > 80 else f", not {value}"
@@ -431,6 +432,12 @@ def _worded(error: ValidationError) -> Iterator[str]:
         yield f"{place}: {_expected(problem)}{found}" if place else _expected(problem)
     if len(problems) > MAX_NAMED:
         yield f"and {len(problems) - MAX_NAMED} more"
+
+
+def _follows(problem: Any, every: Sequence[Any]) -> bool:
+    """Whether a list is called empty only because each thing in it has a mistake of its own, and was not counted."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(each["loc"][:-1][: len(place)] == place for each in every)
 
 
 def _expected(problem: Any) -> str:
