@@ -28,7 +28,7 @@ from gratis.receipt import Decision
 from gratis.statements import Statements
 from gratis.totals import MOST_ROWS
 from local.functions import Context, handler_of
-from local.simulation.table import Table
+from local.simulation.machines.table import Table
 from tests.ledger_builders import (
     BIG,
     DAILY,

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.account import Account
-from gratis.decision import Books, CounterId, case_of, settle
+from gratis.decision import Books, case_of, settle
+from gratis.window import CounterId
 from gratis.offer import Offer
 from gratis.offer_file import shipped
 from gratis.receipt import Decision
