@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gratis.account import Account
+    from gratis.closing.proof import Proof
     from gratis.ledger import Ledger
     from gratis.offer import Offer
-    from gratis.proof import Proof
     from local.sources import Events
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from gratis.account import Account
 from gratis.decision import Books, case_of, settle
-from gratis.window import CounterId
 from gratis.offer import Offer
 from gratis.offer_file import shipped
 from gratis.receipt import Decision
 from gratis.request import Request, Tokens
 from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter, Window
+from gratis.window import Counter, CounterId, Window
 from tests.unit import builders
 from tests.unit.builders import (
     LARGE,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gratis.window import CounterId
 from gratis.ledger import Document
+from gratis.window import CounterId
 from local.simulation.broken import Broken
 from local.simulation.checks.ended import Ended
 from local.simulation.checks.told import Sum

@@ -14,11 +14,10 @@ from typing import Any, cast
 from gratis import moment
 from gratis.account import Account
 from gratis.decision import NO_GROUP
-from gratis.window import CounterId
 from gratis.ledger import RECENT, Document, Ledger, account_of, decision_of
 from gratis.receipt import Decision
 from gratis.table.keys import counter_of_key
-from gratis.window import kind_of, kind_of_slot
+from gratis.window import CounterId, kind_of, kind_of_slot
 from local.simulation.checks.arrivals import Arrivals
 from local.simulation.checks.reference import Expected, Place, Reference, Span
 from local.simulation.machines.run import TABLE, Run

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier
-from gratis.closing import close
+from gratis.closing.close import PutDown, close
+from gratis.closing.statements import Statements
 from gratis.dynamo import longest_pause
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
@@ -25,7 +26,6 @@ from gratis.messages import Message
 from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
 from gratis.sharing import SharingChange, changed
-from gratis.statements import Statements
 from local.simulation.broken import Broken
 from local.simulation.machines.bus import Bus
 from local.simulation.machines.clock import Clock, Serially
@@ -433,7 +433,7 @@ class Run:
             hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
             block=self.limits.block,
         )
-        if closed == "put down":
+        if isinstance(closed, PutDown):
             again()
 
     def _close_some(self) -> None:

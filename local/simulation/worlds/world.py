@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from gratis.account import Account
-from gratis.closing import BLOCK
+from gratis.closing.proving import BLOCK
 from gratis.ledger import MOST_ITEMS
 from gratis.messages import MOST_EVENTS
 from gratis.moment import midnight
