@@ -31,6 +31,7 @@ from gratis.quarantine import Quarantine
 from gratis.receipt import Decision
 from gratis.totals import MOST_ROWS
 from local.functions import Context, handler_of
+from local.replay import event_clock
 from local.simulation.machines.table import Table
 from tests.ledger_builders import (
     BIG,
