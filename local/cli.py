@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gratis.account import Account
+    from gratis.closing.proof import Proof
     from gratis.ledger import Ledger
     from gratis.offer import Offer
-    from gratis.proof import Proof
+    from local.sources import Events
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STACK = "gratis"
@@ -116,7 +117,7 @@ def _organizations(file: Path | None) -> Path:
 
 
 def _replay(
-    events: "Sequence[Any]",
+    events: "Events",
     accounts: "Sequence[Account]",
     offer: "Offer",
     endpoint_url: str | None,
@@ -130,7 +131,7 @@ def _replay(
     from local.replay import replay
 
     with engine_at(endpoint_url) as url, progress("Deciding", len(events)) as advance:
-        replayed = replay(events, accounts, offer, url, advance)
+        replayed = replay(events, accounts, offer, url, advance, skipped=events.skipped)
     if report_file:
         from local.preview.replayed import replay_page
 

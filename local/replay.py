@@ -1,7 +1,7 @@
 """Replays events through the classifier that is deployed, on an embedded engine, by a clock that follows the events."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -48,6 +48,8 @@ class Replayed:
     decisions: list[Decision] = field(default_factory=list)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
     fates: list[Fate] = field(default_factory=list)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """Entries of the files that are none to be decided, by reason."""
 
     def totals(self) -> dict[str, Any]:
         """Shape: SPEC section 5. Amounts that are not known count as nothing."""
@@ -63,6 +65,7 @@ class Replayed:
             "billed_tokens": sum(decision.input + decision.output for decision in billed),
             "list_amount_usd": _sum(decision.list_amount_usd for decision in self.decisions),
             "amount_usd": _sum(decision.amount_usd for decision in self.decisions),
+            "skipped": dict(self.skipped),
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -91,6 +94,8 @@ def replay(
     offer: Offer,
     endpoint_url: str,
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    skipped: Mapping[str, int] | None = None,
 ) -> Replayed:
     """Classify `events` in order on the DynamoDB at `endpoint_url`. Raises Busy if it gives up."""
     client = client_for(endpoint_url, "dynamodb")
@@ -100,7 +105,7 @@ def replay(
         stored.put(account)
     ledger = Ledger(client, TABLE, expire=False)  # the events may be older than what a deployment keeps
     classifier = Classifier(ledger, Quarantine(client, TABLE), offer, event_clock)
-    replayed = Replayed()
+    replayed = Replayed(skipped=skipped or {})
     decided: set[RequestKey] = set()
     received = list(arrivals(events))
     for start in range(0, len(received), BATCH_MESSAGES):

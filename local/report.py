@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from gratis import pricing
+from gratis.closing.proof import Proof
 from gratis.explanation import amount as units_text
-from gratis.proof import Proof
 from gratis.quarantine import Entry
 from gratis.receipt import Decision
 from gratis.receive import Received

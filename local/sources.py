@@ -4,16 +4,19 @@ import base64
 import json
 import sys
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from gratis import litellm
 from gratis.account import Account
 from gratis.config import configured_offer
+from gratis.errors import Rejected
+from gratis.http import Refused, headers_of
+from gratis.intake.sources import WEBHOOK, Source, source_at, source_of
 from gratis.offer import Offer
 from gratis.offer_file import OfferInvalid
 from gratis.strict_json import parse_json
@@ -26,9 +29,18 @@ class Unusable(Exception):
     """Input that no event can be read from; the message names the file and what is wrong."""
 
 
-def read_events(files: list[str]) -> list[Any]:
-    """All events of all files, in file order; `-` is standard input."""
-    return [event for file in files for event in _events_of(file)]
+class Events(list[Any]):
+    """Events in file order. `skipped`: how many entries of the files are none to be decided, by reason."""
+
+    skipped: Counter[str]
+
+
+def read_events(files: list[str]) -> Events:
+    """All events of all files; `-` is standard input."""
+    skipped = Counter[str]()
+    events = Events(event for file in files for event in _events_of(file, skipped))
+    events.skipped = skipped
+    return events
 
 
 def read_organizations(file: Path) -> list[Account]:
@@ -93,21 +105,21 @@ def _read(file: str) -> bytes:
     return content.removeprefix(BOM_UTF8)
 
 
-def _events_of(file: str) -> Iterator[Any]:
+def _events_of(file: str, skipped: Counter[str]) -> Iterator[Any]:
     content = _read(file)
     if not content.strip():
         raise Unusable(f"{file}: is empty")
     if file.endswith(".jsonl"):
-        yield from _lines(file, content)
+        yield from _lines(file, content, skipped)
         return
     try:
         decoded = _json(content)
     except ValueError as error:
         if _begins_with_a_line(content):
-            yield from _lines(file, content)
+            yield from _lines(file, content, skipped)
             return
         raise Unusable(f"{file}: is no JSON: {error}") from None
-    yield from _unwrapped(file, decoded)
+    yield from _unwrapped(file, decoded, skipped)
 
 
 def _begins_with_a_line(content: bytes) -> bool:
@@ -119,35 +131,79 @@ def _begins_with_a_line(content: bytes) -> bool:
     return True
 
 
-def _lines(file: str, content: bytes) -> Iterator[Any]:
+def _lines(file: str, content: bytes, skipped: Counter[str]) -> Iterator[Any]:
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
-            yield from _unwrapped(f"{file}:{number}", _decoded(f"{file}:{number}", line))
+            yield from _unwrapped(f"{file}:{number}", _decoded(f"{file}:{number}", line), skipped)
 
 
-def _unwrapped(place: str, decoded: Any) -> Iterator[Any]:
-    """The events in what was decoded: Lambda's SQS and HTTP API envelopes are opened."""
-    if isinstance(decoded, list):
-        for each in decoded:
-            yield from _unwrapped(place, each) if litellm.is_entry(each) else [each]
-    elif isinstance(decoded, dict) and isinstance(decoded.get("Records"), list):
+def _unwrapped(place: str, decoded: Any, skipped: Counter[str]) -> Iterator[Any]:
+    """The events in what was decoded: Lambda's SQS and HTTP API envelopes are opened, each source's entries mapped."""
+    if isinstance(decoded, dict) and isinstance(decoded.get("Records"), list):
         for index, record in enumerate(decoded["Records"]):
-            yield from _unwrapped(place, _decoded(f"{place}: Records.{index}.body", _body(place, record)))
+            body = _decoded(f"{place}: Records.{index}.body", _body(place, record))
+            yield from _unwrapped(place, body, skipped)
     elif isinstance(decoded, dict) and set(decoded) == {"organizations"}:
         raise Unusable(f"{place}: holds organizations, not events; name it with --organizations")
     elif isinstance(decoded, dict) and "requestContext" in decoded:
-        yield from _unwrapped(place, _decoded(f"{place}: body", _body(place, decoded)))
-    elif litellm.is_entry(decoded):
-        if not litellm.is_skipped(decoded):
-            yield litellm.usage_event(decoded)
+        yield from _posted(place, decoded, skipped)
+    elif isinstance(decoded, dict) and (kind := _other_kind(decoded)):
+        raise Unusable(f"{place}: is {kind}, which holds no usage events to be replayed")
     else:
-        yield decoded
+        for each in decoded if isinstance(decoded, list) else [decoded]:
+            source, entries = source_of(each)
+            yield from _mapped(source, entries, skipped)
+
+
+def _posted(place: str, envelope: dict[str, Any], skipped: Counter[str]) -> Iterator[Any]:
+    """The events of a request to the webhook, as an HTTP API hands it over; its signature is not looked at."""
+    if kind := _other_kind(envelope):
+        raise Unusable(f"{place}: is {kind}, not of an HTTP API (payload format 2.0)")
+    source = source_at(envelope.get("rawPath") or "")
+    try:
+        entries = source.entries(_body(place, envelope), headers_of(envelope))
+    except Refused as refused:
+        raise Unusable(f"{place}: body: {refused}") from None
+    for each in entries:
+        if source is WEBHOOK:
+            yield from _unwrapped(place, each, skipped)
+        else:
+            yield from _mapped(source, [each], skipped)
+
+
+def _mapped(source: Source, entries: Iterable[Any], skipped: Counter[str]) -> Iterator[Any]:
+    for entry in entries:
+        if reason := source.skipped(entry):
+            skipped[reason] += 1
+            continue
+        try:
+            yield source.event(entry)
+        except Rejected:
+            yield entry  # to be refused again, by name, where it is decided
+
+
+def _other_kind(envelope: dict[str, Any]) -> str | None:
+    """Which other kind of Lambda event this is; None if it is none that is known."""
+    context = envelope.get("requestContext")
+    if isinstance(context, dict):
+        return "a request of a load balancer" if "elb" in context else REST if "httpMethod" in envelope else None
+    if "detail-type" in envelope:
+        return "an event of EventBridge"
+    if "awslogs" in envelope:
+        return "a batch of CloudWatch logs"
+    return "a batch of Kafka" if envelope.get("eventSource") in ("aws:kafka", "SelfManagedKafka") else None
+
+
+REST = "a request of a REST API"
 
 
 def _body(place: str, envelope: Any) -> bytes:
     body = envelope.get("body") if isinstance(envelope, dict) else None
+    named = (envelope.get("eventSource") or envelope.get("EventSource")) if isinstance(envelope, dict) else None
     if isinstance(envelope, dict) and "dynamodb" in envelope:
         raise Unusable(f"{place}: a record of the table's stream holds decisions, not usage events to be replayed")
+    if isinstance(named, str) and named != "aws:sqs":
+        raise Unusable(f"{place}: is an event of {named}, not of SQS: it holds no usage events to be replayed")
     if not isinstance(body, str):
         raise Unusable(f"{place}: the Lambda envelope has no body (found {body!r})")
     try:

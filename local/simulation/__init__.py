@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from local.simulation.shrink import Failure, fails, shrunk
-from local.simulation.world import build
+from local.simulation.worlds.world import build
 
 __all__ = ["Failure", "Result", "simulate"]
 

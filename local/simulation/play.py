@@ -1,19 +1,28 @@
-"""Plays one world: runs it to its end, and checks every promise."""
+"""Plays one world: runs it to its end, and makes every check."""
 
-from local.simulation.dice import Dice
-from local.simulation.promises import check
-from local.simulation.run import Broken, Run
-from local.simulation.table import Unknown
-from local.simulation.world import World
+from collections.abc import Iterator
+
+from local.simulation.broken import Broken
+from local.simulation.checks import findings, unreadable
+from local.simulation.checks.ended import Ended
+from local.simulation.machines.run import Run
+from local.simulation.machines.table import Unknown
 
 
-def play(world: World, dice: Dice, run: Run | None = None) -> None:
-    """Raises Broken if a promise does not hold. `run`: prepared by whoever wants to look at it afterwards."""
-    run = run or Run(world, dice)
+def play(run: Run) -> None:
+    """Raises Broken if a promise does not hold."""
+    for broken in judged(run):
+        raise broken
+
+
+def judged(run: Run) -> Iterator[Broken]:
+    """All that does not hold, one finding a check; one alone where the run did not even come to its end."""
     try:
         run.finish()
-        check(run)
-    except Broken:
-        raise
-    except (Exception, Unknown) as error:
-        raise Broken("nothing unforeseen", f"what came of it cannot even be read: {error!r}") from error
+        ended = Ended(run)
+    except Broken as broken:
+        yield broken
+    except (Exception, Unknown) as error:  # noqa: BLE001 - told with its cause
+        yield unreadable(error)
+    else:
+        yield from findings(ended)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from local.simulation.dice import Dice
+from local.simulation.broken import Broken
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.run import Run
 from local.simulation.play import play
-from local.simulation.run import Broken, Run
-from local.simulation.world import Limits, Post, Step, World
+from local.simulation.worlds.world import Limits, Post, Step, World
 
 MOST_RUNS, MOST_SECONDS = 500, 20
 """Of one shrinking."""
@@ -115,7 +116,7 @@ def fails(world: World, turns: Sequence[str] | None = None) -> _Failing | None:
     """The failure of a world, if only these turns may be taken; None if it keeps every promise."""
     dice = Dice(world.seed, None if turns is None else frozenset(turns))
     try:
-        play(world, dice)
+        play(Run(world, dice))
     except Broken as broken:
         return _Failing(world, tuple(dict.fromkeys(dice.taken)), broken)
     return None
@@ -127,7 +128,7 @@ def shrunk(world: World) -> Failure | None:
     if found is None:
         return None
     shrinking = _Shrinking(found)
-    if not found.broken.endless:
+    if not found.broken.stuck:
         shrinking.settle()
     small = shrinking.failing
     return Failure(
@@ -141,11 +142,11 @@ def shrunk(world: World) -> Failure | None:
 
 
 def _story(failing: _Failing) -> list[str]:
-    if failing.broken.endless:
+    if failing.broken.stuck:
         return []
     run = Run(failing.world, Dice(failing.world.seed, frozenset(failing.turns)), telling=True)
     try:
-        play(failing.world, run.dice, run)
+        play(run)
     except Broken:
         return run.seen.story
     raise AssertionError("the same world and the same turns came out otherwise")

@@ -20,9 +20,9 @@ from gratis.ledger import decision_of
 from gratis.outbox import bus_entries
 from gratis.quarantine import Quarantine
 from local.functions import Context, Handler, handler_of
-from local.simulation.queue import Queue
-from local.simulation.stream import passes, record_of
-from local.simulation.table import Table
+from local.simulation.machines.queue import Queue
+from local.simulation.machines.stream import passes, record_of
+from local.simulation.machines.table import Table
 from tests.ledger_builders import account, by_the_events_clock
 from tests.unit import webhook
 from tests.unit.webhook import BEARER, SECRET

@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from local.engine import TABLE_SCHEMA
 from local.functions import ROOT
-from local.simulation import stream
-from local.simulation.stream import Stream
-from local.simulation.table import Change, Table, Unknown
+from local.simulation.machines import stream
+from local.simulation.machines.stream import Stream
+from local.simulation.machines.table import Change, Table, Unknown
 from local.stack import client_for
 
 NEW = "attribute_not_exists(pk)"

@@ -6,7 +6,7 @@ import pytest
 
 from gratis import decision
 from local.simulation.shrink import fails
-from local.simulation.world import build
+from local.simulation.worlds.world import build
 from tests.simulation.faulty import Fault, faulty
 
 FIRST = 1

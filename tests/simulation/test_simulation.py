@@ -11,12 +11,12 @@ import pytest
 from gratis import classify, decision
 from local.functions import ROOT
 from local.simulation import Result, simulate
-from local.simulation.crew import Crash, Crew
-from local.simulation.dice import Dice
+from local.simulation.machines.crew import Crash, Crew
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.run import Run
 from local.simulation.play import play
-from local.simulation.run import Run
 from local.simulation.shrink import fails, without
-from local.simulation.world import Knobs, build
+from local.simulation.worlds.world import Knobs, build
 
 WORLDS = 300
 FIRST = 100_000
@@ -26,7 +26,7 @@ def told(seed: int) -> list[str]:
     """The story of a world, and what it left behind."""
     world, dice = build(seed), Dice(seed)
     run = Run(world, dice, telling=True)
-    play(world, dice, run)
+    play(run)
     items = sorted(repr(sorted(item.items())) for item in run.table.items.values())
     return [*run.seen.story, *items, *map(repr, run.bus.events)]
 
@@ -104,7 +104,7 @@ def test_without_turns_a_run_takes_the_ordinary_course() -> None:
     world = build(FIRST)
     dice = Dice(world.seed, only=frozenset())
     run = Run(replace(world, knobs=Knobs()), dice, telling=True)
-    play(run.world, dice, run)
+    play(run)
     assert dice.taken == []
     assert not any("crash" in line or "again" in line for line in run.seen.story)
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from gratis import dynamo
 from gratis.account import Account
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
 from gratis.ledger import Ledger, account_key
 from gratis.outbox import MOST_ATTEMPTS, bus_entries
-from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Entry, Quarantine, entry
 from gratis.receipt import Decision
 from gratis.sharing import MOST_PROJECTS

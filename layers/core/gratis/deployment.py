@@ -36,8 +36,8 @@ def check(named: str, ends: str, before: str | None, today: date) -> None:
     for added in (version for version in offer.versions if version.offer not in known.ids):
         if _begins(added) <= today:
             raise OfferInvalid(
-                f"Offer: {added.offer} starts on {_begins(added)}, which is not after today ({today}): what it gives from "
-                f"then on would be given a second time"
+                f"Offer: {added.offer} starts on {_begins(added)}, which is not after today ({today}): what it gives "
+                f"from then on would be given a second time"
             )
 
 

@@ -169,11 +169,6 @@ def is_entry(value: Any) -> bool:
     return isinstance(value, Mapping) and "litellm_call_id" in value
 
 
-def is_skipped(entry: Any) -> bool:
-    """Whether the entry is skipped, not decided."""
-    return skipped(entry) is not None
-
-
 def skipped(entry: Any) -> str | None:
     """Why an entry is skipped, None if it is decided (or refused). SPEC section 5, the paragraph under the routes.
 
@@ -363,13 +358,13 @@ def _request_id(entry: Mapping[str, Any]) -> Any:
     """The platform's id of the response; where LiteLLM has only the caller's id of the call, that and the moment."""
     stated, call_id = entry.get("id"), entry.get("litellm_call_id")
     if _is_named(stated) and stated != call_id:
-        return _fitting(stated)
+        return _fitting(str(stated))
     return _fitting(f"{call_id}@{entry.get('startTime')}") if _is_named(call_id) else call_id
 
 
 def _stored_id(entry: Mapping[str, Any]) -> Any:
     stated = _part(entry, "response").get("id") or entry.get("id")
-    return _fitting(stated) if _is_named(stated) and stated != entry.get("litellm_call_id") else None
+    return _fitting(str(stated)) if _is_named(stated) and stated != entry.get("litellm_call_id") else None
 
 
 def _fitting(stated: str) -> str:
@@ -426,7 +421,7 @@ def _bare(provider: str, stated: Any) -> str | None:
     if provider in PLATFORM:
         while prefix := next((each for each in PLATFORM_PREFIXES if stated.startswith(each)), ""):
             stated = stated.removeprefix(prefix)
-    return stated
+    return str(stated)
 
 
 def _worked_on(entry: Mapping[str, Any]) -> Any:

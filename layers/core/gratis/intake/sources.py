@@ -26,6 +26,7 @@ class Source:
 
     `path`: after `/v1/usage-events`. `secret`: the variable that names its secret. `authenticate`: raises Refused, 401.
     `entries`: the decoded entries of a body; raises Refused. `event`: the CloudEvent of an entry; raises Rejected.
+    `of_json`: the entries of decoded JSON that is the source's, whoever hands it over; of anything else none.
     `skipped`: the reason for which an entry is none of ours to decide, None if it is. `kept`: what quarantine keeps of
     an entry, so that a later release can map it anew. `worded`: an error message with the source's own names of fields.
     """
@@ -36,6 +37,7 @@ class Source:
     authenticate: Callable[[Sequence[str], Headers, bytes, datetime], None]
     entries: Callable[[bytes, Headers], Sequence[Any]]
     event: Callable[[Any], Any]
+    of_json: Callable[[Any], Sequence[Any]] = lambda _: ()
     skipped: Callable[[Any], str | None] = lambda _: None
     kept: Callable[[Any], Any] | None = None
     worded: Callable[[str], str] = str
@@ -64,7 +66,7 @@ def _litellm_event(entry: Any) -> Any:
 WEBHOOK = Source(
     name="cloudevents",
     path="",
-    secret="WEBHOOK_SECRET",
+    secret="WEBHOOK_SECRET",  # noqa: S106 - the variable's name
     authenticate=require_signature,
     entries=lambda body, headers: cloudevents.entries(body, headers, binary_mode=_binary_mode()),
     event=cloudevents.event,
@@ -72,10 +74,11 @@ WEBHOOK = Source(
 LITELLM = Source(
     name="litellm",
     path="/litellm",
-    secret="LITELLM_SECRET",
+    secret="LITELLM_SECRET",  # noqa: S106 - the variable's name
     authenticate=_bearer,
     entries=_litellm_entries,
     event=_litellm_event,
+    of_json=lambda decoded: [decoded] if litellm.is_entry(decoded) else (),
     skipped=litellm.skipped,
     kept=litellm.kept,
     worded=litellm.in_their_words,
@@ -87,6 +90,14 @@ SOURCES = (WEBHOOK, LITELLM)
 def source_at(path: str) -> Source:
     """The source that posts to a path; the webhook where no other does."""
     return next((each for each in SOURCES if each.path and path.endswith(each.path)), WEBHOOK)
+
+
+def source_of(decoded: Any) -> tuple[Source, Sequence[Any]]:
+    """Whose decoded JSON this is, and the entries in it; what no other source knows for its own is an event."""
+    for source in SOURCES:
+        if found := source.of_json(decoded):
+            return source, found
+    return WEBHOOK, [decoded]
 
 
 def source_named(name: str) -> Source:

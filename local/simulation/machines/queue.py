@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gratis import moment
-from local.simulation.table import Unknown, error
+from local.simulation.machines.table import Unknown, error
 
 MOST_ENTRIES = 10
 DEDUPLICATED = timedelta(minutes=5)

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from gratis.account import Account
-from gratis.closing import BLOCK
+from gratis.closing.proving import BLOCK
 from gratis.ledger import MOST_ITEMS
 from gratis.messages import MOST_EVENTS
 from gratis.moment import midnight
@@ -16,10 +16,10 @@ from gratis.offer import Offer
 from gratis.outbox import MOST_RECORDS
 from gratis.quarantine import MOST_BYTES
 from gratis.totals import MOST_ROWS
-from local.simulation import rules
-from local.simulation.faults import KINDS, SOMEWHERE
-from local.simulation.payload import Event
-from local.simulation.traffic import Traffic
+from local.simulation.machines.faults import KINDS, SOMEWHERE
+from local.simulation.worlds import rules
+from local.simulation.worlds.payload import Event
+from local.simulation.worlds.traffic import Traffic
 
 BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
 """Days around which worlds are built: Sundays and Mondays, and the day before o3 became cheaper."""

@@ -9,11 +9,12 @@ from typing import Any
 
 from gratis import moment
 from gratis.events import parse_event
-from local.simulation.payload import Event, Payload, content_of
-from local.simulation.queue import Sent
-from local.simulation.run import Run
-from local.simulation.traffic import AHEAD, HORIZON
-from local.simulation.world import Post, Step, Stray
+from local.simulation.machines.queue import Sent
+from local.simulation.machines.run import Run
+from local.simulation.machines.seen import Posted
+from local.simulation.worlds.payload import Event, Payload, content_of
+from local.simulation.worlds.traffic import AHEAD, HORIZON
+from local.simulation.worlds.world import Post, Step, Stray
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ def not_accepted(event: Event, received_at: datetime) -> str | None:
     if event.payload.occurred_at - received_at > AHEAD:
         return "in_the_future"
     return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
+
+
+def accepted(posted: Posted) -> dict[str, list[Event]]:
+    """The events of a body that the webhook has to accept, by organization."""
+    accepted: dict[str, list[Event]] = defaultdict(list)
+    for event in posted.step.events:
+        if event.payload is not None and not not_accepted(event, posted.received_at):
+            accepted[event.payload.organization].append(event)
+    return accepted
 
 
 def events_of(step: Step) -> tuple[Event, ...]:

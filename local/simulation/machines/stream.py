@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from local.simulation.table import Change, Table
+from local.simulation.machines.table import Change, Table
 
 
 def passes(change: Change) -> bool:

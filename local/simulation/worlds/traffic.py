@@ -8,8 +8,8 @@ from typing import Any
 
 from gratis.account import Account
 from gratis.moment import midnight
-from local.simulation.payload import Event, Payload, spoiled, written
-from local.simulation.rules import ALIAS, LARGE, PROJECTS, SMALL, UNLISTED, Rules
+from local.simulation.worlds.payload import Event, Payload, spoiled, written
+from local.simulation.worlds.rules import ALIAS, LARGE, PROJECTS, SMALL, UNLISTED, Rules
 
 HORIZON = timedelta(days=35)
 AHEAD = timedelta(minutes=5)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from local.simulation.table import Unknown, error
+from local.simulation.machines.table import Unknown, error
 
 MOST_ENTRIES = 10
 MOST_BYTES = 262_144

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from gratis.account import Account, Profile, Settings, Sharing
 from gratis.pricing import table as price_table
-from local.simulation.payload import Payload
+from local.simulation.worlds.payload import Payload
 
 EVER = datetime.min.replace(tzinfo=UTC)
 VARIANT = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?")

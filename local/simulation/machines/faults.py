@@ -13,9 +13,9 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from local.simulation.crew import Crash
-from local.simulation.dice import Dice
-from local.simulation.table import Table, cancelled, error, key_of
+from local.simulation.machines.crew import Crash
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.table import Table, cancelled, error, key_of
 
 URL = "https://service.us-east-1.amazonaws.com"
 BATCH = {"batch_get_item": "Keys", "batch_write_item": None}

@@ -5,38 +5,40 @@ piece of work to its end, in order, and nothing fails.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
-from gratis.classify import Classifier, Outcome
-from gratis.closing import close
+from gratis.classify import Classifier
+from gratis.closing.close import PutDown, close
+from gratis.closing.statements import Statements
 from gratis.dynamo import longest_pause
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
+from gratis.intake.sources import WEBHOOK
 from gratis.ledger import Ledger
 from gratis.messages import Message
-from gratis.outbox import Emitted, emit
 from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
-from gratis.receive import Received, receive
 from gratis.sharing import SharingChange, changed
-from gratis.statements import Statements
-from local.simulation.bus import Bus
-from local.simulation.clock import Clock, Serially
-from local.simulation.crew import Crash, Crew, Stuck, Task
-from local.simulation.dice import Dice
-from local.simulation.faults import Call, Hot, possible, refused
-from local.simulation.queue import Queue, Sent, stated
-from local.simulation.stream import Shard, Stream
-from local.simulation.table import POISON, Table, Unknown
-from local.simulation.world import Change, Close, Post, Step, Stray, World
+from local.simulation.broken import Broken
+from local.simulation.machines.bus import Bus
+from local.simulation.machines.clock import Clock, Serially
+from local.simulation.machines.crew import Crash, Crew, Stuck
+from local.simulation.machines.dice import Dice
+from local.simulation.machines.faults import Call, Hot, possible, refused
+from local.simulation.machines.line import Line
+from local.simulation.machines.queue import Queue, Sent, stated
+from local.simulation.machines.release import THIS, Release
+from local.simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
+from local.simulation.machines.stream import Shard, Stream
+from local.simulation.machines.table import POISON, Table, Unknown
+from local.simulation.worlds.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
 MOST_CALLS = 4_000
@@ -51,112 +53,10 @@ MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
 
-class Broken(BaseException):
-    """A promise does not hold. Nothing in the core may catch this and carry on.
-
-    `promise`: which one, in a few words; `endless`: something computes for ever.
-    """
-
-    def __init__(self, promise: str, message: str, *, endless: bool = False) -> None:
-        super().__init__(f"{promise}: {message}")
-        self.promise = promise
-        self.message = message
-        self.endless = endless
-
-
-@dataclass(eq=False)
-class Work:
-    """One invocation. `log_start`: how many writes there were when it began; `skew`: of its machine's clock."""
-
-    name: str
-    kind: str
-    started_at: datetime
-    log_start: int
-    skew: timedelta
-    on_crash: Callable[[], None]
-    task: Task | None = None
-    calls: int = 0
-
-
-class Actor(NamedTuple):
-    """Who wrote something, and when."""
-
-    work: Work
-    at: datetime
-
-
-@dataclass
-class Posted:
-    """The webhook was called. `received`: what it answered with 2xx; None if that never came about."""
-
-    step: Post
-    received_at: datetime
-    received: Received | None = None
-
-
-@dataclass(frozen=True)
-class Classified:
-    """A batch that the classifier came back from. `log_end`: how many writes there were then."""
-
-    work: Work
-    messages: Sequence[Sent]
-    outcome: Outcome
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A change of an account that was answered with success."""
-
-    step: Change
-    account: Account
-
-
-@dataclass
-class Seen:
-    """What happened in a run, beside what the table, the queue and the bus say."""
-
-    posted: list[Posted] = field(default_factory=list)
-    classified: list[Classified] = field(default_factory=list)
-    changed: list[Changed] = field(default_factory=list)
-    emitted: list[tuple[Sequence[Any], Emitted]] = field(default_factory=list)
-    handed_out: dict[str, list[int]] = field(default_factory=dict)
-    """The places of the messages that each classifier was given."""
-    story: list[str] = field(default_factory=list)
-
-
-class Line:
-    """A worker's connection to a service: every call is a turn of the run."""
-
-    def __init__(self, run: "Run", work: Work, service: Any) -> None:
-        self.exceptions = getattr(service, "exceptions", None)
-        self._run = run
-        self._work = work
-        self._service = service
-
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
-        if operation == "get_paginator":
-            return self._paginator
-        return partial(self._run.call, self._work, getattr(self._service, operation), operation)
-
-    def _paginator(self, operation: str) -> "_LinePaginator":
-        paginate = self._service.get_paginator(operation).paginate
-        return _LinePaginator(partial(self._run.call, self._work, lambda **asked: list(paginate(**asked)), operation))
-
-
-class _LinePaginator:
-    """Asks for all pages in one call, when the first is wanted: what fails, fails there."""
-
-    def __init__(self, ask: Callable[..., Any]) -> None:
-        self._ask = ask
-
-    def paginate(self, **request: Any) -> Iterator[Any]:
-        yield from self._ask(**request)
-
-
 class Run:
     """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it."""
 
-    def __init__(self, world: World, dice: Dice, *, telling: bool = False) -> None:
+    def __init__(self, world: World, dice: Dice, *, release: Release = THIS, telling: bool = False) -> None:
         self.world = world
         self.knobs = world.knobs
         self.limits = world.knobs.limits
@@ -172,6 +72,7 @@ class Run:
         self.late: list[Callable[[], None]] = []
         self.hot: Hot | None = None
         self.outages: dict[str, int] = {}
+        self._release = release
         self._telling = telling
         self._steps = deque(world.plan)
         self._working: list[Work] = []
@@ -255,7 +156,7 @@ class Run:
         label = f"{kind}{about}"
         number = self._names[label] = self._names.get(label, 0) + 1
         skew = timedelta(seconds=self.knobs.skews[number % len(self.knobs.skews)])
-        work = Work(f"{label} #{number}", kind, self.clock.now, len(self.table.log), skew, on_crash)
+        work = Work(f"{label} #{number}", kind, self._release, self.clock.now, len(self.table.log), skew, on_crash)
         work.task = self._crew.start(partial(body, work))
         self._working.append(work)
         self._resume(work)
@@ -268,7 +169,7 @@ class Run:
         try:
             task.resume()
         except Stuck as stuck:
-            raise Broken("nothing lost", f"{work.name} does not come back: {stuck}", endless=True) from None
+            raise Broken("it comes to an end", f"{work.name} does not come back: {stuck}", stuck=True) from None
         if task.done:
             self._working.remove(work)
             self._crew.release(task)
@@ -277,8 +178,8 @@ class Run:
     def _ended(self, work: Work, error: BaseException | None) -> None:
         if error is None:
             return
-        if isinstance(error, Busy) and not self.knobs.faults and work.kind in {"receive", "change"}:
-            raise Broken("done at once", f"nothing failed, and {work.name} gave up: {error}")
+        if isinstance(error, Busy):
+            self.seen.gave_up.append((work, error))
         if isinstance(error, Crash | Busy):
             self.tell(f"{work.name} ends: {type(error).__name__} {error}")
             work.on_crash()
@@ -293,15 +194,32 @@ class Run:
         """What time it is on the machine of this work."""
         return self.clock.now + work.skew
 
-    def _ledger(self, client: Any) -> Ledger:
-        return Ledger(client, TABLE, pause=self.wait_before, readers=Serially())
+    # What a worker is made of ---------------------------------------------------------------------------------------
 
-    def _quarantine(self, client: Any) -> Quarantine:
-        return Quarantine(client, TABLE, pause=self.wait_before, max_bytes=self.limits.quarantined_bytes)
+    def _table_of(self, work: Work) -> Any:
+        return work.release.table(Line(self, work, self.table))
 
-    def line(self, work: Work, service: Any) -> Any:
-        """The work's connection to a service."""
-        return Line(self, work, service)
+    def _ledger(self, work: Work, client: Any) -> Ledger:
+        return work.release.ledger(client, TABLE, pause=self.wait_before, readers=Serially())
+
+    def _quarantine(self, work: Work, client: Any) -> Quarantine:
+        most = self.limits.quarantined_bytes
+        return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=most)
+
+    def _usage_queue(self, work: Work) -> UsageQueue:
+        client = work.release.queue(Line(self, work, self.queue))
+        return work.release.usage_queue(client, "queue", pause=self.wait_before, max_events=self.limits.message)
+
+    def _classifier(self, work: Work, client: Any) -> Classifier:
+        return work.release.classifier(
+            self._ledger(work, client),
+            self._quarantine(work, client),
+            self.world.offer,
+            lambda _: self.now_of(work),
+            pause=self.wait_before,
+            max_items=self.limits.transaction,
+            max_rows=self.limits.rows,
+        )
 
     # Calls ----------------------------------------------------------------------------------------------------------
 
@@ -417,10 +335,9 @@ class Run:
         received_at = self.now_of(work)
         posted = Posted(step, received_at)
         self.seen.posted.append(posted)
-        queue = UsageQueue(self.line(work, self.queue), "queue", pause=self.wait_before, max_events=self.limits.message)
-        quarantine = self._quarantine(self.line(work, self.table))
-        events = [(index, event.raw) for index, event in enumerate(step.events)]
-        received = receive(events, received_at, queue, quarantine)
+        queue, quarantine = self._usage_queue(work), self._quarantine(work, self._table_of(work))
+        events = [event.raw for event in step.events]
+        received = work.release.receive(WEBHOOK, events, received_at, queue, quarantine)
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
         for event in step.events:
             self.tell(f"    {event.text()}")
@@ -436,18 +353,9 @@ class Run:
 
     def _decide(self, messages: Sequence[Sent], work: Work) -> None:
         deliveries = {message: message.deliveries for message in messages}
-        client = self.line(work, self.table)
         self.seen.handed_out[work.name] = [message.place for message in messages]
         self.tell(f"{work.name} gets {', '.join(message.id for message in messages)}")
-        classifier = Classifier(
-            self._ledger(client),
-            self._quarantine(client),
-            self.world.offer,
-            lambda _: self.now_of(work),
-            pause=self.wait_before,
-            max_items=self.limits.transaction,
-            max_rows=self.limits.rows,
-        )
+        classifier = self._classifier(work, self._table_of(work))
         outcome = classifier.classify([Message.from_record(message.record()) for message in messages])
         again = f", again: {', '.join(outcome.unfinished)}" if outcome.unfinished else ""
         self.tell(f"{work.name} took {len(outcome.decisions)} decisions, {outcome.repeats} repeats{again}")
@@ -481,8 +389,8 @@ class Run:
         )
 
     def _carry(self, number: int, shard: Shard, batch: Sequence[dict[str, Any]], work: Work) -> None:
-        client = self.line(work, self.bus)
-        emitted = emit(batch, client, Bus.NAME, pause=self.wait_before, max_records=self.limits.records)
+        client = work.release.bus(Line(self, work, self.bus))
+        emitted = work.release.emit(batch, client, Bus.NAME, pause=self.wait_before, max_records=self.limits.records)
         self.seen.emitted.append((batch, emitted))
         self._emitting.discard(number)
         if not self._again(work.name):
@@ -499,7 +407,7 @@ class Run:
     # Accounts and days ----------------------------------------------------------------------------------------------
 
     def _change_account(self, step: Change, work: Work) -> None:
-        accounts = Accounts(self.line(work, self.table), TABLE, pause=self.wait_before)
+        accounts = Accounts(self._table_of(work), TABLE, pause=self.wait_before)
         now = self.now_of(work)
         try:
             account = accounts.append(step.organization, lambda read: change(read, step, now))
@@ -514,9 +422,9 @@ class Run:
         self._start("close", partial(self._prove, organization, day, again), again)
 
     def _prove(self, organization: str, day: date, again: Callable[[], None], work: Work) -> None:
-        client = self.line(work, self.table)
+        client = self._table_of(work)
         closed = close(
-            self._ledger(client),
+            self._ledger(work, client),
             Statements(client, TABLE),
             organization,
             day,
@@ -525,7 +433,7 @@ class Run:
             hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
             block=self.limits.block,
         )
-        if closed == "put down":
+        if isinstance(closed, PutDown):
             again()
 
     def _close_some(self) -> None:
