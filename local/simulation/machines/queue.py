@@ -109,7 +109,7 @@ class Queue:
         return messages
 
     def let_go(self, message: Sent) -> None:
-        """Its worker died, or could not delete it: it comes again after a while."""
+        """Its worker died, did not finish it, or could not delete it: it comes again after a while."""
         if message.visible_at == HELD:
             message.visible_at = self.now() + INVISIBLE
 
@@ -129,10 +129,6 @@ class Queue:
         """It was dealt with."""
         if message in self.waiting:
             self.waiting.remove(message)
-
-    def give_back(self, message: Sent) -> None:
-        """It was not dealt with: visible at once."""
-        message.visible_at = self.now()
 
     def next_visible_at(self) -> datetime | None:
         """When the next message comes back that is in flight now."""

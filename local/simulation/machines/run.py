@@ -33,6 +33,7 @@ from local.simulation.machines.crew import Crash, Crew, Stuck
 from local.simulation.machines.dice import Dice
 from local.simulation.machines.faults import Call, Hot, possible, refused
 from local.simulation.machines.line import Line
+from local.simulation.machines.patience import CLOSED, MOST_SLOW, most_calls
 from local.simulation.machines.queue import Queue, Sent, stated
 from local.simulation.machines.release import THIS, Release
 from local.simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
@@ -41,12 +42,6 @@ from local.simulation.machines.table import POISON, Table, Unknown
 from local.simulation.worlds.world import Change, Close, Post, Step, Stray, World
 
 TABLE = "ledger"
-MOST_CALLS = 4_000
-"""Of a whole run, invocations included: far more than any needs that comes to an end."""
-MOST_SLOW = 10
-"""Times that workers outlast the queue's patience: if they always did, no message would ever be deleted."""
-CLOSED = 2
-"""Days that are closed at the end: reading them all takes longer than the run."""
 FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
 """Errors that the services answer with by themselves, if nothing is wrong with what they are asked for."""
 MOVE_ON = 0.8
@@ -80,6 +75,7 @@ class Run:
         self._emitting: set[int] = set()
         self._paused = False
         self._calls = 0
+        self._most_calls = most_calls(world)
         self._faults = 0
         self._slow = 0
         self._names: dict[str, int] = {}
@@ -253,8 +249,10 @@ class Run:
     def _count_call(self) -> None:
         self.clock.tick()
         self._calls += 1
-        if self._calls > MOST_CALLS:
-            raise Broken("nothing lost", f"there is no end to it, even after {MOST_CALLS} calls")
+        if self._calls > self._most_calls:
+            raise Broken(
+                "it comes to an end", f"it goes on after {self._calls - 1} calls, more than this world can need"
+            )
 
     def _fault(self, name: str, operation: str) -> tuple[str, Callable[[Call], Any]] | None:
         if self._faults >= self.knobs.most_faults:
@@ -368,9 +366,7 @@ class Run:
         for message in messages:
             if message.deliveries != deliveries[message]:
                 continue  # it was visible again meanwhile, and somebody else has it now
-            if message.id in outcome.unfinished:
-                self.queue.give_back(message)
-            elif self._again(f"{work.name} {message.id}"):
+            if message.id in outcome.unfinished or self._again(f"{work.name} {message.id}"):
                 self.queue.let_go(message)
             else:
                 self.queue.delete(message)
@@ -430,11 +426,18 @@ class Run:
             day,
             offer_of=lambda _: self.world.offer,
             now=lambda: self.now_of(work),
-            hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
+            hurry=self._hurries,
             block=self.limits.block,
         )
         if isinstance(closed, PutDown):
             again()
+
+    def _hurries(self) -> bool:
+        """Whether time runs out for a closing. It begins again with some forty calls, so not at every look."""
+        if self._slow >= MOST_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
+            return False
+        self._slow += 1
+        return True
 
     def _close_some(self) -> None:
         """Close some days of organizations that have decisions, and let the stream run empty."""
