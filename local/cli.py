@@ -17,12 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gratis.account import IDENTIFIER, Account
 from gratis.accounts import Accounts
+from gratis.closing.proof import Proof
 from gratis.errors import Busy
 from gratis.events import FIRST_YEAR, LAST_YEAR
 from gratis.keys import ROLES, Holder, Keys, Role
 from gratis.ledger import Ledger
 from gratis.offer import Offer
-from gratis.proof import Proof
 from local import report
 from local.engine import EngineFailed, engine
 from local.functions import ROOT

@@ -3,26 +3,29 @@
 import gzip
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gratis.closing import prove
-from gratis.ledger import Ledger
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.proving import NoLongerKept, prove
+from gratis.closing.sums import Record, statement_of
+from gratis.closing.tiling import Step, over_granted, overlaps, step_of, tiling
+from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
+from gratis.figures import Figure, parsed
+from gratis.ledger import KEEP_DECISIONS, Ledger
 from gratis.offer import EVALS, Offer, shipped
-from gratis.proof import Differences, Free, Proof, by_id, free_of, statement_of, tiling
 from gratis.strict_json import parse_json
 from local.replay import TABLE
 from local.sources import Unusable, problems
 from local.stack import NoStack, client_for, stack_of
 
-Record = Mapping[str, Any]
-MOST_BYTES = 1_000_000_000
-"""Of one inflated file: those of our delivery stream are cut at 64 MB."""
+MAX_INFLATED_BYTES = 1_000_000_000
+"""Of one file: those of our delivery stream are cut at 64 MB."""
 
 
 def _with_day(written: str) -> str:
@@ -33,6 +36,7 @@ def _with_day(written: str) -> str:
 
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
+Name = Annotated[str, Field(min_length=1)]
 Amount = Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
 Dated = Annotated[str, AfterValidator(_with_day)]
 
@@ -62,12 +66,13 @@ class _BillingRecord(_Emitted):
     tokens: _Tokens
     list_amount_usd: Amount | None
     amount_usd: Amount | None
-    group: str | None
-    window: str | None
-    quota: Count | None
-    used_before: Count | None
-    used_after: Count | None
-    running_total: Count | None
+    offer: str
+    group: Name | None
+    window: Name | None
+    quota: Count | Amount | None
+    used_before: Count | Amount | None
+    used_after: Count | Amount | None
+    running_total: Count | Amount | None
 
     @model_validator(mode="after")
     def _has_a_place_in_its_counter(self) -> Self:
@@ -85,13 +90,17 @@ class _Statement(_Emitted):
 
 
 def ledger_at(endpoint_url: str | None, stack: str, table: str | None) -> Ledger:
-    """A deployed stack's ledger; on a local engine without the stack, replay's."""
-    return Ledger(client_for(endpoint_url, "dynamodb"), table or _table(endpoint_url, stack))
+    """A deployed stack's ledger; on a local engine without the stack, replay's, in which nothing expires."""
+    name = table or _table(endpoint_url, stack)
+    return Ledger(client_for(endpoint_url, "dynamodb"), name, expire=name != TABLE)
 
 
 def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer | None) -> Proof:
     """Prove a day. `offer`: one that does not ship. Raises Unusable for a day of which the table holds nothing."""
-    proof = prove(ledger, organization, day, _offers(offer))
+    proof = prove(ledger, organization, day, _offers(offer), datetime.now(UTC))
+    if isinstance(proof, NoLongerKept):
+        kept = f"decisions are kept for {KEEP_DECISIONS.days} days"
+        raise Unusable(f"{kept}, so those of {organization} on {day} are no longer there to be proved")
     if proof.holds and not proof.statement["decisions"]:
         raise Unusable(f"there is not one decision of {organization} on {day}: is it the right organization and day?")
     return proof
@@ -121,24 +130,33 @@ def prove_from_records(files: Sequence[str]) -> list[RecordsProof]:
 
 def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> RecordsProof:
     found = Differences()
-    kept = by_id(records, found)
+    kept = _by_id(records, found)
     statement = statement_of(organization, date.fromisoformat(day), kept)
     for record in kept:
         for message in _contradictions(record, day):
             found.add("contradiction", message, record["id"])
-    _tile(day, [free for free in map(free_of, kept) if free], found)
+    _tile(date.fromisoformat(day), kept, found)
     if stated is not None:
-        for name, value in statement.content().items():
+        for name, value in statement.items():
             if value != stated.get(name):
                 message = f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
                 found.add("statement", message)
     revision = stated.get("revision") if stated else None
-    return RecordsProof(statement.content(), found.listed(), found.count, revision)
+    return RecordsProof(statement, found.listed(), found.count, revision)
+
+
+def _by_id(records: Sequence[Record], found: Differences) -> list[Record]:
+    """Records sorted by id, repeats dropped; the same id with another content is a difference."""
+    kept: dict[str, Record] = {}
+    for record in records:
+        if kept.setdefault(record["id"], record) != record:
+            found.add("repeat", "emitted twice with another content", record["id"])
+    return sorted(kept.values(), key=lambda record: str(record["id"]))
 
 
 def _contradictions(record: Record, day: str) -> Iterator[str]:
     """What a record says against itself. Rules: SPEC sections 2 (rule 7) and 5."""
-    tokens, before, is_free = record["tokens"], record["used_before"], record["verdict"] == "free"
+    tokens, is_free = record["tokens"], record["verdict"] == "free"
     if is_free != (record["reason"] == "within_quota"):
         yield "the verdict does not have this reason"
     if record["amount_usd"] != ("0" if is_free else record["list_amount_usd"]):
@@ -147,21 +165,38 @@ def _contradictions(record: Record, day: str) -> Iterator[str]:
         yield "input and output do not make the total"
     if record["id"] != f"{record['organization']}:{day}:{record['request_id']}":
         yield "the id is not that of this request and day"
+    before, after, running_total = (_figure(record[name]) for name in ("used_before", "used_after", "running_total"))
     if before is not None:
         asked = before + (1 if record["group"] == EVALS else tokens["total"])
-        if (record["running_total"], record["used_after"]) != (asked, asked if is_free else before):
+        if (running_total, after) != (asked, asked if is_free else before):
             yield "the counter's figures do not follow from the tokens"
 
 
-def _tile(day: str, free: Sequence[Free], found: Differences) -> None:
-    """Free decisions tile their counters. A counter of this very day has all of its decisions in these records."""
-    of_day = {(each.group, each.window) for each in free if each.window == day and each.group != EVALS}
-    used = {counter: max(each.after for each in free if (each.group, each.window) == counter) for counter in of_day}
-    tiling([each for each in free if (each.group, each.window) in used], found, used)
-    tiling([each for each in free if (each.group, each.window) not in used], found)
+def _figure(stated: Any) -> Figure | None:
+    return None if stated is None else parsed(stated)
 
 
-def _offers(offer: Offer | None) -> Any:
+def _tile(day: date, records: Sequence[Record], found: Differences) -> None:
+    """Free decisions tile their counters, as far as these records hold all decisions of a counter.
+
+    They do if its window is this UTC day. Of an offer that does not ship nobody can tell.
+    """
+    counters = Counters(shipped)
+    steps: dict[CounterWindow, list[Step]] = defaultdict(list)
+    partial: set[CounterWindow] = set()
+    for record in records:
+        step, offer, group = step_of(record), record["offer"], record["group"]
+        counter = counters.of(record["organization"], offer, group, record["window"])
+        if step and counter:
+            steps[counter].append(step)
+            if counters.kind(offer, group) is None or utc_days(counter) != [day]:
+                partial.add(counter)
+    for counter in sorted(steps, key=str):
+        over_granted(counter, steps[counter], found)
+        (overlaps if counter in partial else tiling)(counter, steps[counter], found)
+
+
+def _offers(offer: Offer | None) -> OfferOf:
     def offer_of(offer_id: str) -> Offer:
         if offer is not None and offer.id == offer_id:
             return offer
@@ -198,11 +233,11 @@ def _found_in(file: str) -> Iterator[Record]:
 def _inflated(file: str) -> bytes:
     try:
         with gzip.open(file) as packed:
-            text = packed.read(MOST_BYTES + 1)
+            text = packed.read(MAX_INFLATED_BYTES + 1)
     except (EOFError, zlib.error) as error:
         raise Unusable(f"{file}: is not whole: {error}") from None
-    if len(text) > MOST_BYTES:
-        raise Unusable(f"{file}: inflates to more than {MOST_BYTES:,} bytes; cut it into parts")
+    if len(text) > MAX_INFLATED_BYTES:
+        raise Unusable(f"{file}: inflates to more than {MAX_INFLATED_BYTES:,} bytes; cut it into parts")
     return text
 
 

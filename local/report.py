@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from gratis import pricing
+from gratis.closing.proof import Proof
 from gratis.decision import Decision
 from gratis.offer import EVALS
-from gratis.proof import Proof
 from gratis.quarantine import Entry
 from gratis.receive import Received
 from local.prove import RecordsProof

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
-from gratis import classify, closing, dynamo, ledger, messages, outbox, quarantine, totals
+from gratis import classify, dynamo, ledger, messages, outbox, quarantine, totals
 from local.simulation.world import Limits
 
 TICK = timedelta(milliseconds=3)
@@ -63,7 +63,6 @@ def simulated(limits: Limits, sleep: Callable[[float], None]) -> Iterator[None]:
             (dynamo, "random", _Random),
             (ledger, "ThreadPoolExecutor", _Serially),
             (classify, "MOST_ITEMS", limits.transaction),
-            (closing, "BLOCK", limits.block),
             (messages, "MOST_EVENTS", limits.message),
             (outbox, "MOST_RECORDS", limits.records),
             (quarantine, "MOST_BYTES", limits.quarantined_bytes),

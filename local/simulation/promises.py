@@ -11,6 +11,8 @@ from typing import Any
 
 from gratis import moment
 from gratis.account import Account
+from gratis.closing.proof import Differences
+from gratis.closing.tiling import Step, over_granted, step_of, tiling
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
@@ -63,18 +65,17 @@ def _entries(run: Run) -> Iterable[Entry]:
 
 
 def free_decisions_tile(ended: Ended) -> None:
-    """The free decisions of a counter, sorted by `used_before`, tile [0, used]; none goes over its quota."""
-    counters: dict[Any, list[Decision]] = defaultdict(list)
+    """The free decisions of a counter tile [0, used]; none goes over its quota."""
+    steps: dict[Any, list[Step]] = defaultdict(list)
     for decision in ended.decisions:
-        if decision.verdict == "free" and decision.used_before != decision.used_after:
-            counters[decision.organization, decision.group, decision.window].append(decision)
-    for counter, decisions in counters.items():
-        reached = 0
-        for decision in sorted(decisions, key=lambda each: each.used_before or 0):
-            after = decision.used_after or 0
-            if decision.used_before != reached or after > (decision.quota or 0):
-                raise Broken("never over-granted", f"{counter}: up to {reached} is given away, then comes {decision}")
-            reached = after
+        if step := step_of(decision.record()):
+            steps[decision.organization, decision.group, decision.window].append(step)
+    found = Differences()
+    for counter, taken in steps.items():
+        over_granted(counter, taken, found)
+        tiling(counter, taken, found)
+    if found.count:
+        raise Broken("never over-granted", f"{found.listed()}")
 
 
 # 3. Exactly once ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from botocore.exceptions import ClientError
 from gratis.account import Account, Profile
 from gratis.accounts import Accounts, with_profile
 from gratis.classify import Classifier, Outcome
-from gratis.closing import close
+from gratis.closing.close import PutDown, close
+from gratis.closing.proving import BLOCK
+from gratis.closing.statements import Statements
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
 from gratis.ledger import Ledger
@@ -26,7 +28,6 @@ from gratis.quarantine import Quarantine
 from gratis.queue import UsageQueue
 from gratis.receive import Received, receive
 from gratis.sharing import SharingChange, changed
-from gratis.statements import Statements
 from local.simulation.bus import Bus
 from local.simulation.clock import Clock
 from local.simulation.crew import Crash, Crew, Stuck, Task
@@ -508,8 +509,9 @@ class Run:
             offer_of=lambda _: self.world.offer,
             now=lambda: self.now_of(work),
             hurry=lambda: bool(self.dice.turn(f"{self._place()} hurries", self.knobs.switching)),
+            block=self.knobs.limits.block or BLOCK,
         )
-        if closed == "put down":
+        if isinstance(closed, PutDown):
             again()
 
     def _close_some(self) -> None:

@@ -31,7 +31,8 @@ import urllib3
 from gratis import moment
 from gratis.account import Account
 from gratis.accounts import Accounts
-from gratis.closing import Proof, prove
+from gratis.closing.proof import Proof
+from gratis.closing.proving import prove
 from gratis.decision import Books, CounterId, Decision, case_of, settle
 from gratis.events import parse_event
 from gratis.ledger import decision_of
@@ -263,7 +264,7 @@ class Played:
         return self.system.bus.records(organization)
 
     def prove(self, organization: str) -> Proof:
-        return prove(self.system.ledger, organization, self.system.yesterday, shipped)
+        return prove(self.system.ledger, organization, self.system.yesterday, shipped, datetime.now(UTC))
 
     def figures(self) -> dict[str, Any]:
         """What happened, as the crew and the functions' own logs say."""

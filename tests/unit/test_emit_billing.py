@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from gratis import outbox
 from gratis.account import Account
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.sums import statement_of
 from gratis.decision import Decision
 from gratis.errors import Busy, Rejected
 from gratis.events import parse_event
 from gratis.ledger import Ledger, account_key
 from gratis.outbox import MOST_ATTEMPTS, bus_entries
-from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Entry, Quarantine, entry
 from gratis.sharing import MOST_PROJECTS
 from local.functions import Context, handler_of

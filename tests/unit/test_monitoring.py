@@ -11,11 +11,12 @@ import pytest
 
 from gratis import telemetry
 from gratis.classify import Outcome
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.sums import statement_of
 from gratis.decision import Decision
 from gratis.errors import Busy
 from gratis.http import Refused
 from gratis.outbox import Emitted
-from gratis.proof import Differences, Proof, statement_of
 from gratis.receive import Received
 from local.functions import ROOT, handler_of
 from local.preview import emf
@@ -54,6 +55,7 @@ REPORTED: dict[str, Any] = {
     "report_closed": lambda: [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
     "report_put_down": lambda: ["org_a", DAY],
     "report_unchanged": lambda: ["org_a", DAY],
+    "report_no_longer_kept": lambda: ["org_a", DAY],
     "report_not_closed": lambda: ["org_a", DAY, Busy("later")],
 }
 """What each function of `telemetry` that records metrics is called with."""

@@ -269,7 +269,7 @@ def test_hours_of_more_decisions_than_a_call_may_read_are_refused_before_one_is_
 
 
 def test_records_that_inflate_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prove, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(prove, "MAX_INFLATED_BYTES", 100_000)
     file = tmp_path / "records.jsonl.gz"
     file.write_bytes(gzip.compress(b" " * 100_001))
     with pytest.raises(Unusable, match="inflates to more than 100,000 bytes"):

@@ -13,7 +13,7 @@ from gratis.errors import Busy
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MOST_ENTRIES = 10
+MAX_ENTRIES = 10
 
 
 def send_days(client: "SQSClient", url: str, days: Collection[tuple[str, str]], delay: int = 0) -> None:
@@ -43,5 +43,5 @@ def day_of_message(record: Mapping[str, Any]) -> tuple[str, date]:
 
 def _pages(days: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
     rest = iter(days)
-    while page := list(islice(rest, MOST_ENTRIES)):
+    while page := list(islice(rest, MAX_ENTRIES)):
         yield page

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
+from gratis.closing.proof import Proof
 from gratis.dynamo import Item, translated
 from gratis.errors import Busy
-from gratis.proof import Proof
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
