@@ -8,14 +8,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.classify import Classifier
-from gratis.decision import Books, CounterId
 from gratis.errors import Busy
-from gratis.ledger import CommitRefused, Document, Ledger
-from gratis.quarantine import Quarantine
-from gratis.queue import UsageQueue
-from gratis.receipt import Decision
-from gratis.request import RequestKey
-from local.simulation.machines.release import Release
+from gratis.intake.queue import UsageQueue
+from gratis.rules.decision import Books, CounterId
+from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey
+from gratis.table.ledger import CommitRefused, Document, Ledger
+from gratis.table.quarantine import Quarantine
+from gratis_simulation.machines.release import Release
 from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]

@@ -19,12 +19,12 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import gratis
-from local.simulation.broken import Broken
-from local.simulation.machines.dice import Dice
-from local.simulation.machines.release import THIS, Release
-from local.simulation.machines.run import Run
-from local.simulation.play import judged
-from local.simulation.worlds.world import build
+from gratis_simulation.broken import Broken
+from gratis_simulation.machines.dice import Dice
+from gratis_simulation.machines.release import THIS, Release
+from gratis_simulation.machines.run import Run
+from gratis_simulation.play import judged
+from gratis_simulation.worlds.world import build
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from itertools import chain
 
 import pytest
 
-from gratis import decision
-from local.simulation.checks import CHECKS
+from gratis.rules import decision
+from gratis_simulation.checks import CHECKS
 from tests.simulation.faults import FAULTS, FITS
 from tests.simulation.faulty import Fault
 
