@@ -36,10 +36,11 @@ from gratis_simulation.machines.line import Line
 from gratis_simulation.machines.patience import CLOSED, MOST_SLOW, most_calls
 from gratis_simulation.machines.queue import Queue, Sent, stated
 from gratis_simulation.machines.release import THIS, Release
+from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
 from gratis_simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
 from gratis_simulation.machines.table import POISON, Table, Unknown
-from gratis_simulation.worlds.world import Change, Close, Post, Step, Stray, World
+from gratis_simulation.worlds.world import Change, Close, Deploy, Post, Step, Stray, World
 
 TABLE = "ledger"
 FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
@@ -67,7 +68,8 @@ class Run:
         self.late: list[Callable[[], None]] = []
         self.hot: Hot | None = None
         self.outages: dict[str, int] = {}
-        self._release = release
+        self._releases = releases(release)
+        self._running = world.releases
         self._telling = telling
         self._steps = deque(world.plan)
         self._working: list[Work] = []
@@ -152,10 +154,17 @@ class Run:
         label = f"{kind}{about}"
         number = self._names[label] = self._names.get(label, 0) + 1
         skew = timedelta(seconds=self.knobs.skews[number % len(self.knobs.skews)])
-        work = Work(f"{label} #{number}", kind, self._release, self.clock.now, len(self.table.log), skew, on_crash)
+        name = f"{label} #{number}"
+        release = self._release_of(name, kind)
+        work = Work(name, kind, release, self.clock.now, len(self.table.log), skew, on_crash)
         work.task = self._crew.start(partial(body, work))
         self._working.append(work)
         self._resume(work)
+
+    def _release_of(self, name: str, kind: str) -> Release:
+        """One of those that run now. What the last release does not do here is done by this one."""
+        running = [each for each in self._running if each != LAST or kind in LAST_WORKS] or ["this"]
+        return self._releases[running[self.dice.turn(f"{name} runs", 0.5, len(running) - 1)]]
 
     def _resume(self, work: Work) -> None:
         self._current = work
@@ -319,6 +328,9 @@ class Run:
                 self.queue.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
             case Close():
                 self._close(step.organization, step.day)
+            case Deploy():
+                self._running = step.releases
+                self.tell(f"from now on: {' and '.join(step.releases)}")
 
     def _post(self, step: Post) -> None:
         if step.events:
@@ -362,6 +374,8 @@ class Run:
             self.tell(
                 f"    {each.organization} {each.request_id}: {each.verdict}, {each.reason}, {each.group} {figures}"
             )
+        for kept in outcome.quarantined:
+            self.tell(f"    {kept.organization} {kept.id}: in quarantine, {kept.code}")
         self.seen.classified.append(Classified(work, messages, outcome))
         for message in messages:
             if message.deliveries != deliveries[message]:
@@ -429,6 +443,7 @@ class Run:
             hurry=self._hurries,
             block=self.limits.block,
         )
+        self.tell(f"{work.name} of {organization} on {day}: {type(closed).__name__}")
         if isinstance(closed, PutDown):
             again()
 

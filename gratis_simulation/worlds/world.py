@@ -67,7 +67,15 @@ class Close:
     day: date
 
 
-Step = Post | Change | Stray | Close
+@dataclass(frozen=True)
+class Deploy:
+    """From now on each invocation runs one of these releases; the first of them, if chance does not want otherwise."""
+
+    at: datetime
+    releases: tuple[str, ...]
+
+
+Step = Post | Change | Stray | Close | Deploy
 
 
 @dataclass(frozen=True)
@@ -119,23 +127,61 @@ class World:
     """The offer as its file says it."""
     accounts: tuple[Account, ...]
     start: datetime
+    releases: tuple[str, ...]
+    """What runs before anything is deployed."""
     plan: tuple[Step, ...]
     knobs: Knobs
+
+    def runs(self, release: str) -> bool:
+        """Whether a release runs at some time."""
+        later = (step.releases for step in self.plan if isinstance(step, Deploy))
+        return any(release in running for running in (self.releases, *later))
 
 
 def build(seed: int) -> World:
     """The world of a seed."""
     dice = random.Random(seed)  # noqa: S311 - a simulation, not a secret
     roomy = dice.random() < 0.02
+    rollout = dice.choice(ROLLOUTS) if dice.random() < 0.15 else None
+    after_the_first = rollout is not None and any("last" in running for running in rollout)
     base = dice.choice(BASES)
-    chosen = rules.rules(dice, base, roomy=roomy)
+    chosen = rules.first_rules(dice, base) if after_the_first else rules.rules(dice, base, roomy=roomy)
     organizations = ORGANIZATIONS[: dice.choice((1, 1, 2, 3))]
     accounts = rules.histories(dice, base, organizations)
     start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
-    traffic = Traffic(dice, chosen, accounts, organizations, base)
+    traffic = Traffic(dice, chosen, accounts, organizations, base, first=after_the_first)
     plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
+    if rollout:
+        plan = _rolled_out(dice, plan, rollout[1:])
+    running = rollout[0] if rollout else ("this",)
     knobs = _knobs(dice, roomy=roomy)
-    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, tuple(plan), knobs)
+    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, running, tuple(plan), knobs)
+
+
+ROLLOUTS: Sequence[Sequence[tuple[str, ...]]] = (
+    (("this",), ("next", "this"), ("next",)),
+    (("this",), ("next", "this"), ("this",)),
+    (("this",), ("next", "this"), ("next",), ("this", "next"), ("this",)),
+    (("next",), ("this", "next"), ("this",)),
+    (("this",), ("beyond", "this"), ("beyond",)),
+    (("this",), ("beyond", "this"), ("this",), ("beyond", "this"), ("beyond",)),
+    (("last",), ("this", "last"), ("this",)),
+    (("this",), ("last", "this"), ("last",)),
+    (("last",), ("this", "last"), ("this",), ("last", "this"), ("last",)),
+)
+"""Which releases run one after the other. What the release `beyond` has decided on nobody else may decide on any more,
+so it is there in the end."""
+
+
+def _rolled_out(dice: random.Random, plan: Sequence[Step], phases: Sequence[tuple[str, ...]]) -> list[Step]:
+    """The plan, with the deployments put between its steps."""
+    places = sorted(dice.randrange(len(plan) + 1) for _ in phases)
+    rolled: list[Step] = []
+    for number in range(len(plan) + 1):
+        at = plan[min(number, len(plan) - 1)].at
+        rolled += [Deploy(at, phase) for place, phase in zip(places, phases, strict=True) if place == number]
+        rolled += plan[number : number + 1]
+    return rolled
 
 
 def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:

@@ -283,6 +283,7 @@ def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
 
 # The faults ---------------------------------------------------------------------------------------------------------
 
+BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > FORMAT]"
 FITS = "some_used + some_units <= some_quota and not some_closed"
 
 COMMITS = (
@@ -713,4 +714,43 @@ OUTWARDS = (
     ),
 )
 
-FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS)
+RELEASES = (
+    Fault(
+        "a document loses what the next release put beside ours",
+        "read by another release",
+        (("{some_name: some_value for some_name, some_value in some_item.items() if some_name not in _KNOWN}", "{}"),),
+    ),
+    Fault(
+        "an account loses what the next release put beside ours",
+        "read by another release",
+        (("(some_read or {}) | _item(some_account, some_version, some_form)", "_item(some_account, some_version)"),),
+    ),
+    Fault(
+        "a document that only the next release can read is decided on",
+        "read by another release",
+        ((f"if some_beyond := {BEYOND_US}:\n    ...", "pass"),),
+    ),
+    Fault(
+        "what only the next release can decide goes to quarantine",
+        "nothing lost",
+        (
+            (
+                f"if some_beyond := {BEYOND_US}:\n    ...",
+                f"if {BEYOND_US}:\n    raise Rejected('internal_error', 'a later format')",
+            ),
+        ),
+    ),
+    Fault(
+        "a record lacks the fields that a later format added",
+        "read by another release",
+        (("cls(**some_fields, format=some_form, later=some_more)", "cls(**some_fields, format=some_form)"),),
+        alone="formats",
+    ),
+    Fault(
+        "a record is made in our format, whatever that of its decision",
+        "everything emitted",
+        (("_FORMS.get(self.format, RECORD)", "RECORD"),),
+    ),
+)
+
+FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)

@@ -93,7 +93,7 @@ def test_a_failure_names_its_seed_and_the_few_steps_that_lead_to_it(monkeypatch:
     result = simulate(50, FIRST, processes=1)
     failure = result.failure
     assert failure is not None
-    assert (failure.promise, failure.events, failure.turns) == ("nothing lost", 1, 0)
+    assert (failure.promise, failure.events, failure.turns) == ("nothing lost", 1, ())
     assert f"seed {failure.seed} breaks a promise: nothing lost" in failure.text()
     assert "classify #1 gets message-0" in failure.text()
 
