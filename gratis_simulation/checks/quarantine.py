@@ -44,11 +44,11 @@ def _entries_are_whole(ended: Ended) -> None:
             _is_whole(change.key, change.new, there, ended.run.limits.quarantined_bytes)
 
 
-def _is_whole(key: Key, item: Item, there: set[Key], most_bytes: int) -> None:
+def _is_whole(key: Key, item: Item, there: set[Key], max_bytes: int) -> None:
     parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
     if key[1].count("#") != (2 if "code" in item else 3):
         raise Broken("explained", f"what an event calls itself was taken for a part of the key: {key}")
-    if len(item["raw"]["B"]) > most_bytes:
+    if len(item["raw"]["B"]) > max_bytes:
         raise Broken("known to the services", f"a part of {key} holds {len(item['raw']['B'])} bytes")
     if not parts <= there:
         raise Broken("nothing lost", f"{key} is in quarantine, but not all of its parts")

@@ -33,7 +33,7 @@ from gratis_simulation.machines.crew import Crash, Crew, Stuck
 from gratis_simulation.machines.dice import Dice
 from gratis_simulation.machines.faults import Call, Hot, possible, refused
 from gratis_simulation.machines.line import Line
-from gratis_simulation.machines.patience import CLOSED, MOST_SLOW, most_calls
+from gratis_simulation.machines.patience import CLOSED, MAX_SLOW, max_calls
 from gratis_simulation.machines.queue import Queue, Sent, stated
 from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
@@ -50,7 +50,10 @@ MOVE_ON = 0.8
 
 
 class Run:
-    """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it."""
+    """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it.
+
+    `release`: what runs where nothing else is deployed; `calls`: made so far, of at most `max_calls`.
+    """
 
     def __init__(self, world: World, dice: Dice, *, release: Release = THIS, telling: bool = False) -> None:
         self.world = world
@@ -76,8 +79,8 @@ class Run:
         self._current: Work | None = None
         self._emitting: set[int] = set()
         self._paused = False
-        self._calls = 0
-        self._most_calls = most_calls(world)
+        self.calls = 0
+        self.max_calls = max_calls(world)
         self._faults = 0
         self._slow = 0
         self._names: dict[str, int] = {}
@@ -121,7 +124,7 @@ class Run:
             moves.append(self._next_step)
         if self.late:
             moves.append(self._take_effect)
-        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MOST_SLOW:
+        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MAX_SLOW:
             moves.append(self._outlast)
         return moves
 
@@ -257,14 +260,14 @@ class Run:
 
     def _count_call(self) -> None:
         self.clock.tick()
-        self._calls += 1
-        if self._calls > self._most_calls:
+        self.calls += 1
+        if self.calls > self.max_calls:
             raise Broken(
-                "it comes to an end", f"it goes on after {self._calls - 1} calls, more than this world can need"
+                "it comes to an end", f"it goes on after {self.calls - 1} calls, more than this world can need"
             )
 
     def _fault(self, name: str, operation: str) -> tuple[str, Callable[[Call], Any]] | None:
-        if self._faults >= self.knobs.most_faults:
+        if self._faults >= self.knobs.max_faults:
             return None
         faults = possible(self.knobs.kinds, operation)
         fallen = self.dice.turn(f"{name} fails", self.knobs.faults, len(faults))
@@ -303,7 +306,7 @@ class Run:
 
     def _again(self, name: str) -> bool:
         """Whether something is delivered once more although it succeeded."""
-        if self._faults >= self.knobs.most_faults or not self.dice.turn(f"{name} again", self.knobs.again):
+        if self._faults >= self.knobs.max_faults or not self.dice.turn(f"{name} again", self.knobs.again):
             return False
         self._faults += 1
         return True
@@ -449,7 +452,7 @@ class Run:
 
     def _hurries(self) -> bool:
         """Whether time runs out for a closing. It begins again with some forty calls, so not at every look."""
-        if self._slow >= MOST_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
+        if self._slow >= MAX_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
             return False
         self._slow += 1
         return True

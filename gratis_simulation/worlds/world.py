@@ -109,7 +109,7 @@ class Knobs:
     """That something happens to a call."""
     kinds: tuple[str, ...] = ()
     """What may happen to a call."""
-    most_faults: int = 25
+    max_faults: int = 25
     again: float = 0.0
     """That what succeeded is delivered once more."""
     skews: tuple[float, ...] = (0.0,)
@@ -266,7 +266,7 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
         switching=dice.choice((0.0, 0.1, 0.3, 0.6) if fifo else (0.1, 0.3, 0.6)),
         faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
         kinds=kinds if not rare else tuple(dice.sample(tuple(SOMEWHERE), dice.choice((1, 2)))),
-        most_faults=dice.choice((1, 5, 25)),
+        max_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
         limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((MOST_EVENTS, 5))),
