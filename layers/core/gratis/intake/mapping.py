@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Any
 
-from gratis.request import REQUEST_ID
+from gratis.rules.request import REQUEST_ID
 
 HASHED = "sha256:"
 """Begins the request id of an entry whose own id our alphabet or length does not take; the digest in hex follows."""
