@@ -161,7 +161,7 @@ def _posted(place: str, envelope: dict[str, Any], skipped: Counter[str]) -> Iter
         raise Unusable(f"{place}: is {kind}, not of an HTTP API (payload format 2.0)")
     source = source_at(envelope.get("rawPath") or "")
     try:
-        entries = source.entries(_body(place, envelope), headers_of(envelope))
+        entries = source.read(_body(place, envelope), headers_of(envelope))
     except Refused as refused:
         raise Unusable(f"{place}: body: {refused}") from None
     for each in entries:
