@@ -94,7 +94,7 @@ up: setup  ## run the whole system on this machine until Ctrl-C
 	@exec $(BIN)/gratis up
 
 prices: setup  ## generate the price data again from genai-prices
-	@$(BIN)/python -m local.prices
+	@$(BIN)/python -m gratis_local.prices
 
 lock:  ## lock the newest versions of every dependency (needs uv)
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \

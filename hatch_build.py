@@ -4,8 +4,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHIPPED = {"events": "local/shipped/events", "template.yaml": "local/shipped/template.yaml"}
-"""Where they are in the repository and in the package: local/places.py finds either."""
+SHIPPED = {"events": "gratis_local/shipped/events", "template.yaml": "gratis_local/shipped/template.yaml"}
+"""Where they are in the repository and in the package: gratis_local/places.py finds either."""
 
 
 class Shipped(BuildHookInterface[Any]):

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.account import Account, Profile, Settings, Sharing
+from gratis.intake.queue import UsageQueue
+from gratis.intake.receive import receive
 from gratis.intake.sources import WEBHOOK
-from gratis.quarantine import Quarantine
-from gratis.queue import UsageQueue
-from gratis.receive import receive
+from gratis.rules.account import Account, Profile, Settings, Sharing
+from gratis.table.quarantine import Quarantine
 
 MODELS = {
     "gpt-4o-mini-2024-07-18": 50,

@@ -20,7 +20,7 @@ from gratis.closing.proving import NoLongerKept
 from gratis.closing.statements import Statements
 from gratis.config import QUICK, config, dynamodb, known_offer
 from gratis.errors import Busy
-from gratis.ledger import Ledger
+from gratis.table.ledger import Ledger
 from gratis.telemetry import (
     NAMESPACE,
     report_closed,

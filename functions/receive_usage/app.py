@@ -18,10 +18,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
 from gratis.http import Refused, answer, body_of, headers_of
+from gratis.intake.queue import UsageQueue
+from gratis.intake.receive import Received, receive
 from gratis.intake.sources import source_at
-from gratis.quarantine import Quarantine
-from gratis.queue import UsageQueue
-from gratis.receive import Received, receive
+from gratis.table.quarantine import Quarantine
 from gratis.telemetry import NAMESPACE, report_received, report_refused
 
 SECRETS_SECONDS = 60

@@ -19,10 +19,10 @@ from aws_lambda_powertools import Metrics
 from typer.testing import CliRunner, Result
 
 from gratis.errors import Busy
-from gratis.messages import Message
-from local.cli import app
-from local.functions import ROOT
-from local.sources import Unusable, read_events
+from gratis.intake.messages import Message
+from gratis_local.cli import app
+from gratis_local.functions import ROOT
+from gratis_local.sources import Unusable, read_events
 from tests.fuzz.inputs import CORPUS
 
 EVENTS = ROOT / "events"
@@ -536,7 +536,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[subprocess.
             super().__init__(*arguments, **options)
             processes.append(self)
 
-    monkeypatch.setattr("local.engine.subprocess.Popen", Recorded)
+    monkeypatch.setattr("gratis_local.engine.subprocess.Popen", Recorded)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return processes
 
@@ -558,7 +558,7 @@ def test_no_engine_is_left_behind_when_the_replay_is_cut_short(
     def cut_short(*_: Any) -> None:
         raise ending
 
-    monkeypatch.setattr("local.replay.replay", cut_short)
+    monkeypatch.setattr("gratis_local.replay.replay", cut_short)
     assert gratis_replay(SEED_DAY).exit_code != 0
     (engine,) = started
     assert not is_left_behind(engine, tmp_path)
@@ -594,7 +594,7 @@ def test_the_embedded_engine_is_reached_whatever_the_callers_aws_settings_are(co
 
 def test_a_command_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     terminated_in_the_middle = (
-        "import os, signal; from local import cli, replay; "
+        "import os, signal; from gratis_local import cli, replay; "
         "replay.replay = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
     )
     command = [sys.executable, "-c", terminated_in_the_middle, "replay", SEED_DAY]

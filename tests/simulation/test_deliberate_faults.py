@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gratis import decision
-from local.simulation.shrink import fails
-from local.simulation.worlds.world import build
+from gratis.rules import decision
+from gratis_simulation.shrink import fails
+from gratis_simulation.worlds.world import build
 from tests.simulation.faulty import Fault, faulty
 
 FIRST = 1

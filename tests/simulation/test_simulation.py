@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from gratis import classify, decision
-from local.functions import ROOT
-from local.simulation import Result, simulate
-from local.simulation.machines.crew import Crash, Crew
-from local.simulation.machines.dice import Dice
-from local.simulation.machines.run import Run
-from local.simulation.play import play
-from local.simulation.shrink import fails, without
-from local.simulation.worlds.world import Knobs, build
+from gratis import classify
+from gratis.rules import decision
+from gratis_local.functions import ROOT
+from gratis_simulation import Result, simulate
+from gratis_simulation.machines.crew import Crash, Crew
+from gratis_simulation.machines.dice import Dice
+from gratis_simulation.machines.run import Run
+from gratis_simulation.play import play
+from gratis_simulation.shrink import fails, without
+from gratis_simulation.worlds.world import Knobs, build
 
 WORLDS = 300
 FIRST = 100_000

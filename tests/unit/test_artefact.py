@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from local.functions import ROOT
-from local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
+from gratis_local.functions import ROOT
+from gratis_local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
 from tests.unit.webhook import SECRET, request, signed
 
 

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gratis import ledger, moment, pricing
-from gratis.accounts import Accounts
+from gratis import moment
 from gratis.classify import Classifier
 from gratis.closing.close import Closed, PutDown, Unchanged, close
 from gratis.closing.proof import Difference, Differences, Proof
@@ -25,13 +24,17 @@ from gratis.closing.proving import NoLongerKept, Proving, prove
 from gratis.closing.statements import Statements
 from gratis.closing.tiling import Path, Step, overlaps, tiling
 from gratis.errors import Busy
-from gratis.ledger import Ledger
-from gratis.offer import Offer
-from gratis.quarantine import Quarantine
-from gratis.receipt import Decision
-from gratis.totals import MOST_ROWS
-from local.functions import Context, handler_of
-from local.simulation.machines.table import Table
+from gratis.rules import pricing
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.totals import MOST_ROWS
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
+from gratis_local.functions import Context, handler_of
+from gratis_local.replay import event_clock
+from gratis_simulation.machines.table import Table
 from tests.ledger_builders import (
     BIG,
     DAILY,

@@ -16,13 +16,13 @@ from typer.testing import CliRunner, Result
 
 from gratis import __file__ as package
 from gratis import __version__
-from gratis.keys import ROLES
-from local import places, stack
-from local.arguments import event_files
-from local.cli import app
-from local.places import ROOT
-from local.sender import moved
-from local.sources import Unusable, read_events, read_offer, read_organizations
+from gratis.table.api_keys import ROLES
+from gratis_local import places, stack
+from gratis_local.arguments import event_files
+from gratis_local.cli import app
+from gratis_local.places import ROOT
+from gratis_local.sender import moved
+from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
 
 SEED_DAY = str(ROOT / "events/seed-day.json")
 SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing-2025.json"
@@ -55,11 +55,18 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- help and version ------------------------------------------------------------------------------------------------
 
-SLOW = {"botocore", "matplotlib", "gratis.account", "gratis.ledger", "local.replay", "local.report"}
+SLOW = {
+    "botocore",
+    "matplotlib",
+    "gratis.rules.account",
+    "gratis.table.ledger",
+    "gratis_local.replay",
+    "gratis_local.report",
+}
 """What takes its time to load, and neither help nor version needs."""
 LOADED = f"""
 import sys
-from local import cli
+from gratis_local import cli
 try:
     cli.main()
 finally:
@@ -133,7 +140,7 @@ def test_a_report_never_takes_the_place_of_the_events(tmp_path: Path) -> None:
 
 
 def test_a_report_needs_what_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local.arguments.find_spec", lambda _: None)
+    monkeypatch.setattr("gratis_local.arguments.find_spec", lambda _: None)
     assert "--report: its charts need matplotlib" in refused("replay", SEED_DAY, "--report", str(tmp_path / "r.html"))
 
 
@@ -355,7 +362,7 @@ def test_a_file_without_organizations_is_told_what_is_missing(tmp_path: Path) ->
 
 def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "local/__pycache__").mkdir(parents=True)
+    (tmp_path / "gratis_local/__pycache__").mkdir(parents=True)
     for name in (".venv", ".venv-sam", ".aws-sam", ".gratis", ".hypothesis"):
         (tmp_path / name).mkdir()
     for name in (".mypy_cache", ".ruff_cache", ".pytest_cache"):

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from local import places
-from local.places import ROOT
+from gratis_local import places
+from gratis_local.places import ROOT
 
-FIRST_PARTY = {"gratis", "local"}
+FIRST_PARTY = {"gratis", "gratis_local", "gratis_simulation"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -43,7 +43,7 @@ def test_the_wheel_brings_the_samples_and_the_template(wheel: zipfile.ZipFile) -
 def test_the_wheel_has_the_data_and_no_package_but_ours(wheel: zipfile.ZipFile) -> None:
     held = set(wheel.namelist())
     assert {each.split("/")[0] for each in held if not each.startswith("gratis-")} == FIRST_PARTY
-    assert {"gratis/data/prices.json", "gratis/data/offers/data-sharing.json", "local/preview/page.css"} <= held
+    assert {"gratis/data/prices.json", "gratis/data/offers/data-sharing.json", "gratis_local/preview/page.css"} <= held
 
 
 def test_an_installed_package_reads_its_own_copies(
@@ -86,7 +86,7 @@ def test_what_replays_is_locked_as_for_developers_and_as_deployed() -> None:
 WITHOUT = """
 import sys
 sys.modules.update(dict.fromkeys({missing!r}))
-from local import cli, console, redrive, replay, report, tables, what_if
+from gratis_local import cli, console, redrive, replay, report, tables, what_if
 console._expected()
 """
 """Imports what replays and prints, where importing these packages fails."""

@@ -5,11 +5,11 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
-from gratis.account import Account
-from gratis.eligibility import Allowed, judge, terms_of
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.request import Request
+from gratis.rules.account import Account
+from gratis.rules.eligibility import Allowed, judge, terms_of
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.request import Request
 from tests.unit.builders import LARGE, SMALL, account, eval_run, profile, request, settings, small_offer
 
 OFFER = shipped("data-sharing-2025")

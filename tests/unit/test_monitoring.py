@@ -17,14 +17,14 @@ from gratis.closing.proof import Differences, Proof
 from gratis.closing.sums import statement_of
 from gratis.errors import Busy
 from gratis.http import Refused
+from gratis.intake.receive import Received
 from gratis.outbox import Emitted
-from gratis.receipt import Decision
-from gratis.receive import Received
-from local.functions import ROOT, handler_of
-from local.preview import replayed
-from local.preview.dashboard import Dashboard, Line, Widget, dashboards, substituted
-from local.preview.samples import Dimensions, Sample, contributors
-from local.preview.series import _SEARCH
+from gratis.rules.receipt import Decision
+from gratis_local.functions import ROOT, handler_of
+from gratis_local.preview import replayed
+from gratis_local.preview.dashboard import Dashboard, Line, Widget, dashboards, substituted
+from gratis_local.preview.samples import Dimensions, Sample, contributors
+from gratis_local.preview.series import _SEARCH
 from tests.ledger_builders import DAY, RECEIVED
 from tests.unit.builders import Desk, request
 from tests.unit.test_template import (

@@ -5,8 +5,8 @@ from datetime import datetime
 import pytest
 from pydantic import ValidationError
 
-from gratis.offer import Version
-from gratis.offer_file import read_offer, shipped
+from gratis.rules.offer import Version
+from gratis.rules.offer_file import read_offer, shipped
 from tests.unit.builders import at, small_offer
 
 OFFERS = ("data-sharing-2025", "data-sharing")

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gratis.closing.sums import statement_of
-from gratis.receipt import Decision
-from local.cli import app
+from gratis.rules.receipt import Decision
+from gratis_local.cli import app
 from tests.ledger_builders import DAY
 from tests.unit.builders import Desk, request
 

@@ -6,10 +6,10 @@ import re
 import pytest
 from rich.console import Console
 
-from local import report
-from local.console import PIPE_COLUMNS
-from local.replay import Replayed
-from local.what_if import Compared
+from gratis_local import report
+from gratis_local.console import PIPE_COLUMNS
+from gratis_local.replay import Replayed
+from gratis_local.what_if import Compared
 from tests.unit.builders import SMALL, Desk, request, small_offer
 
 

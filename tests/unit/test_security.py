@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gratis import usage
+from gratis.account import usage
 from gratis.errors import Rejected
-from gratis.keys import Holder, Keys
-from gratis.quarantine import entry
-from gratis.receive import Received
-from local import prove, report
-from local.functions import ROOT
-from local.prove import prove_from_records
-from local.redrive import Redriven
-from local.sources import Unusable
+from gratis.intake.receive import Received
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.quarantine import entry
+from gratis_local import prove, report
+from gratis_local.functions import ROOT
+from gratis_local.prove import prove_from_records
+from gratis_local.redrive import Redriven
+from gratis_local.sources import Unusable
 from tests.unit import webhook
 from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
 from tests.unit.test_template import function_of

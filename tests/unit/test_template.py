@@ -13,19 +13,20 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from gratis import events, ledger
-from gratis.account import Account
-from gratis.accounts import Accounts
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.statements import Statements
 from gratis.closing.sums import statement_of
 from gratis.errors import Rejected
-from gratis.keys import Holder, Keys
+from gratis.intake import events
 from gratis.outbox import bus_entries
-from gratis.quarantine import Quarantine, entry
-from local.deploy import read_template
-from local.engine import TABLE_SCHEMA
-from local.functions import ROOT
+from gratis.rules.account import Account
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.quarantine import Quarantine, entry
+from gratis_local.deploy import read_template
+from gratis_local.engine import TABLE_SCHEMA
+from gratis_local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
 from tests.unit.webhook import incompressible

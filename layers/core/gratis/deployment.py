@@ -7,8 +7,8 @@ begin on a day to come, and one that is left out must be out of reach of late ev
 from datetime import date, timedelta
 
 from gratis.config import configured_offer
-from gratis.offer import Offer, Version
-from gratis.offer_file import OfferInvalid
+from gratis.rules.offer import Offer, Version
+from gratis.rules.offer_file import OfferInvalid
 
 OUT_OF_REACH = timedelta(days=46)
 """After an offer was followed by another: decisions of its last day are no longer kept, and it is not closed again."""

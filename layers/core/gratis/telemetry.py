@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from gratis.classify import Outcome
     from gratis.closing.proof import Proof
     from gratis.http import Refused
+    from gratis.intake.receive import Received
     from gratis.outbox import Emitted
-    from gratis.receipt import Decision
-    from gratis.receive import Received
+    from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
 MOST_VALUES = 10

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from gratis import pricing
-from gratis.account import Account
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow, OfferOf, window_of
-from gratis.decision import NO_GROUP, Case, case_under, price_of
-from gratis.eligibility import terms_of_versions
-from gratis.figures import parsed, written
-from gratis.formats import FIRST
-from gratis.offer import Version
-from gratis.offer_file import ending, in_first_form
-from gratis.receipt import Decision
-from gratis.request import Request
+from gratis.rules import pricing
+from gratis.rules.account import Account
+from gratis.rules.decision import NO_GROUP, Case, case_under, price_of
+from gratis.rules.eligibility import terms_of_versions
+from gratis.rules.figures import parsed, written
+from gratis.rules.formats import FIRST
+from gratis.rules.offer import Version
+from gratis.rules.offer_file import ending, in_first_form
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request
 
 
 @dataclass

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from gratis import moment
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow
-from gratis.figures import Figure
-from gratis.receipt import Decision
-from gratis.request import Request, Tokens
+from gratis.rules.figures import Figure
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, Tokens
 
 
 class Entry(NamedTuple):

@@ -15,7 +15,7 @@ from gratis.closing.proving import BLOCK, NoLongerKept, Proving
 from gratis.closing.statements import Statements
 from gratis.closing.windows import OfferOf
 from gratis.errors import Busy
-from gratis.ledger import Ledger
+from gratis.table.ledger import Ledger
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from gratis.closing.tiling import Tiling
 from gratis.closing.totals import StoredTotals
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, used_of, utc_days
 from gratis.errors import Busy
-from gratis.figures import Figure, parsed, written
-from gratis.formats import FORMAT as READABLE
-from gratis.ledger import KEEP_DECISIONS, Document, Ledger
-from gratis.receipt import Decision
-from gratis.window import CounterId
+from gratis.rules.figures import Figure, parsed, written
+from gratis.rules.formats import FORMAT as READABLE
+from gratis.rules.receipt import Decision
+from gratis.rules.window import CounterId
+from gratis.table.ledger import KEEP_DECISIONS, Document, Ledger
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""

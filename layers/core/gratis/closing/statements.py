@@ -14,8 +14,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
 from gratis.closing.proof import Proof
-from gratis.dynamo import Item, translated
 from gratis.errors import Busy
+from gratis.table.dynamo import Item, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

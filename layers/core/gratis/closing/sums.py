@@ -7,9 +7,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from gratis import pricing
 from gratis.closing.check import Check, Entry
 from gratis.closing.proof import MAX_IDS, Differences
+from gratis.rules import pricing
 
 Record = Mapping[str, Any]
 

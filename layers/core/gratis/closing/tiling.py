@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow
-from gratis.figures import Figure, parsed, written
+from gratis.rules.figures import Figure, parsed, written
 
 
 class Step(NamedTuple):

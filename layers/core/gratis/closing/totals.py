@@ -5,8 +5,8 @@ from decimal import Decimal
 
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
-from gratis.decision import NO_GROUP
-from gratis.totals import OTHER, RowKey, Sums, Totals
+from gratis.rules.decision import NO_GROUP
+from gratis.rules.totals import OTHER, RowKey, Sums, Totals
 
 
 class StoredTotals(Check):

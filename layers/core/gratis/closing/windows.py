@@ -5,10 +5,10 @@ from datetime import date, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from gratis.figures import Figure
-from gratis.ledger import Document
-from gratis.offer import Group, Offer
-from gratis.window import UTC_DAY, Calendar, CounterId, Kind, kind_of_slot
+from gratis.rules.figures import Figure
+from gratis.rules.offer import Group, Offer
+from gratis.rules.window import UTC_DAY, Calendar, CounterId, Kind, kind_of_slot
+from gratis.table.ledger import Document
 
 OfferOf = Callable[[str], Offer]
 """The offer of an id, as receipts name it. Raises LookupError for one that nobody knows."""

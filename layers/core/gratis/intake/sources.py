@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gratis import litellm
 from gratis.http import MAX_BODY_BYTES, Refused
-from gratis.intake import cloudevents
-from gratis.signature import require_bearer, require_signature
+from gratis.intake import cloudevents, litellm
+from gratis.intake.signature import require_bearer, require_signature
 
 Headers = Mapping[str, str]
 """By lower-case name."""
