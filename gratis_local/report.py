@@ -95,7 +95,7 @@ REFUSED_COLUMNS = ("#", "Id", "Code", "Why")
 def print_replayed(replayed: Replayed, console: Console) -> None:
     """A table of decisions as in the seed text, then quarantine, then totals.
 
-    On a terminal more than `MAX_TERMINAL_ROWS` decisions are a row for each organization, and those whose verdict changes.
+    On a terminal more than `MAX_TERMINAL_ROWS` decisions are a row an organization, and those whose verdict changes.
     """
     if console.is_terminal and len(replayed.decisions) > MAX_TERMINAL_ROWS:
         _print_summary(replayed.decisions, console)
