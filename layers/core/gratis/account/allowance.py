@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
-from gratis.account.explanation import amount
 from gratis.rules.eligibility import Terms, ruled_out, terms_at
+from gratis.rules.explanation import amount
 from gratis.rules.figures import Figure, written
 from gratis.rules.offer import Group, Offer
 from gratis.rules.window import UTC_DAY, CounterId, Window

@@ -143,7 +143,9 @@ def usage_event(span: Span) -> dict[str, Any]:
             "project": first(PROJECT) or named or None,
             "model": _model(span, attributes),
             "endpoint": _endpoint(attributes),
-            "service_tier": next((tier for name in SERVICE_TIER if (tier := attributes.get(name)) not in _NO_TIER), None),
+            "service_tier": next(
+                (tier for name in SERVICE_TIER if (tier := attributes.get(name)) not in _NO_TIER), None
+            ),
             "usage": _usage(first),
             "reservation": attributes.get(RESERVATION) or None,
         },
@@ -157,7 +159,9 @@ def kept(span: Span) -> Span:
 
 def in_their_words(message: str) -> str:
     """An error message with the attributes' names beside ours."""
-    theirs = [FIELDS[ours] for each in message.split("; ") for ours in FIELDS if each.startswith((f"{ours}:", f"{ours}."))]
+    theirs = [
+        FIELDS[ours] for each in message.split("; ") for ours in FIELDS if each.startswith((f"{ours}:", f"{ours}."))
+    ]
     return f"{message} (in the span: {', '.join(dict.fromkeys(theirs))})" if theirs else message
 
 
@@ -176,7 +180,9 @@ def answer(received: "Received", headers: Mapping[str, str]) -> dict[str, Any]:
     if not _is_protobuf(headers):
         partial = {"rejectedSpans": str(len(refused)), "errorMessage": said + more}
         return http_answer(200, {"partialSuccess": partial} if refused else {})
-    return _in_protobuf(200, _field(1, _number(1, len(refused)) + _field(2, (said + more).encode())) if refused else b"")
+    return _in_protobuf(
+        200, _field(1, _number(1, len(refused)) + _field(2, (said + more).encode())) if refused else b""
+    )
 
 
 def refusal(refused: Refused, headers: Mapping[str, str]) -> dict[str, Any]:

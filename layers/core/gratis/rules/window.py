@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Period = Literal["day", "week", "month"]
 LATE = timedelta(days=45)
-"""A late event can still count in a window that opened so long before the newest one."""
+"""A late event can still count in a window that ended so long before the newest one opened."""
 MAX_ROLLING_HOURS = 24 * 366
 
 
@@ -47,14 +47,14 @@ class Counter:
 
     windows: tuple[Window, ...] = ()
 
-    def having(self, window: Window) -> "Counter":
+    def having(self, window: Window, kind: "Kind") -> "Counter":
         """This counter with `window` put in, or in place of the one with the same start.
 
         Windows of a rolling kind are kept as long as a late event may still count in them.
         """
         windows = sorted([other for other in self.windows if other.start != window.start] + [window], key=_start)
         newest = windows[-1].start
-        return Counter(tuple(each for each in windows if newest - each.start <= LATE))
+        return Counter(tuple(each for each in windows if newest - kind.end(each.start) <= LATE))
 
 
 class CounterId(NamedTuple):
