@@ -11,12 +11,11 @@ from typing import Any
 
 from gratis import moment
 from gratis.account import Account
-from gratis.closing.proof import Differences
-from gratis.closing.tiling import Step, over_granted, step_of, tiling
 from gratis.decision import Decision
 from gratis.ledger import Ledger
 from gratis.quarantine import Entry, Quarantine
 from gratis.receive import Received
+from gratis.tiling import Step, over_granted, step_of, tiling
 from local.simulation.arrivals import Arrivals, events_of, not_accepted
 from local.simulation.history import History
 from local.simulation.outgoing import everything_is_on_the_bus
@@ -70,12 +69,9 @@ def free_decisions_tile(ended: Ended) -> None:
     for decision in ended.decisions:
         if step := step_of(decision.record()):
             steps[decision.organization, decision.group, decision.window].append(step)
-    found = Differences()
     for counter, taken in steps.items():
-        over_granted(counter, taken, found)
-        tiling(counter, taken, found)
-    if found.count:
-        raise Broken("never over-granted", f"{found.listed()}")
+        if tears := [*over_granted(taken), *tiling(taken)]:
+            raise Broken("never over-granted", f"{counter}: {tears}")
 
 
 # 3. Exactly once ----------------------------------------------------------------------------------------------------

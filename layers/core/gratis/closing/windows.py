@@ -7,15 +7,17 @@ is named, and on which UTC days decisions of a window can lie.
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gratis import moment
 from gratis.decision import Case, CounterId, window_kind
 from gratis.figures import Figure
-from gratis.ledger import Document
 from gratis.offer import Offer
 from gratis.window import Kind
 from gratis.window import name as window_name
+
+if TYPE_CHECKING:
+    from gratis.ledger import Document
 
 OfferOf = Callable[[str], Offer]
 """The offer of an id, as receipts name it. Raises LookupError for one that nobody knows."""
@@ -68,7 +70,7 @@ def window_of(case: Case, stated: str | None) -> str | None:
     return stated if case.window_kind == "rolling_24h" else case.counter.window.removeprefix("WEEK#")
 
 
-def used_of(documents: Mapping[CounterId, Document]) -> dict[CounterWindow, Figure]:
+def used_of(documents: Mapping[CounterId, "Document"]) -> dict[CounterWindow, Figure]:
     """What the counters in these documents hold."""
     return {
         CounterWindow(identity, window_name(_kind_of_slot(identity.window), window.start)): window.used
