@@ -23,12 +23,13 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gratis import moment
+from gratis.account import openapi, sharing, usage
 from gratis.account.allowance import allowance
 from gratis.account.api_request import normalized, unknown_parameter, unreadable_body
 from gratis.config import config, dynamodb, known_version
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused, headers_of
-from gratis.rules.account import IDENTIFIER, Account, Profile, openapi, sharing, usage
+from gratis.rules.account import IDENTIFIER, Account, Profile
 from gratis.rules.explanation import explain
 from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey
 from gratis.table.accounts import Accounts, with_profile
