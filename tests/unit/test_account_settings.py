@@ -11,7 +11,7 @@ import pytest
 from gratis import moment
 from gratis.account.sharing import MOST_PROJECTS, SharingChange
 from gratis.http import MOST_BYTES
-from gratis.rules.account import sharing
+from gratis.account import sharing
 from tests.unit.account_api import (
     ALLOWANCE,
     HOUR,

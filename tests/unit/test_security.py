@@ -18,7 +18,7 @@ from rich.console import Console
 
 from gratis.errors import Rejected
 from gratis.intake.receive import Received
-from gratis.rules.account import usage
+from gratis.account import usage
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.quarantine import entry
 from gratis_local import prove, report
