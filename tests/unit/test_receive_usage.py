@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gratis import moment
-from gratis.http import MOST_BYTES
+from gratis.http import MAX_BODY_BYTES
 from gratis.intake.messages import Message
 from gratis.intake.queue import MOST_ATTEMPTS
 from gratis_local.functions import Context
@@ -307,7 +307,7 @@ def test_an_empty_batch_is_accepted_and_stores_nothing(webhook: Deployed) -> Non
 
 
 def test_a_body_of_exactly_4_mb_is_read_and_one_byte_more_is_a_413(webhook: Deployed) -> None:
-    body = b"[]".ljust(MOST_BYTES)
+    body = b"[]".ljust(MAX_BODY_BYTES)
     assert webhook.post(body).status == 202
     answer = webhook.post(body + b" ")
     assert (answer.status, answer.error["code"]) == (413, "body_too_large")
@@ -315,7 +315,7 @@ def test_a_body_of_exactly_4_mb_is_read_and_one_byte_more_is_a_413(webhook: Depl
 
 
 def test_a_body_too_large_is_a_413_on_the_route_of_litellm_too(webhook: Deployed) -> None:
-    assert webhook.post_litellm(b" " * (MOST_BYTES + 1)).status == 413
+    assert webhook.post_litellm(b" " * (MAX_BODY_BYTES + 1)).status == 413
 
 
 def test_a_body_that_is_not_utf_8_is_a_400_signed_or_not(webhook: Deployed) -> None:
