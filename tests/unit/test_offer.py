@@ -2,14 +2,13 @@
 
 from dataclasses import FrozenInstanceError
 from datetime import datetime
-from typing import Any
 
 import pytest
 
-from gratis.offer import Offer, Version
-from gratis.offer_file import OfferInvalid, read_offer, shipped
+from gratis.offer import Version
+from gratis.offer_file import shipped
 from gratis.window import UTC_WEEK, Span, kind_of
-from tests.unit.builders import LARGE, SMALL, Desk, account, at, request, small_offer
+from tests.unit.builders import at, small_offer
 
 OFFERS = ("data-sharing-2025", "data-sharing")
 LARGE_MODELS = [
