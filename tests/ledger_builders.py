@@ -16,25 +16,25 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from gratis import dynamo, ledger
-from gratis.account import Account
 from gratis.classify import Classifier, Clock
 from gratis.config import QUICK
-from gratis.decision import Books, case_of, settle
 from gratis.errors import Rejected
-from gratis.events import parse_event
-from gratis.ledger import Document, Ledger
-from gratis.messages import Message
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.quarantine import Entry, Quarantine
-from gratis.receipt import Decision
-from gratis.request import Request, RequestKey
-from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter, CounterId, Span, kind_of_slot
-from local.engine import create_table
-from local.functions import Handler
-from local.replay import event_clock
+from gratis.intake.events import parse_event
+from gratis.intake.messages import Message
+from gratis.rules.account import Account
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, RequestKey
+from gratis.rules.totals import RowKey, Sums, Totals
+from gratis.rules.window import Counter, CounterId, Span, kind_of_slot
+from gratis.table import dynamo, ledger
+from gratis.table.ledger import Document, Ledger
+from gratis.table.quarantine import Entry, Quarantine
+from gratis_local.engine import create_table
+from gratis_local.functions import Handler
+from gratis_local.replay import event_clock
 
 TABLE = "gratis-test"
 BIG = "gpt-4o-2024-08-06"

@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.deployment import check
 from gratis.moment import day_of
-from gratis.offer_file import OfferInvalid
+from gratis.rules.offer_file import OfferInvalid
 
 logger = Logger(service="check_offer")
 SECONDS = 10

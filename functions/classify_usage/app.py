@@ -11,9 +11,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.classify import Classifier
 from gratis.config import config, dynamodb
-from gratis.ledger import Ledger
-from gratis.messages import Message
-from gratis.quarantine import Quarantine
+from gratis.intake.messages import Message
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
 from gratis.telemetry import NAMESPACE, report_batch
 
 logger = Logger(service="classify_usage")

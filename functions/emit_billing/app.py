@@ -12,8 +12,8 @@ import boto3
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from gratis.closing.days import send_days
 from gratis.config import QUICK
-from gratis.days import send_days
 from gratis.outbox import emit
 from gratis.telemetry import NAMESPACE, report_emitted
 

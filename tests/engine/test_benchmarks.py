@@ -16,7 +16,7 @@ from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
 from benchmarks.receiving import Receiving, receiving
 from gratis.table.keys import DECISION_SHARDS
-from local.functions import ROOT
+from gratis_local.functions import ROOT
 
 RESULTS = ROOT / "benchmarks/results.json"
 DESIGNS = ("gratis", "idempotent_update", "single_transaction")

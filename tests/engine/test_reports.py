@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from gratis.offer_file import shipped
-from local.cli import app
-from local.functions import ROOT
-from local.preview.replayed import reported_of
-from local.replay import replay
-from local.sources import read_events, read_organizations
+from gratis.rules.offer_file import shipped
+from gratis_local.cli import app
+from gratis_local.functions import ROOT
+from gratis_local.preview.replayed import reported_of
+from gratis_local.replay import replay
+from gratis_local.sources import read_events, read_organizations
 
 EVENTS = ROOT / "events"
 SEED_DAY = EVENTS / "seed-day.json"

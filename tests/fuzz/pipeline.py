@@ -15,14 +15,14 @@ import boto3
 import pytest
 
 from gratis import config
-from gratis.accounts import Accounts
-from gratis.ledger import decision_of
 from gratis.outbox import bus_entries
-from gratis.quarantine import Quarantine
-from local.functions import Context, Handler, handler_of
-from local.simulation.queue import Queue
-from local.simulation.stream import passes, record_of
-from local.simulation.table import Table
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import decision_of
+from gratis.table.quarantine import Quarantine
+from gratis_local.functions import Context, Handler, handler_of
+from gratis_simulation.machines.queue import Queue
+from gratis_simulation.machines.stream import passes, record_of
+from gratis_simulation.machines.table import Table
 from tests.ledger_builders import account, by_the_events_clock
 from tests.unit import webhook
 from tests.unit.webhook import BEARER, SECRET

@@ -12,8 +12,8 @@ import pytest
 
 from gratis import moment
 from gratis.deployment import OUT_OF_REACH, check
-from gratis.offer_file import OfferInvalid, succession
-from local.functions import Context, handler_of
+from gratis.rules.offer_file import OfferInvalid, succession
+from gratis_local.functions import Context, handler_of
 from tests.unit.builders import LARGE, at
 
 TODAY = date(2026, 3, 10)

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from gratis import classify, config, ledger
-from gratis.account import Account
-from gratis.accounts import Accounts
+from gratis import classify, config
 from gratis.classify import Outcome
-from gratis.decision import Case, case_of
-from gratis.messages import Message
-from gratis.request import RequestKey
+from gratis.intake.messages import Message
+from gratis.rules.account import Account
+from gratis.rules.decision import Case, case_of
+from gratis.rules.request import RequestKey
+from gratis.rules.window import CounterId
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
 from gratis.table.keys import decision_key
-from gratis.window import CounterId
-from local.functions import Context, handler_of
+from gratis_local.functions import Context, handler_of
 from tests.ledger_builders import (
     ALWAYS,
     BIG,

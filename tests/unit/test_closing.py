@@ -4,31 +4,34 @@ closing once. On the simulation's table, which hands out pages of two items."""
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, timedelta
+from contextlib import nullcontext
+from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import count, pairwise
+from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gratis import closing, ledger, pricing
-from gratis.accounts import Accounts
-from gratis.classify import Classifier, event_clock
-from gratis.closing import BLOCK, Proving, close, prove
+from gratis import moment
+from gratis.classify import Classifier
+from gratis.closing.close import Closed, PutDown, Unchanged, close
+from gratis.closing.proof import Difference, Proof
+from gratis.closing.proving import NoLongerKept, Proving, prove
+from gratis.closing.statements import Statements
 from gratis.errors import Busy
-from gratis.evidence import Tiles
-from gratis.ledger import Ledger
-from gratis.offer import Offer
-from gratis.proof import Difference, Proof
-from gratis.quarantine import Quarantine
-from gratis.receipt import Decision
-from gratis.statements import Statements
-from gratis.totals import MOST_ROWS
-from local.functions import Context, handler_of
-from local.simulation.table import Table
+from gratis.rules import pricing
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.totals import MOST_ROWS
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
+from gratis_local.functions import Context, handler_of
+from gratis_local.replay import event_clock
+from gratis_simulation.machines.table import Table
 from tests.ledger_builders import (
     BIG,
     DAILY,
@@ -81,8 +84,19 @@ def seed_day(**data: Any) -> list[Any]:
     return [usage(f"req_{number}", tokens, **data) for number, tokens in enumerate(SEED, start=1)]
 
 
-def proof_of(table: Any, offer: Offer = DAILY, day: date = DAY) -> Proof:
-    return prove(Ledger(table, TABLE), "org_a", day, lambda _: offer)
+def proof_of(table: Any, offer: Offer = DAILY, day: date = DAY, *, now: datetime = LATER, expire: bool = True) -> Any:
+    return prove(Ledger(table, TABLE, expire=expire), "org_a", day, lambda _: offer, now)
+
+
+def begun(table: Any, offer: Offer = DAILY, day: date = DAY, kept: Any = None) -> Proving:
+    """A proof that has read nothing, or what an earlier one had read."""
+    return Proving(Ledger(table, TABLE), "org_a", day, lambda _: offer, kept)
+
+
+def finished(proving: Proving, most: int = 100) -> Any:
+    while not proving.go_on(most):
+        pass
+    return proving.proof(LATER)
 
 
 def differences(proof: Proof) -> dict[str, set[str]]:
@@ -97,11 +111,23 @@ def decision_item(table: Any, request_id: str) -> tuple[tuple[str, str], dict[st
     return next((key, item) for key, item in table.items.items() if key[1] == f"REQ#{request_id}")
 
 
+def gone(table: Any, *request_ids: str) -> None:
+    for request_id in request_ids:
+        del table.items[decision_item(table, request_id)[0]]
+
+
+def holding(table: Any, used: int) -> None:
+    """Somebody writes another figure into the counter of the seed's day."""
+    key = ("COUNTER#org_a#1m", "2025-03-11")
+    windows = re.sub(r",\d+,", f",{used},", table.items[key]["windows"]["S"])
+    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+
+
 def tampered(table: Any, request_id: str, **fields: Any) -> None:
     """Somebody writes past the ledger."""
     key, item = decision_item(table, request_id)
     decision: Decision = ledger.decision_of(item)._replace(**fields)
-    table.items[key] = item | {"receipt": {"S": ledger._receipt(decision)}}
+    table.items[key] = item | {"receipt": {"S": receipt_of(decision)}}
 
 
 # --- what a proof says ---------------------------------------------------------------------------------------------
@@ -145,7 +171,7 @@ def test_a_day_without_decisions_holds(table: Any) -> None:
 
 def test_a_missing_decision_is_a_gap_and_the_totals_are_not_the_sums(table: Any) -> None:
     decide(table, *seed_day())
-    del table.items[decision_item(table, "req_3")[0]]
+    gone(table, "req_3")
     assert differences(proof_of(table)) == {"gap": {"req_4"}, "totals": set()}
 
 
@@ -157,9 +183,7 @@ def test_two_decisions_on_the_same_tokens_overlap(table: Any) -> None:
 
 def test_a_counter_that_holds_more_than_its_decisions_is_a_gap(table: Any) -> None:
     decide(table, *seed_day())
-    key = ("COUNTER#org_a#1m", "2025-03-11")
-    windows = table.items[key]["windows"]["S"].replace("1000000", "1000001")
-    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+    holding(table, 1_000_001)
     (difference,) = proof_of(table).differences
     assert (difference.kind, difference.ids) == ("gap", ("org_a:2025-03-11:req_9",))
     assert "reach 1000000, the counter holds 1000001" in difference.message
@@ -167,7 +191,7 @@ def test_a_counter_that_holds_more_than_its_decisions_is_a_gap(table: Any) -> No
 
 def test_a_counter_without_any_decision_is_a_gap(table: Any) -> None:
     decide(table, usage("r1"), usage("r2", model=MINI))
-    del table.items[decision_item(table, "r2")[0]]
+    gone(table, "r2")
     assert differences(proof_of(table)) == {"gap": set(), "totals": set()}
 
 
@@ -217,9 +241,7 @@ def test_tokens_that_were_counted_twice_are_found_although_they_tile(table: Any)
     decide(table, usage("r1", 100), usage("r2", 100))
     tampered(table, "r1", used_after=200, running_total=200)
     tampered(table, "r2", used_before=200, used_after=400, running_total=400)
-    key = ("COUNTER#org_a#1m", "2025-03-11")
-    windows = table.items[key]["windows"]["S"].replace(",200,", ",400,")
-    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+    holding(table, 400)
     assert differences(proof_of(table)) == {"decided_differently": {"r1", "r2"}}
 
 
@@ -245,7 +267,7 @@ def test_an_offer_that_nobody_knows_any_more_is_a_difference(table: Any) -> None
         raise KeyError(name)
 
     decide(table, usage("r1"))
-    proof = prove(Ledger(table, TABLE), "org_a", DAY, unknown)
+    proof = prove(Ledger(table, TABLE), "org_a", DAY, unknown, LATER)
     assert differences(proof) == {"decided_differently": {"r1"}}
 
 
@@ -272,13 +294,11 @@ def test_the_rows_that_a_document_has_no_room_for_add_up(table: Any) -> None:
 
 def test_a_day_that_is_written_to_meanwhile_is_not_proved(table: Any) -> None:
     decide(table, usage("r1"))
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     proving.go_on(1)
     decide(table, usage("r2"))
-    while not proving.go_on(1):
-        pass
     with pytest.raises(Busy, match="still being added"):
-        proving.proof()
+        finished(proving)
 
 
 # --- windows that reach into other days ----------------------------------------------------------------------------
@@ -299,7 +319,7 @@ def test_a_rolling_window_is_proved_over_the_days_that_it_touches(table: Any) ->
     decide(table, *over_two_days(), offer=offer)
     assert proof_of(table, offer).holds
     assert proof_of(table, offer, NEXT).holds
-    del table.items[decision_item(table, "evening")[0]]
+    gone(table, "evening")
     assert differences(proof_of(table, offer, NEXT)) == {"gap": {"morning"}}
 
 
@@ -318,13 +338,25 @@ def test_what_would_fit_is_billed_wrongly_if_nothing_closed_its_counter(table: A
     assert "m2" in differences(proof_of(table, CLOSING))["decided_differently"]  # group 1m was closed, not 10m
 
 
+@pytest.mark.parametrize("event", [usage("r1"), usage("r1", kind="usage.eval_run")], ids=["day", "week"])
+@pytest.mark.parametrize("window", [None, "", "2025-03-10T24", "last week"])
+def test_a_window_that_nothing_is_named_like_is_found_and_does_not_stop_the_proof(
+    table: Any, event: Any, window: str | None
+) -> None:
+    for offer in (DAILY, rolling(DAILY)):
+        decide(table, event, offer=offer)
+        tampered(table, "r1", window=window)
+        assert "gap" in differences(proof_of(table, offer))
+        table.items.clear()
+
+
 def test_eval_runs_are_proved_over_their_week(table: Any) -> None:
     runs = [
         usage(f"run{number}", 5, kind="usage.eval_run", at=f"2025-03-1{number % 3}T08:00:00Z") for number in range(9)
     ]
     decide(table, *runs)
     assert all(proof_of(table, day=date(2025, 3, 10 + number)).holds for number in range(3))
-    del table.items[decision_item(table, "run0")[0]]
+    gone(table, "run0")
     assert "gap" in differences(proof_of(table))
 
 
@@ -335,9 +367,9 @@ def in_pieces(table: Any, offer: Offer, day: date, most: int) -> Proof:
     """The proof, put down and taken up again, as JSON, after every `most` request ids."""
     kept = None
     while True:
-        proving = Proving(Ledger(table, TABLE), "org_a", day, lambda _: offer, kept)
+        proving = begun(table, offer, day, kept)
         if proving.go_on(most):
-            return proving.proof()
+            return proving.proof(LATER)
         kept = json.loads(json.dumps(proving.content()))
 
 
@@ -357,74 +389,99 @@ def test_a_proof_in_pieces_is_the_same_proof(table: Any, offer: Offer, most: int
             assert in_pieces(table, offer, day, most) == proof_of(table, offer, day)
         if not broken:
             tampered(table, "req_2", used_before=100_000, amount_usd="7")
-            del table.items[decision_item(table, "req_5")[0]]
+            gone(table, "req_5")
             assert not proof_of(table, offer).holds
 
 
 def test_a_proof_begins_anew_if_the_day_was_written_to_since(table: Any) -> None:
     decide(table, *seed_day())
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     proving.go_on(5)
     decide(table, usage("a-late-one", 7))
-    again = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, proving.content())
-    while not again.go_on(100):
-        pass
-    assert again.proof() == proof_of(table)
-    assert again.proof().statement["decisions"] == 10
+    proof = finished(begun(table, kept=proving.content()))
+    assert proof == proof_of(table)
+    assert proof.statement["decisions"] == 10
 
 
 def test_a_week_that_goes_on_without_free_runs_does_not_keep_an_earlier_day_open(table: Any) -> None:
     decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(7)))
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     while not proving.go_on(1):
         decide(table, usage(f"more{next(_NUMBERS)}", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
-    assert proving.proof().holds
+    assert finished(proving).holds
 
 
-def test_what_another_release_kept_is_not_taken_up(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_release_kept_is_not_taken_up(table: Any) -> None:
     decide(table, *seed_day())
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     proving.go_on(5)
     kept = proving.content()
-    monkeypatch.setattr(closing, "FORMAT", 2)
-    assert not Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, kept).after
+    assert begun(table, kept=kept).after == "req_5"
+    assert not begun(table, kept=kept | {"format": kept["format"] - 1}).after
 
 
 def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_the_way(table: Any) -> None:
     decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(3)))
     decide(table, *(usage(f"monday{n}", 5, kind="usage.eval_run", at="2025-03-10T09:00:00Z") for n in range(2)))
     for _ in range(3):  # the last one has read the day, and reads the other days of the week
-        assert close_once(table, hurry=lambda: True, block=2) == "put down"
+        assert close_once(table, 2, hurry=lambda: True) == PutDown()
     decide(table, usage("wednesday", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
     with pytest.raises(Busy):
         close_once(table)
     assert progress(table) == []
-    assert close_once(table)[0].holds
+    assert close_once(table).proof.holds
 
 
-@given(st.lists(st.integers(1, 1000), max_size=40), st.data())
-def test_tiles_are_recognized_in_any_order_and_nothing_else_is(sizes: list[int], data: st.DataObject) -> None:
-    ends = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
-    pieces = data.draw(st.permutations(list(pairwise(ends))))
-    tiles = Tiles()
-    for before, after in pieces:
-        tiles.add(before, after)
-    assert tiles.reach(ends[-1])
-    assert not tiles.reach(ends[-1] + 1)
-    if pieces:
-        before, after = data.draw(st.sampled_from(pieces))
-        tiles.add(before, after)
-        assert not tiles.reach(ends[-1])
-        assert not tiles.reach(ends[-1] + after - before)
+# --- decisions that are no longer kept -----------------------------------------------------------------------------
+
+NO_LONGER = moment.midnight(DAY) + moment.DAY + ledger.KEEP_DECISIONS
+JUST_KEPT = NO_LONGER - timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("lost", [["req_3"], [f"req_{number}" for number in range(1, 10)]], ids=["one", "all"])
+def test_a_day_whose_decisions_are_no_longer_kept_is_neither_stated_nor_an_alarm(table: Any, lost: list[str]) -> None:
+    decide(table, *seed_day())
+    assert proof_of(table, now=NO_LONGER).holds  # they are still there
+    gone(table, *lost)
+    assert not proof_of(table, now=JUST_KEPT).holds
+    assert not proof_of(table, expire=False, now=NO_LONGER).holds
+    assert proof_of(table, now=NO_LONGER) == NoLongerKept()
+    assert close_once(table, 4, hurry=lambda: True, now=NO_LONGER) in (PutDown(), NoLongerKept())
+    assert close_once(table, now=NO_LONGER) == NoLongerKept()
+    assert not any(key[1].startswith(("STATEMENT#", "PROGRESS#")) for key in table.items)
+
+
+def test_of_a_day_of_which_nothing_is_left_it_is_said_too(table: Any) -> None:
+    assert proof_of(table, now=JUST_KEPT).statement["decisions"] == 0
+    assert proof_of(table, now=NO_LONGER) == NoLongerKept()
+
+
+def test_a_week_that_began_on_days_no_longer_kept_is_no_alarm_but_its_overlaps_are_found(table: Any) -> None:
+    days = ("10", "11", "12", "12")
+    runs = [usage(f"run{n}", 5, kind="usage.eval_run", at=f"2025-03-{day}T08:00:00Z") for n, day in enumerate(days)]
+    decide(table, *runs, received_at=RECEIVED.replace(day=12))
+    gone(table, "run0", "run1")
+    assert differences(proof_of(table, day=NEXT, now=JUST_KEPT - moment.DAY)) == {"gap": {"run2"}}
+    assert proof_of(table, day=NEXT, now=NO_LONGER).holds
+    tampered(table, "run3", used_before=2, used_after=3, running_total=3)
+    assert differences(proof_of(table, day=NEXT, now=NO_LONGER)) == {"overlap": {"run2", "run3"}}
+
+
+def test_who_closed_a_window_on_a_day_no_longer_kept_is_not_asked_for(table: Any) -> None:
+    decide(table, *over_two_days(), offer=rolling(CLOSING))
+    gone(table, "evening", "too-much")
+    assert "decided_differently" in differences(proof_of(table, rolling(CLOSING), NEXT, now=JUST_KEPT - moment.DAY))
+    assert proof_of(table, rolling(CLOSING), NEXT, now=NO_LONGER).holds
 
 
 # --- closing -------------------------------------------------------------------------------------------------------
 
 
-def close_once(table: Any, *, hurry: Callable[[], bool] = lambda: False, block: int = BLOCK) -> Any:
-    statements = Statements(table, TABLE)
-    ours = Ledger(table, TABLE)
-    return close(ours, statements, "org_a", DAY, offer_of=lambda _: DAILY, now=lambda: LATER, hurry=hurry, block=block)
+def close_once(
+    table: Any, block: int = 100, *, hurry: Callable[[], bool] = lambda: False, now: datetime = LATER
+) -> Any:
+    parts = Ledger(table, TABLE), Statements(table, TABLE), "org_a", DAY
+    return close(*parts, offer_of=lambda _: DAILY, now=lambda: now, hurry=hurry, block=block)
 
 
 def progress(table: Any) -> list[Any]:
@@ -433,11 +490,11 @@ def progress(table: Any) -> list[Any]:
 
 def test_a_large_day_is_closed_in_several_calls_and_leaves_nothing_behind(table: Any) -> None:
     decide(table, *seed_day())
-    assert close_once(table, hurry=lambda: True, block=4) == "put down"
+    assert close_once(table, 4, hurry=lambda: True) == PutDown()
     assert progress(table)
-    assert close_once(table, hurry=lambda: True, block=4) == "put down"
-    proof, stated = close_once(table, hurry=lambda: True, block=4)
-    assert (proof.holds, stated["revision"], stated["decisions"]) == (True, 1, 9)
+    assert close_once(table, 4, hurry=lambda: True) == PutDown()
+    closed = close_once(table, 4, hurry=lambda: True)
+    assert (closed.proof.holds, closed.statement["revision"], closed.statement["decisions"]) == (True, 1, 9)
     assert progress(table) == []
 
 
@@ -452,9 +509,9 @@ def test_a_day_that_fits_one_block_keeps_no_progress(table: Any) -> None:
 def test_a_closing_that_dies_at_any_call_is_finished_by_the_next(table: Any, call: int) -> None:
     decide(table, *seed_day())
     expected = proof_of(table).content()
-    with pytest.raises(Crash) if call < calls_of_a_closing() else _nothing():
-        close_once(Dying(table, after=call), block=3)
-    close_once(table, block=3)
+    with pytest.raises(Crash) if call < calls_of_a_closing() else nullcontext():
+        close_once(Dying(table, after=call), 3)
+    close_once(table, 3)
     latest = Statements(table, TABLE).latest("org_a", DAY)
     assert latest is not None
     assert {name: latest[name] for name in expected} == expected
@@ -466,7 +523,7 @@ def calls_of_a_closing() -> int:
     whole = Table(100, page_size=2)
     decide(whole, *seed_day())
     counted = Dying(whole, after=10**6)
-    close_once(counted, block=3)
+    close_once(counted, 3)
     return counted.calls
 
 
@@ -493,32 +550,23 @@ class Dying:
         return call
 
 
-class _nothing:  # noqa: N801 - stands in for pytest.raises
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
 def test_a_late_decision_makes_a_new_revision_and_closing_twice_makes_none(table: Any) -> None:
     decide(table, *seed_day())
-    assert close_once(table)[1]["revision"] == 1
+    assert close_once(table).statement["revision"] == 1
     reads = Dying(table, after=10**6)
-    assert close_once(reads) == "unchanged"
+    assert close_once(reads) == Unchanged()
     assert reads.calls < 10  # it looks at versions, not at decisions
     decide(table, usage("late", 1))
-    assert close_once(table)[1]["revision"] == 2
+    assert close_once(table).statement["revision"] == 2
 
 
 def test_a_day_that_does_not_hold_is_proved_again_and_says_so_once(table: Any) -> None:
     decide(table, *seed_day())
     tampered(table, "req_1", amount_usd="7")
-    assert close_once(table)[1]["holds"] is False
-    proof, stated = close_once(table)
-    assert (proof.holds, stated) == (False, None)
+    assert close_once(table).statement["holds"] is False
+    assert close_once(table) == Closed(proof_of(table), None)
     tampered(table, "req_1", amount_usd="0")
-    assert close_once(table)[1]["revision"] == 2
+    assert close_once(table).statement["revision"] == 2
 
 
 # --- the function --------------------------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
-from gratis.account import Account
-from gratis.eligibility import Ruling, judge, terms_of
-from gratis.figures import Figure
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.request import Request
+from gratis.rules.account import Account
+from gratis.rules.eligibility import Ruling, judge, terms_of
+from gratis.rules.figures import Figure
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.request import Request
 from tests.ledger_builders import with_versions
 from tests.unit.builders import LARGE, SMALL, account, eval_run, profile, request, settings, small_offer
 

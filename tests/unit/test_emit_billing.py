@@ -12,18 +12,19 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis import dynamo
-from gratis.account import Account
+from gratis.account.sharing import MOST_PROJECTS
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
-from gratis.events import parse_event
-from gratis.ledger import Ledger
+from gratis.intake.events import parse_event
 from gratis.outbox import MOST_ATTEMPTS, bus_entries
-from gratis.proof import Differences, Proof, statement_of
-from gratis.quarantine import Entry, Quarantine, entry
-from gratis.receipt import Decision
-from gratis.sharing import MOST_PROJECTS
+from gratis.rules.account import Account
+from gratis.rules.receipt import Decision
+from gratis.table import dynamo
 from gratis.table.keys import account_key
-from local.functions import Context, handler_of
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Entry, Quarantine, entry
+from gratis_local.functions import Context, handler_of
 from tests.ledger_builders import DAY, TABLE, aws_error, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, at, request, usage_event
 from tests.unit.webhook import incompressible

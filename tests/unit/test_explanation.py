@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from gratis.explanation import SENTENCES, explain
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.receipt import Decision
-from gratis.request import Tokens
+from gratis.rules.explanation import SENTENCES, explain
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Tokens
 from tests.unit.builders import SMALL, Desk, account, eval_run, profile, request, settings, small_offer
 
 # --- explanations ----------------------------------------------------------------------------------------------------

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from gratis.errors import Rejected
-from gratis.events import parse_event
-from gratis.litellm import FIELDS, in_their_words, is_skipped, usage_event
-from gratis.request import Request, Tokens
-from local.functions import ROOT
+from gratis.intake.events import parse_event
+from gratis.intake.litellm import FIELDS, in_their_words, is_skipped, usage_event
+from gratis.rules.request import Request, Tokens
+from gratis_local.functions import ROOT
 from tests.unit.webhook import Deployed, aws, deployed
 
 SAMPLE = json.loads((ROOT / "events/litellm-generic-api.json").read_bytes())

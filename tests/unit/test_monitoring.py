@@ -13,17 +13,18 @@ import pytest
 
 from gratis import telemetry
 from gratis.classify import Outcome
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.sums import statement_of
 from gratis.errors import Busy
 from gratis.http import Refused
+from gratis.intake.receive import Received
 from gratis.outbox import Emitted
-from gratis.proof import Differences, Proof, statement_of
-from gratis.receipt import Decision
-from gratis.receive import Received
-from local.functions import ROOT, handler_of
-from local.preview import replayed
-from local.preview.dashboard import Dashboard, Line, Widget, dashboards, substituted
-from local.preview.samples import Dimensions, Sample, contributors
-from local.preview.series import _SEARCH
+from gratis.rules.receipt import Decision
+from gratis_local.functions import ROOT, handler_of
+from gratis_local.preview import replayed
+from gratis_local.preview.dashboard import Dashboard, Line, Widget, dashboards, substituted
+from gratis_local.preview.samples import Dimensions, Sample, contributors
+from gratis_local.preview.series import _SEARCH
 from tests.ledger_builders import DAY, RECEIVED
 from tests.unit.builders import Desk, request
 from tests.unit.test_template import (
@@ -57,6 +58,7 @@ REPORTED: dict[str, Any] = {
     "report_closed": lambda: [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
     "report_put_down": lambda: ["org_a", DAY],
     "report_unchanged": lambda: ["org_a", DAY],
+    "report_no_longer_kept": lambda: ["org_a", DAY],
     "report_not_closed": lambda: ["org_a", DAY, Busy("later")],
 }
 """What each function of `telemetry` that records metrics is called with."""

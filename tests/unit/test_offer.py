@@ -5,9 +5,9 @@ from datetime import datetime
 
 import pytest
 
-from gratis.offer import Version
-from gratis.offer_file import shipped
-from gratis.window import UTC_WEEK, Span, kind_of
+from gratis.rules.offer import Version
+from gratis.rules.offer_file import shipped
+from gratis.rules.window import UTC_WEEK, Span, kind_of
 from tests.unit.builders import at, small_offer
 
 OFFERS = ("data-sharing-2025", "data-sharing")

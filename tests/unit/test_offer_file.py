@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gratis.offer_file import OfferInvalid, offer_from, read_offer
+from gratis.rules.offer_file import OfferInvalid, offer_from, read_offer
 from tests.unit.builders import LARGE
 
 GROUP = {"name": "1m", "models": [LARGE], "quotas": {"4": 1000}}

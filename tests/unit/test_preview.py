@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from local.preview import charts, page, series
-from local.preview.dashboard import Dashboard, Widget, _line, dashboards, substituted
-from local.preview.periods import MOST_POINTS, period_of
-from local.preview.samples import Dimensions, Sample
-from local.preview.series import Drawn, lines_of, statistic
-from local.preview.widgets import Reported, drawn
+from gratis_local.preview import charts, page, series
+from gratis_local.preview.dashboard import Dashboard, Widget, _line, dashboards, substituted
+from gratis_local.preview.periods import MAX_POINTS, period_of
+from gratis_local.preview.samples import Dimensions, Sample
+from gratis_local.preview.series import Drawn, lines_of, statistic
+from gratis_local.preview.widgets import Reported, drawn
 
 NOON = datetime(2025, 3, 11, 12, tzinfo=UTC)
 START = int(NOON.timestamp())
@@ -114,8 +114,8 @@ def test_the_searches_of_the_dashboards_are_understood() -> None:
     ("span", "period"),
     [
         (timedelta(0), 300),
-        (timedelta(seconds=300 * MOST_POINTS), 300),
-        (timedelta(seconds=300 * MOST_POINTS + 1), 900),
+        (timedelta(seconds=300 * MAX_POINTS), 300),
+        (timedelta(seconds=300 * MAX_POINTS + 1), 900),
         (timedelta(days=365), 7 * 86400),
         (timedelta(days=20_000), 7 * 86400),
     ],
@@ -197,12 +197,13 @@ def test_whatever_is_shown_is_escaped() -> None:
 
 
 def test_a_long_table_ends_with_how_much_is_missing() -> None:
-    content = page.table(["n"], [[str(number)] for number in range(page.MOST_ROWS + 3)])
-    assert content.count("<td>") == page.MOST_ROWS
+    content = page.table(["n"], [[str(number)] for number in range(page.MAX_PAGE_ROWS + 3)])
+    assert content.count("<td>") == page.MAX_PAGE_ROWS
     assert "3 more rows" in content
 
 
 def test_the_command_does_not_load_the_plotting_library() -> None:
-    loaded = "import sys, local.cli; print('matplotlib' in sys.modules, 'local.preview.dashboard' in sys.modules)"
+    slow = ("matplotlib", "gratis_local.preview.dashboard")
+    loaded = f"import sys, gratis_local.cli; print(*(name in sys.modules for name in {slow}))"
     answer = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["False", "False"]

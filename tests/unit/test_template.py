@@ -13,18 +13,20 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from gratis import events, ledger
-from gratis.account import Account
-from gratis.accounts import Accounts
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.statements import Statements
+from gratis.closing.sums import statement_of
 from gratis.errors import Rejected
-from gratis.keys import Holder, Keys
+from gratis.intake import events
 from gratis.outbox import bus_entries
-from gratis.proof import Differences, Proof, statement_of
-from gratis.quarantine import Quarantine, entry
-from gratis.statements import Statements
-from local.deploy import read_template
-from local.engine import TABLE_SCHEMA
-from local.functions import ROOT
+from gratis.rules.account import Account
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.quarantine import Quarantine, entry
+from gratis_local.deploy import read_template
+from gratis_local.engine import TABLE_SCHEMA
+from gratis_local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
 from tests.unit.webhook import incompressible
@@ -141,7 +143,7 @@ def imported(path: Path) -> set[Path]:
     waiting = [path]
     while waiting:
         for name in module(waiting.pop()).imports:
-            source = PACKAGE / f"{name}.py"
+            source = PACKAGE / f"{name.replace('.', '/')}.py"
             if source not in seen:
                 seen.add(source)
                 waiting.append(source)
@@ -191,7 +193,7 @@ def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -
     operations = {
         xform_name(name) for service in SERVICES for name in session.get_service_model(service).operation_names
     }
-    sources = [*PACKAGE.glob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
     called = {name for source in sources for name in names_in([module(source).tree])} & operations
     assert called == ACTIONS.keys() - {"SecretsProvider"}
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gratis.offer_file import read_offer, shipped
-from gratis.receipt import Decision
-from gratis.window import (
+from gratis.rules.offer_file import read_offer, shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.window import (
     ALWAYS,
     LATE,
     MAX_ROLLING_HOURS,

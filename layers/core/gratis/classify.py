@@ -11,11 +11,17 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.decision import Case, case_of, likely_counter, settle
-from gratis.dynamo import MOST_ATTEMPTS, Pause, pause
 from gratis.errors import Busy, Rejected
-from gratis.events import parse_event
-from gratis.ledger import (
+from gratis.intake.events import parse_event
+from gratis.intake.messages import Message
+from gratis.rules.decision import Case, case_of, likely_counter, settle
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, RequestKey
+from gratis.rules.totals import MOST_ROWS
+from gratis.rules.window import CounterId
+from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause
+from gratis.table.ledger import (
     LATEST_DECISION,
     MOST_ITEMS,
     CommitRefused,
@@ -25,13 +31,7 @@ from gratis.ledger import (
     is_day,
     totals_of,
 )
-from gratis.messages import Message
-from gratis.offer import Offer
-from gratis.quarantine import Entry, Quarantine, entry
-from gratis.receipt import Decision
-from gratis.request import Request, RequestKey
-from gratis.totals import MOST_ROWS
-from gratis.window import CounterId
+from gratis.table.quarantine import Entry, Quarantine, entry
 
 WHENCE = "classify_usage"
 Clock = Callable[[Sequence[Request]], datetime]

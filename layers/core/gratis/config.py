@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config as BotoConfig
 
-from gratis.offer import Offer, Version
-from gratis.offer_file import succession
+from gratis.rules.offer import Offer, Version
+from gratis.rules.offer_file import succession
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -7,8 +7,8 @@ begin on a day to come, and one that is left out must be out of reach of late ev
 from datetime import date, timedelta
 
 from gratis.config import configured_offer
-from gratis.offer import Offer, Version
-from gratis.offer_file import OfferInvalid
+from gratis.rules.offer import Offer, Version
+from gratis.rules.offer_file import OfferInvalid
 
 OUT_OF_REACH = timedelta(days=46)
 """After an offer was followed by another: decisions of its last day are no longer kept, and it is not closed again."""
@@ -36,8 +36,8 @@ def check(named: str, ends: str, before: str | None, today: date) -> None:
     for added in (version for version in offer.versions if version.offer not in known.ids):
         if _begins(added) <= today:
             raise OfferInvalid(
-                f"Offer: {added.offer} starts on {_begins(added)}, which is not after today ({today}): what it gives from "
-                f"then on would be given a second time"
+                f"Offer: {added.offer} starts on {_begins(added)}, which is not after today ({today}): what it gives "
+                f"from then on would be given a second time"
             )
 
 

@@ -15,11 +15,11 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from datetime import date, datetime
 
     from gratis.classify import Outcome
+    from gratis.closing.proof import Proof
     from gratis.http import Refused
+    from gratis.intake.receive import Received
     from gratis.outbox import Emitted
-    from gratis.proof import Proof
-    from gratis.receipt import Decision
-    from gratis.receive import Received
+    from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
 MOST_VALUES = 10
@@ -193,6 +193,12 @@ def report_unchanged(organization: str, day: "date", logger: Logger, metrics: Me
     """A day that nothing was written to since it was proved."""
     metrics.add_metric(name="DaysUnchanged", unit=MetricUnit.Count, value=1)
     logger.info("unchanged", extra={"organization": organization, "day": str(day)})
+
+
+def report_no_longer_kept(organization: str, day: "date", logger: Logger, metrics: Metrics) -> None:
+    """A day whose decisions are gone. Its last statement, if there is one, stays as it is."""
+    metrics.add_metric(name="DaysUnchanged", unit=MetricUnit.Count, value=1)
+    logger.warning("decisions no longer kept", extra={"organization": organization, "day": str(day)})
 
 
 def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger, metrics: Metrics) -> None:
