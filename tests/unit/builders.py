@@ -132,15 +132,20 @@ def tiers(*changes: tuple[str, int]) -> Account:
     return account(profiles=[profile(f"{when}:00Z", tier=tier) for when, tier in changes])
 
 
-def small_offer(
+def small_offer(**fields: Any) -> Offer:
+    """The offer that `small_offer_stated` states."""
+    return read_offer(small_offer_stated(**fields))
+
+
+def small_offer_stated(
     *,
     quota: int = 1000,
     window: Any = "utc_day",
     overflow: str = "skip",
     offer: Mapping[str, Any] | None = None,
     **fields: Any,
-) -> Offer:
-    """An offer without an end and with one version: `quota` tokens for tier 4 and half as many for tier 1.
+) -> dict[str, Any]:
+    """The file of an offer without an end and with one version: `quota` tokens for tier 4 and half as many for tier 1.
 
     `offer` replaces fields of the offer, `fields` those of its version.
     """
@@ -155,7 +160,7 @@ def small_offer(
     }
     evals = {"quotas": {"*": 7}}
     stated = {"id": "small", "starts": "2025-01-01", "evals": evals, "versions": [version | fields]}
-    return read_offer(stated | (offer or {}))
+    return stated | dict(offer or {})
 
 
 class Desk:

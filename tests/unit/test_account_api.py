@@ -322,6 +322,8 @@ def test_a_decision_is_shown_in_full_and_explained(api: Api) -> None:
     api.decide(*events, received_at=datetime(2025, 3, 11, 23, 10, 1, tzinfo=UTC))
     key = RequestKey("org_a", date(2025, 3, 11), "req_008")
     expected = {
+        "format": 2,
+        "kind": "usage.request",
         "id": "org_a:2025-03-11:req_008",
         "organization": "org_a",
         "project": "proj_web",
@@ -331,11 +333,16 @@ def test_a_decision_is_shown_in_full_and_explained(api: Api) -> None:
         "window": "2025-03-11",
         "verdict": "billed",
         "reason": "over_quota",
-        "tokens": {"input": 22_500, "cached_input": 0, "output": 7_500, "total": 30_000},
+        "tokens": {"input": 22_500, "cached_input": 0, "cache_write": 0, "output": 7_500, "total": 30_000},
+        "unit": "tokens",
         "quota": 1_000_000,
         "used_before": 975_000,
+        "reserved_before": 0,
         "used_after": 975_000,
         "running_total": 1_005_000,
+        "voids": None,
+        "reservation": None,
+        "platform_verdict": None,
         "list_amount_usd": "0.13125",
         "amount_usd": "0.13125",
         "tier": 4,

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import pytest
 
 from gratis import moment
-from gratis.account.sharing import MOST_PROJECTS, SharingChange
-from gratis.http import MOST_BYTES
 from gratis.account import sharing
+from gratis.account.sharing import MOST_PROJECTS, SharingChange
+from gratis.http import MAX_BODY_BYTES
 from tests.unit.account_api import (
     ALLOWANCE,
     HOUR,
@@ -112,20 +112,36 @@ def test_the_projects_of_another_mode_confirm_nothing(unset: Api) -> None:
 
 
 EXCLUDED = {
-    "not_eligible": {"eligible": False},
     "zero_data_retention": {"zero_data_retention": True},
     "enterprise_excluded": {"plan": "enterprise_excluded"},
 }
+REFUSED = [
+    *(("zero_data_retention", part) for part in ("traffic", "evals", "feedback")),
+    ("enterprise_excluded", "traffic"),
+]
 
 
-@pytest.mark.parametrize(("code", "profile"), EXCLUDED.items(), ids=EXCLUDED)
-@pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
-def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str, profile: Any) -> None:
-    api.store(organization(sharing=[], **profile))
+@pytest.mark.parametrize(("code", "part"), REFUSED)
+def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str) -> None:
+    api.store(organization(sharing=[], **EXCLUDED[code]))
     answer = api.post({"confirmed": True, part: ON})
     assert answer.refused() == (400, code, part)
-    assert answer.error["message"].endswith(("cannot opt in to sharing", "it cannot opt in to sharing"))
+    assert "cannot opt in to sharing" in answer.error["message"]
     assert api.stored().sharing == ()
+
+
+@pytest.mark.parametrize(
+    ("profile", "part"),
+    [
+        *(({"eligible": False}, part) for part in ("traffic", "evals", "feedback")),
+        ({"plan": "enterprise_excluded"}, "evals"),
+        ({"plan": "enterprise_excluded"}, "feedback"),
+        ({"positive_balance": False}, "traffic"),
+    ],
+)
+def test_who_gets_no_tokens_may_share_all_the_same(api: Api, profile: Any, part: str) -> None:
+    api.store(organization(sharing=[], **profile))
+    assert api.post({"confirmed": True, part: ON}).content[part]["mode"] == "enabled"
 
 
 @pytest.mark.parametrize("profile", EXCLUDED.values(), ids=EXCLUDED)
@@ -247,9 +263,7 @@ def test_who_is_never_fast_enough_gets_a_503_and_changes_nothing(api: Api) -> No
     def somebody(**_: Any) -> None:
         if not writing:
             writing.append(True)
-            account, version = api.accounts._read("org_a")
-            assert account is not None
-            api.accounts._replace(account, version)
+            api.accounts._replace(api.stored(), api.accounts._read("org_a"))
             writing.clear()
 
     before = api.stored()
@@ -274,7 +288,7 @@ BAD_BODIES = {
     "an unknown field": {"trafic": OFF},
     "an unknown mode": {"traffic": {"mode": "on"}},
     "selected without projects": {"confirmed": True, "traffic": {"mode": "selected"}},
-    "a project that cannot be": {"confirmed": True, "traffic": {"mode": "selected", "projects": ["a b"]}},
+    "a project that cannot be": {"confirmed": True, "traffic": {"mode": "selected", "projects": ["a\n"]}},
     "projects that are no list": {"confirmed": True, "traffic": {"mode": "selected", "projects": "proj_web"}},
     "a mode alone": {"traffic": "disabled"},
     "a confirmation in words": {"confirmed": "true", "traffic": ON},
@@ -327,7 +341,7 @@ def test_another_content_type_is_a_415_in_the_envelope(api: Api, kind: str, body
 
 
 def test_a_body_over_4_megabytes_is_413(api: Api) -> None:
-    assert api.post(json.dumps({"traffic": OFF}) + " " * MOST_BYTES).refused() == (413, "body_too_large", None)
+    assert api.post(json.dumps({"traffic": OFF}) + " " * MAX_BODY_BYTES).refused() == (413, "body_too_large", None)
 
 
 def projects(number: int) -> dict[str, Any]:
@@ -376,9 +390,9 @@ def test_a_profile_is_set_and_shown_with_its_history(api: Api, monkeypatch: pyte
     monkeypatch.setattr(Clock, "moment", NOW + HOUR)
     answer = api.put("org_new", tier=4, plan="enterprise_excluded", zero_data_retention=True, eligible=False)
     first = {"version": 1, "effective_at": "2025-03-12T10:30:00Z", "tier": 2, "plan": "standard"}
-    first |= {"zero_data_retention": False, "eligible": True, "actor": "platform of None"}
+    first |= {"zero_data_retention": False, "eligible": True, "positive_balance": True, "actor": "platform of None"}
     second = {"version": 2, "effective_at": "2025-03-12T11:30:00Z", "tier": 4, "plan": "enterprise_excluded"}
-    second |= {"zero_data_retention": True, "eligible": False, "actor": "platform of None"}
+    second |= {"zero_data_retention": True, "eligible": False, "positive_balance": True, "actor": "platform of None"}
     expected = {"object": "organization", "id": "org_new", **second, "history": [second, first]}
     assert (answer.status, answer.content) == (200, expected)
     assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).content == expected

@@ -70,6 +70,9 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
         "organization": "org_a",
         "status": "enrolled",
         "message": ENROLLED[1],
+        "why": None,
+        "ends": None,
+        "as_of": "2025-03-12T10:30:00Z",
         "groups": [
             group("1m", 1_000_000, 410_000, "2025-03-12", "2025-03-13T00:00:00Z"),
             group("10m", 10_000_000, 5_000, "2025-03-12", "2025-03-13T00:00:00Z"),
@@ -79,8 +82,16 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
 
 
 def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at: str | None) -> dict[str, Any]:
-    figures = {"group": name, "quota": quota, "used": used_tokens, "remaining": quota - used_tokens}
-    return figures | {"window": window, "resets_at": resets_at}
+    return {
+        "group": name,
+        "unit": "tokens",
+        "quota": quota,
+        "used": used_tokens,
+        "reserved": 0,
+        "remaining": quota - used_tokens,
+        "window": window,
+        "resets_at": resets_at,
+    }
 
 
 def test_what_is_billed_takes_nothing_from_the_allowance(api: Api) -> None:
@@ -169,14 +180,3 @@ def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api, monk
     monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 6, tzinfo=UTC))
     api.decide(used(100, at="2025-03-05T23:59:59Z"))
     assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
-
-
-@pytest.mark.parametrize("status", ["not eligible", "zero data retention", "enterprise"])
-def test_who_is_ruled_out_has_no_evaluation_runs_left(api: Api, status: str) -> None:
-    api.store(STATUSES[status][0])
-    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 0
-
-
-def test_after_the_offers_end_no_evaluation_runs_are_left(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_offer(monkeypatch, "data-sharing", "2025-03-11")
-    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 0

@@ -87,6 +87,11 @@ ALWAYS = Span()
 class Kind(Protocol):
     """A kind of window."""
 
+    @property
+    def is_daily(self) -> bool:
+        """Whether its quota is one for a day, as the published words say it."""
+        ...
+
     def slot(self, when: datetime) -> str:
         """Which of a counter's documents holds the windows around `when`; part of the table's keys."""
         ...
@@ -122,6 +127,11 @@ class Calendar:
 
     period: Period
     zone: str
+
+    @property
+    def is_daily(self) -> bool:
+        """Also where a day has 23 or 25 hours."""
+        return self.period == "day"
 
     def first_day(self, when: datetime) -> date:
         """The first local day of the window that holds `when`."""
@@ -168,6 +178,11 @@ class Rolling:
     """Opens at the first free request after the last refresh, and lasts so many hours."""
 
     hours: int
+
+    @property
+    def is_daily(self) -> bool:
+        """A day from the first free request on."""
+        return self.hours == 24
 
     @property
     def length(self) -> timedelta:
