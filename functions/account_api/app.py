@@ -139,9 +139,9 @@ def platform_only(organization: str) -> Holder:
 Organization = Annotated[
     str | None, Query(pattern=IDENTIFIER, description="With a platform key: whose data; else the key's own.")
 ]
-Unix = Annotated[int, Query(ge=0, le=usage.MOST_UNIX, description="Unix seconds, inclusive.")]
+Unix = Annotated[int, Query(ge=0, le=usage.MAX_UNIX_SECONDS, description="Unix seconds, inclusive.")]
 UnixEnd = Annotated[
-    int | None, Query(ge=0, le=usage.MOST_UNIX, description="Unix seconds, exclusive; now if left out.")
+    int | None, Query(ge=0, le=usage.MAX_UNIX_SECONDS, description="Unix seconds, exclusive; now if left out.")
 ]
 PageCursor = Annotated[str | None, Query(description="`next_page` of the page before.")]
 Names = list[str] | None

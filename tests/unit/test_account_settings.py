@@ -10,7 +10,7 @@ import pytest
 
 from gratis import moment, sharing
 from gratis.http import MOST_BYTES
-from gratis.sharing import MOST_PROJECTS, SharingChange
+from gratis.sharing import MAX_PROJECTS, SharingChange
 from tests.unit.account_api import (
     ALLOWANCE,
     HOUR,
@@ -336,15 +336,15 @@ def projects(number: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
 def test_a_selection_holds_so_many_projects_and_no_more(unset: Api, part: str) -> None:
-    assert unset.post({"confirmed": True, part: projects(MOST_PROJECTS)}).status == 200
-    answer = unset.post({"confirmed": True, part: projects(MOST_PROJECTS + 1)})
+    assert unset.post({"confirmed": True, part: projects(MAX_PROJECTS)}).status == 200
+    answer = unset.post({"confirmed": True, part: projects(MAX_PROJECTS + 1)})
     assert answer.refused() == (400, "too_many_projects", part)
 
 
 @pytest.fixture
 def full(unset: Api) -> Api:
     """org_a has changed so much that its history takes no more."""
-    for number in range(MOST_PROJECTS - 10, MOST_PROJECTS):
+    for number in range(MAX_PROJECTS - 10, MAX_PROJECTS):
         answer = unset.post({"confirmed": True} | dict.fromkeys(("traffic", "evals", "feedback"), projects(number)))
         if answer.status != 200:
             assert answer.refused()[:2] == (400, "too_many_changes")

@@ -21,7 +21,7 @@ from gratis.ledger import Ledger, account_key
 from gratis.outbox import MOST_ATTEMPTS, bus_entries
 from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Entry, Quarantine, entry
-from gratis.sharing import MOST_PROJECTS
+from gratis.sharing import MAX_PROJECTS
 from local.functions import Context, handler_of
 from tests.ledger_builders import DAY, TABLE, aws_error, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, at, request, usage_event
@@ -671,7 +671,7 @@ def test_a_quarantined_event_with_a_very_long_message_does_not_stop_the_stream(b
 
 
 def test_a_change_of_sharing_with_the_most_projects_is_taken_by_the_bus(bus: Bus, emit: Any) -> None:
-    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MOST_PROJECTS)]}
+    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MAX_PROJECTS)]}
     versions = [dict.fromkeys(("traffic", "evals", "feedback"), setting)] * 2
     dated = [{"effective_at": f"2025-01-0{day}T00:00:00Z"} | version for day, version in enumerate(versions, start=1)]
     old, new = (
