@@ -129,8 +129,8 @@ IMPORTS = {
     "classify_usage": f"{CORE} {RULES} classify events messages quarantine strict_json",
     "emit_billing": f"{CORE} {RULES} days outbox",
     "close_day": f"{CORE} {RULES} closing days evidence proof statements",
-    "account_api": f"{CORE} {RULES} accounts allowance api_request explanation http keys openapi sharing strict_json "
-    "usage",
+    "account_api": f"{CORE} {RULES} accounts allowance api_answer api_request api_router explanation http keys openapi "
+    "routes sharing strict_json usage",
 }
 """Modules of gratis."""
 ALSO = {"receive_usage": "standardwebhooks"}
