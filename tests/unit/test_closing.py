@@ -127,7 +127,7 @@ def tampered(table: Any, request_id: str, **fields: Any) -> None:
     """Somebody writes past the ledger."""
     key, item = decision_item(table, request_id)
     decision: Decision = ledger.decision_of(item)._replace(**fields)
-    table.items[key] = item | {"receipt": {"S": receipt_of(decision)}}
+    table.items[key] = item | {"receipt": {"S": decision.stored()[0]}}
 
 
 # --- what a proof says ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis.account.sharing import MOST_PROJECTS
+from gratis.account.sharing import MAX_PROJECTS
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
@@ -676,7 +676,7 @@ def test_a_quarantined_event_with_a_very_long_message_does_not_stop_the_stream(b
 
 
 def test_a_change_of_sharing_with_the_most_projects_is_taken_by_the_bus(bus: Bus, emit: Any) -> None:
-    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MOST_PROJECTS)]}
+    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MAX_PROJECTS)]}
     versions = [dict.fromkeys(("traffic", "evals", "feedback"), setting)] * 2
     dated = [{"effective_at": f"2025-01-0{day}T00:00:00Z"} | version for day, version in enumerate(versions, start=1)]
     old, new = (

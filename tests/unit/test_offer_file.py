@@ -275,5 +275,5 @@ def test_an_offer_is_read_from_a_file_with_or_without_a_byte_order_mark(tmp_path
 def test_a_file_that_is_no_json_is_told_so(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "mine.json"
     file.write_bytes(content)
-    with pytest.raises(OfferInvalid, match="^is no JSON: "):
+    with pytest.raises(OfferInvalid, match=r"^is no JSON: "):
         offer_from(str(file))

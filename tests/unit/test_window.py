@@ -124,7 +124,7 @@ def test_a_day_is_one_of_utc_whatever_the_offset() -> None:
 @given(
     period=st.sampled_from(["day", "week", "month"]),
     zone=st.sampled_from(sorted(available_timezones())),
-    when=st.datetimes(datetime(2015, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),
+    when=st.datetimes(datetime(2015, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
 )
 def test_in_every_zone_there_is_just_one_window_for_each_moment(period: str, zone: str, when: datetime) -> None:
     kind = kind_of(local(period, zone))

@@ -241,7 +241,7 @@ def _is_model_call(span: Span) -> bool:
 
 
 def _endpoint(attributes: Mapping[str, Any]) -> str | None:
-    """The endpoint; conventions call both kinds of chat `chat`, the id of the response or `openai.api.type` says which."""
+    """The endpoint; both kinds of chat are `chat`: the id of the response, or `openai.api.type`, says which."""
     if str(attributes.get(RESPONSE_ID)).startswith("resp_"):
         return "responses"
     return API_TYPES.get(attributes.get(API_TYPE), OPERATIONS.get(attributes.get(OPERATION)))
@@ -298,7 +298,7 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
 
 def _of_protobuf(body: bytes, organization: str | None) -> list[Span]:
     """Imported here: it takes a tenth of a second, which only such a request should cost."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: PLC0415
 
     try:
@@ -381,7 +381,7 @@ def _is_kept(name: str, value: Any) -> bool:
 
 def _few(spans: Iterator[Span]) -> list[Span]:
     """The spans. Raises Refused for more than MAX_SPANS, before the rest of them is reduced."""
-    found = []
+    found: list[Span] = []
     for span in spans:
         if len(found) == MAX_SPANS:
             raise Refused(413, "too_many_spans", f"the body holds over {MAX_SPANS} spans; send fewer at once")

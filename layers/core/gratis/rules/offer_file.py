@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -143,7 +143,8 @@ class GroupFile(_Data):
 
     @model_validator(mode="after")
     def _counts_in_its_unit(self) -> Self:
-        return _counted(self, self.quotas, self.unit)
+        _counted(self.quotas, self.unit)
+        return self
 
 
 class EvalsFile(_Data):
@@ -157,7 +158,8 @@ class EvalsFile(_Data):
 
     @model_validator(mode="after")
     def _counts_in_its_unit(self) -> Self:
-        return _counted(self, self.quotas, self.unit)
+        _counted(self.quotas, self.unit)
+        return self
 
 
 class FirstEvalsFile(_Data):
@@ -255,15 +257,11 @@ class OfferFile(_Data):
         return self
 
 
-_Part = TypeVar("_Part", GroupFile, EvalsFile)
-
-
-def _counted(part: _Part, quotas: Mapping[str, Figure], unit: Unit) -> _Part:
-    """The part as it is: all but dollars are counted in whole numbers."""
+def _counted(quotas: Mapping[str, Figure], unit: Unit) -> None:
+    """Raises a mistake: all but dollars are counted in whole numbers."""
     for tier, quota in quotas.items():
         if unit != "usd" and isinstance(quota, Decimal):
             raise _mistake(f"quotas.{tier}", str(quota), f"must be a whole number of {unit}")
-    return part
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
