@@ -244,7 +244,8 @@ def _endpoint(attributes: Mapping[str, Any]) -> str | None:
     """The endpoint; both kinds of chat are `chat`: the id of the response, or `openai.api.type`, says which."""
     if str(attributes.get(RESPONSE_ID)).startswith("resp_"):
         return "responses"
-    return API_TYPES.get(attributes.get(API_TYPE), OPERATIONS.get(attributes.get(OPERATION)))
+    by_operation = OPERATIONS.get(str(attributes.get(OPERATION)))
+    return API_TYPES.get(str(attributes.get(API_TYPE)), by_operation)
 
 
 def _first(attributes: Mapping[str, Any]) -> Callable[[Sequence[str]], Any]:
