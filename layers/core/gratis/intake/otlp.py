@@ -288,7 +288,7 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
     counts = {"input_tokens": first(INPUT), "output_tokens": first(OUTPUT)}
     usage: dict[str, Any] = {name: 0 if count is None else count for name, count in counts.items()}
     both = [usage["input_tokens"], usage["output_tokens"]]
-    usage["total_tokens"] = sum(both) if all(type(each) is int for each in both) else None
+    usage["total_tokens"] = sum(both) if all(type(each) is int for each in both) else 0
     usage["input_tokens_details"] = {"cached_tokens": first(CACHED), "cache_write_tokens": first(WRITTEN)}
     usage["output_tokens_details"] = {"reasoning_tokens": first(REASONING)}
     return usage
