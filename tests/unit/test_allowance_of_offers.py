@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gratis.account import Account
+from gratis.rules.account import Account
 from tests.ledger_builders import account
 from tests.unit.account_api import ALLOWANCE, Api, Clock, organization, used
 from tests.unit.builders import settings, small_offer_stated
