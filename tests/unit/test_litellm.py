@@ -10,7 +10,7 @@ import pytest
 
 from gratis.errors import Rejected
 from gratis.intake.events import parse_event
-from gratis.intake.litellm import FIELDS, in_their_words, is_skipped, usage_event
+from gratis.intake.litellm import FIELDS, in_their_words, skipped, usage_event
 from gratis.rules.request import Request, Tokens
 from gratis_local.functions import ROOT
 from tests.unit.webhook import Deployed, aws, deployed
@@ -124,7 +124,7 @@ def queued_of(webhook: Deployed, body: bytes) -> tuple[list[str], list[tuple[int
 
 
 def test_the_sample_becomes_the_requests_that_it_logs() -> None:
-    requests = [request_of(each, RECEIVED) for each in SAMPLE[1:] if not is_skipped(each)]
+    requests = [request_of(each, RECEIVED) for each in SAMPLE[1:] if not skipped(each)]
     assert [
         (each.id[:13], each.organization, each.project, each.model, each.endpoint, each.service_tier, each.tokens)
         for each in requests
@@ -162,7 +162,7 @@ def test_the_entry_of_the_sample_without_an_organization_names_litellms_field() 
 
 
 def test_the_failed_call_of_the_sample_is_skipped() -> None:
-    assert [is_skipped(each) for each in SAMPLE] == [False, False, True, False, False]
+    assert [skipped(each) for each in SAMPLE] == [None, None, "no_usage", None, None]
 
 
 def test_the_sample_as_posted_is_stored(webhook: Deployed) -> None:
@@ -358,7 +358,7 @@ def test_a_count_that_is_no_count_is_refused_by_name(count: Any) -> None:
 def test_a_count_that_is_null_everywhere_is_refused() -> None:
     usage = {"prompt_tokens": None, "total_tokens": 30}
     code, message = refused(entry(metadata=metadata(usage_object=usage), prompt_tokens=None))
-    assert (code, message.startswith("data.usage.")) == ("invalid_event", True)
+    assert (code, message.startswith("data.usage")) == ("invalid_event", True)
 
 
 # --- what is skipped -----------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def test_failed_calls_and_cache_hits_are_skipped_and_counted_in_neither(webhook:
 
 @pytest.mark.parametrize("cache_hit", [None, False, "", "None", 0])
 def test_what_was_not_answered_from_the_cache_is_kept(cache_hit: Any) -> None:
-    assert not is_skipped(entry() | {"cache_hit": cache_hit})
+    assert not skipped(entry() | {"cache_hit": cache_hit})
 
 
 def test_a_batch_of_nothing_but_failures_is_accepted_and_stores_nothing(webhook: Deployed) -> None:
