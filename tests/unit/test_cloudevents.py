@@ -117,9 +117,7 @@ def test_data_cannot_be_smuggled_in_by_a_header(webhook: Deployed) -> None:
     assert post(webhook, body, headers | {"ce-data_base64": "e30="}).codes == ["invalid_event"]
 
 
-def test_a_deployment_may_refuse_binary_mode_and_only_that(
-    webhook: Deployed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deployment_may_refuse_binary_mode_and_only_that(webhook: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BINARY_MODE", "refused")
     assert post(webhook, *binary(event("r1"))).error["code"] == "binary_mode"
     assert webhook.post_events(event("r2")).accepted == 1

@@ -342,7 +342,8 @@ def test_litellms_own_span_of_a_call_counts_though_it_calls_itself_internal() ->
 
 
 @pytest.mark.parametrize(
-    ("named", "model"), [("gpt-4o", "gpt-4o"), ("azure/gpt-4o", "azure/gpt-4o"), ("openrouter/openai/x", "openrouter/openai/x")]
+    ("named", "model"),
+    [("gpt-4o", "gpt-4o"), ("azure/gpt-4o", "azure/gpt-4o"), ("openrouter/openai/x", "openrouter/openai/x")],
 )
 def test_where_litellm_leaves_the_provider_out_its_name_of_the_model_has_it(named: str, model: str) -> None:
     left_out = {"gen_ai.system": "", "litellm.provider.model": named, "gen_ai.request.model": "gpt-4o"}
@@ -459,7 +460,11 @@ ODD = {
     "no objects": {"resourceSpans": [{"scopeSpans": [{"scope": [], "spans": [7, None, {}]}]}]},
     "odd attributes": {
         "resourceSpans": [
-            {"scopeSpans": [{"spans": [{"kind": 3, "attributes": [7, {"key": 7}, {"key": "a"}, {"key": "b", "value": 7}]}]}]}
+            {
+                "scopeSpans": [
+                    {"spans": [{"kind": 3, "attributes": [7, {"key": 7}, {"key": "a"}, {"key": "b", "value": 7}]}]}
+                ]
+            }
         ]
     },
     "odd moments": {
@@ -486,7 +491,7 @@ def test_odd_json_is_skipped_or_refused_span_by_span(webhook: Deployed, odd: Any
 
 
 def test_the_messages_of_otlp_are_imported_only_when_such_a_request_comes() -> None:
-    import subprocess  # noqa: PLC0415 - in a process of its own nothing is imported yet
+    import subprocess
 
     read_all = "import sys, gratis.intake.sources; print([each for each in sys.modules if 'protobuf' in each])"
     path = str(ROOT / "layers/core")

@@ -38,7 +38,7 @@ def price(model: str, when: str | datetime = "2025-03-11T09:15", **fields: objec
 
 
 def cost(model: str, tokens: tuple[int, ...], when: str | datetime = "2025-03-11T09:15", **fields: object) -> str:
-    """USD of (input with all its parts, cached, output, cache write, audio) tokens; `unknown` where there is no price."""
+    """USD of (input with all its parts, cached, output, cache write, audio); `unknown` where there is no price."""
     found = price(model, when, **fields)
     amount = found.amount(Tokens(*tokens)) if found else None
     return "unknown" if amount is None else pricing.usd(amount)
@@ -323,7 +323,9 @@ def test_half_prices_are_those_that_genai_prices_lists_and_no_others(ours: dict,
 def test_dearer_rates_are_those_that_genai_prices_lists_and_no_others() -> None:
     when, listed = at("2040-01-01T00:00"), set()
     for model in models_of_the_table():
-        full, dearer = (theirs(model, when, (10_000, 0, 0), **context) for context in ({}, {"service_tier": "priority"}))
+        full, dearer = (
+            theirs(model, when, (10_000, 0, 0), **context) for context in ({}, {"service_tier": "priority"})
+        )
         ours = cost(model, (10_000, 0, 0), when, service_tier="priority")
         assert ours == ("unknown" if full == dearer else pricing.usd(dearer)), model
         listed |= {model} if full != dearer else set()

@@ -168,10 +168,8 @@ def skipped(entry: Any) -> str | None:
     poll of a batch that is still at work. `read_back`: a stored response was read, whose usage its own call logged.
     `no_usage`: nothing was used, whether the call failed or not. A failure that used tokens is decided.
     """
-    if entry is None:
-        return "empty"
     if not isinstance(entry, Mapping):
-        return None
+        return "empty" if entry is None else None
     if _is_cache_hit(entry):
         return "cache_hit"
     if _is_health_check(entry):
@@ -179,9 +177,7 @@ def skipped(entry: Any) -> str | None:
     used = _uses(_usage(entry))
     if _is_unfinished_batch(entry, used):
         return "unfinished_batch"
-    if _is_read_back(entry, used):
-        return "read_back"
-    return None if used else "no_usage"
+    return "read_back" if _is_read_back(entry, used) else None if used else "no_usage"
 
 
 def usage_event(entry: Any, default_organization: str | None = None) -> Any:
