@@ -38,7 +38,7 @@ def price(model: str, when: str | datetime = "2025-03-11T09:15", **fields: objec
 
 
 def cost(model: str, tokens: tuple[int, ...], when: str | datetime = "2025-03-11T09:15", **fields: object) -> str:
-    """USD of (input with all its parts, cached, output, cache write, audio); `unknown` where there is no price."""
+    """USD of (whole input, cached, output, cache write, audio) tokens; `unknown` where there is no price."""
     found = price(model, when, **fields)
     amount = found.amount(Tokens(*tokens)) if found else None
     return "unknown" if amount is None else pricing.usd(amount)

@@ -168,16 +168,18 @@ def skipped(entry: Any) -> str | None:
     poll of a batch that is still at work. `read_back`: a stored response was read, whose usage its own call logged.
     `no_usage`: nothing was used, whether the call failed or not. A failure that used tokens is decided.
     """
+    if entry is None:
+        return "empty"
     if not isinstance(entry, Mapping):
-        return "empty" if entry is None else None
+        return None
     if _is_cache_hit(entry):
         return "cache_hit"
     if _is_health_check(entry):
         return "health_check"
     used = _uses(_usage(entry))
-    if _is_unfinished_batch(entry, used):
-        return "unfinished_batch"
-    return "read_back" if _is_read_back(entry, used) else None if used else "no_usage"
+    known = (("unfinished_batch", _is_unfinished_batch), ("read_back", _is_read_back))
+    stored = next((reason for reason, is_so in known if is_so(entry, used)), None)
+    return stored or (None if used else "no_usage")
 
 
 def usage_event(entry: Any, default_organization: str | None = None) -> Any:

@@ -241,10 +241,11 @@ def _is_model_call(span: Span) -> bool:
 
 
 def _endpoint(attributes: Mapping[str, Any]) -> str | None:
-    """The endpoint. Both kinds of chat are `chat`; the id of the response or `openai.api.type` says which it was."""
+    """The endpoint; both kinds of chat are `chat`: the id of the response, or `openai.api.type`, says which."""
     if str(attributes.get(RESPONSE_ID)).startswith("resp_"):
         return "responses"
-    return API_TYPES.get(str(attributes.get(API_TYPE))) or OPERATIONS.get(str(attributes.get(OPERATION)))
+    by_operation = OPERATIONS.get(str(attributes.get(OPERATION)))
+    return API_TYPES.get(str(attributes.get(API_TYPE)), by_operation)
 
 
 def _first(attributes: Mapping[str, Any]) -> Callable[[Sequence[str]], Any]:
@@ -298,7 +299,7 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
 
 def _of_protobuf(body: bytes, organization: str | None) -> list[Span]:
     """Imported here: it takes a tenth of a second, which only such a request should cost."""
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: PLC0415
 
     try:
