@@ -73,7 +73,7 @@ SPENT = [
     Spent("2025-03-12T00:00:00Z", "proj_web", MINI, "default", True, 16000, 0, 13, free=True),
     Spent("2025-03-12T09:15:00Z", "proj_web", BIG, "default", False, 40_000, 0, 0, free=False, amount="0.1"),
     Spent("2025-03-12T09:45:00+00:00", "proj_app", BIG, "default", False, 80_000, 0, 0, free=False, amount="0.2"),
-    Spent("2025-03-12T12:00:00+02:00", "proj_app", MINI, "priority", False, 1, 0, 0, free=False, amount="0.00000015"),
+    Spent("2025-03-12T12:00:00+02:00", "proj_app", MINI, "priority", False, 1, 0, 0, free=False, amount="0.00000025"),
     Spent("2025-03-12T10:29:59Z", None, MINI, "default", True, 3, 0, 5, free=False, amount="0.000001725"),
 ]
 """10 March: free; 11 March: nothing; 12 March: free and billed."""

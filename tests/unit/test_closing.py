@@ -27,6 +27,7 @@ from gratis.rules.receipt import Decision
 from gratis.rules.totals import MOST_ROWS
 from gratis.table import ledger
 from gratis.table.accounts import Accounts
+from gratis.table.keys import DECISION_SHARDS
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.functions import Context, handler_of
@@ -127,7 +128,8 @@ def tampered(table: Any, request_id: str, **fields: Any) -> None:
     """Somebody writes past the ledger."""
     key, item = decision_item(table, request_id)
     decision: Decision = ledger.decision_of(item)._replace(**fields)
-    table.items[key] = item | {"receipt": {"S": receipt_of(decision)}}
+    receipt, _ = decision.stored()
+    table.items[key] = item | {"receipt": {"S": receipt}}
 
 
 # --- what a proof says ---------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def test_the_decisions_of_a_day_come_by_request_id_whatever_shard_and_page_they_
     read = Ledger(table, TABLE).decisions_of_day
     assert [decision.request_id for decision in read("org_a", DAY)] == names
     assert [decision.request_id for decision in read("org_a", DAY, "r041")] == names[42:]
-    assert len({key[0] for key in table.items if key[1].startswith("REQ#")}) == ledger.SHARDS
+    assert len({key[0] for key in table.items if key[1].startswith("REQ#")}) == DECISION_SHARDS
 
 
 def test_a_day_without_decisions_holds(table: Any) -> None:
