@@ -306,7 +306,7 @@ def test_the_pages_of_costs_together_are_the_whole_span_once(api: Api) -> None:
     pages = pages_of(api, COSTS, start_time=unix("2025-03-01"), limit=5)
     assert [len(page.starts) for page in pages] == [5, 5, 2]
     amounts = [each["amount"]["value"] for page in pages for results in page.results for each in results]
-    assert amounts == [Decimal("0.300001875")]
+    assert amounts == [Decimal("0.300001975")]
 
 
 @pytest.mark.parametrize("path", [USAGE, COSTS])

@@ -139,7 +139,8 @@ OTHERWISE = {
     "too large to open a rolling window": (
         account(),
         [request(1_000_001, "2025-02-01T07:00")],
-        "Billed: 1,000,001 tokens did not fit in the 1,000,000 left of 1,000,000 for group 1m in a new window of 24 hours.",
+        "Billed: 1,000,001 tokens did not fit in the 1,000,000 left of 1,000,000 for group 1m "
+        "in a new window of 24 hours.",
     ),
 }
 

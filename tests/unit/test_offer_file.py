@@ -15,7 +15,10 @@ OFFER = {"id": "mine", "starts": "2025-01-01", "versions": [VERSION]}
 EVALS = {"quotas": {"*": 7}}
 EXCLUSION = {"reason": "no_batches", "sentence": "batches are left out", "batch": True}
 QUOTA = 'must be a whole number of 0 or more, or for dollars a decimal as text, like "150"'
-WINDOW = 'must be "utc_day", "utc_week", "rolling_24h", {"calendar": "day", "zone": "Europe/Paris"} or {"rolling_hours": 720}'
+WINDOW = (
+    'must be "utc_day", "utc_week", "rolling_24h", {"calendar": "day", "zone": "Europe/Paris"} '
+    'or {"rolling_hours": 720}'
+)
 TOKENS = "1 to 32 letters, digits, dots or underscores"
 
 
@@ -275,5 +278,5 @@ def test_an_offer_is_read_from_a_file_with_or_without_a_byte_order_mark(tmp_path
 def test_a_file_that_is_no_json_is_told_so(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "mine.json"
     file.write_bytes(content)
-    with pytest.raises(OfferInvalid, match="^is no JSON: "):
+    with pytest.raises(OfferInvalid, match=r"^is no JSON: "):
         offer_from(str(file))
