@@ -244,7 +244,8 @@ def _endpoint(attributes: Mapping[str, Any]) -> str | None:
     """The endpoint; both kinds of chat are `chat`: the id of the response, or `openai.api.type`, says which."""
     if str(attributes.get(RESPONSE_ID)).startswith("resp_"):
         return "responses"
-    return API_TYPES.get(attributes.get(API_TYPE), OPERATIONS.get(attributes.get(OPERATION)))
+    by_operation = OPERATIONS.get(str(attributes.get(OPERATION)))
+    return API_TYPES.get(str(attributes.get(API_TYPE)), by_operation)
 
 
 def _first(attributes: Mapping[str, Any]) -> Callable[[Sequence[str]], Any]:
@@ -287,7 +288,7 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
     counts = {"input_tokens": first(INPUT), "output_tokens": first(OUTPUT)}
     usage: dict[str, Any] = {name: 0 if count is None else count for name, count in counts.items()}
     both = [usage["input_tokens"], usage["output_tokens"]]
-    usage["total_tokens"] = sum(both) if all(type(each) is int for each in both) else None
+    usage["total_tokens"] = sum(both) if all(type(each) is int for each in both) else 0
     usage["input_tokens_details"] = {"cached_tokens": first(CACHED), "cache_write_tokens": first(WRITTEN)}
     usage["output_tokens_details"] = {"reasoning_tokens": first(REASONING)}
     return usage

@@ -323,7 +323,7 @@ def _next(first: date, period: Period) -> date:
 
 def _days(first: datetime, last: datetime) -> list[date]:
     begin, end = moment.day_of(first), moment.day_of(last)
-    return [begin + timedelta(days=number) for number in range((end - begin).days + 1)]
+    return [begin + timedelta(days=number) for number in range((end - begin) // moment.DAY + 1)]
 
 
 def _start(window: Window) -> datetime:
