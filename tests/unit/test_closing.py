@@ -27,7 +27,6 @@ from gratis.rules.receipt import Decision
 from gratis.rules.totals import MOST_ROWS
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
-from gratis.table.keys import DECISION_SHARDS
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.functions import Context, handler_of

@@ -1,6 +1,6 @@
 """Windows: which one a request counts in, when it opens, when it ends, and how its document is called."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from zoneinfo import available_timezones
