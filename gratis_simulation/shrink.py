@@ -11,7 +11,7 @@ from gratis_simulation.machines.run import Run
 from gratis_simulation.play import play
 from gratis_simulation.worlds.world import Limits, Post, Step, World
 
-MOST_RUNS, MOST_SECONDS = 500, 20
+MAX_RUNS, MAX_SECONDS = 500, 20
 """Of one shrinking."""
 SHOWN = 60
 """Lines of a story that are shown."""
@@ -69,12 +69,12 @@ class _Shrinking:
     def __init__(self, failing: _Failing) -> None:
         self.failing = failing
         self.runs = 0
-        self._until = time.monotonic() + MOST_SECONDS
+        self._until = time.monotonic() + MAX_SECONDS
 
     @property
     def tired(self) -> bool:
         """Whether it was tried often enough."""
-        return self.runs >= MOST_RUNS or time.monotonic() > self._until
+        return self.runs >= MAX_RUNS or time.monotonic() > self._until
 
     def settle(self) -> None:
         """Leave out what can be left out, until nothing can or it was tried often enough."""

@@ -8,7 +8,7 @@ from typing import Any
 from gratis import moment
 from gratis_simulation.machines.table import Unknown, error
 
-MOST_ENTRIES = 10
+MAX_ENTRIES = 10
 DEDUPLICATED = timedelta(minutes=5)
 INVISIBLE = timedelta(minutes=6)
 HELD = datetime.max.replace(tzinfo=UTC)
@@ -76,7 +76,7 @@ class Queue:
         if request.keys() != {"QueueUrl", "Entries"}:
             raise Unknown(f"parameters {sorted(request)}")
         entries = request["Entries"]
-        if not 1 <= len(entries) <= MOST_ENTRIES:
+        if not 1 <= len(entries) <= MAX_ENTRIES:
             raise error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", str(len(entries)), "SendMessageBatch")
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for place, entry in enumerate(entries):

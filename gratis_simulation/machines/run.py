@@ -33,7 +33,7 @@ from gratis_simulation.machines.crew import Crash, Crew, Stuck
 from gratis_simulation.machines.dice import Dice
 from gratis_simulation.machines.faults import Call, Hot, possible, refused
 from gratis_simulation.machines.line import Line
-from gratis_simulation.machines.patience import CLOSED, MOST_SLOW, most_calls
+from gratis_simulation.machines.patience import CLOSED, MAX_SLOW, most_calls
 from gratis_simulation.machines.queue import Queue, Sent, stated
 from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
@@ -119,7 +119,7 @@ class Run:
             moves.append(self._next_step)
         if self.late:
             moves.append(self._take_effect)
-        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MOST_SLOW:
+        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MAX_SLOW:
             moves.append(self._outlast)
         return moves
 
@@ -434,7 +434,7 @@ class Run:
 
     def _hurries(self) -> bool:
         """Whether time runs out for a closing. It begins again with some forty calls, so not at every look."""
-        if self._slow >= MOST_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
+        if self._slow >= MAX_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
             return False
         self._slow += 1
         return True

@@ -24,7 +24,7 @@ from gratis.errors import Busy
 from gratis.rules import pricing
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
-from gratis.rules.totals import MOST_ROWS
+from gratis.rules.totals import MAX_ROWS
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
@@ -68,7 +68,7 @@ def decide(
     offer: Offer = DAILY,
     received_at: Any = LATER,
     tier: int = 4,
-    max_rows: int = MOST_ROWS,
+    max_rows: int = MAX_ROWS,
 ) -> None:
     Accounts(table, TABLE).put(account(tier=tier))
     deciding = Classifier(Ledger(table, TABLE), Quarantine(table, TABLE), offer, event_clock, max_rows=max_rows)

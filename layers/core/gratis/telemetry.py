@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # each function imports only what it needs
 
 NAMESPACE = "Gratis"
 _USUAL_MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
-MOST_VALUES = 10
+MAX_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
 QUOTA_REACHED = "quota threshold reached"
 """The log line that a Contributor Insights rule of the template looks for."""
@@ -129,9 +129,9 @@ def waits(spans: Iterable[tuple[str, str]]) -> list[float]:
 
 
 def picked(values: Iterable[float]) -> list[float]:
-    """At most `MOST_VALUES` of them, evenly from the least to the greatest, which is always among them."""
+    """At most `MAX_VALUES` of them, evenly from the least to the greatest, which is always among them."""
     ordered = sorted(values)
-    count = min(len(ordered), MOST_VALUES)
+    count = min(len(ordered), MAX_VALUES)
     return [ordered[(number + 1) * len(ordered) // count - 1] for number in range(count)]
 
 
