@@ -12,7 +12,8 @@ from gratis import moment
 from gratis.errors import Rejected
 from gratis.intake.events import compact, parse_event
 from gratis.intake.queue import UsageQueue
-from gratis.intake.sources import source_named
+from gratis.intake.receive import ENTRY
+from gratis.intake.sources import SOURCES, Source, source_named
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.stack import Stack
@@ -23,8 +24,24 @@ DECIDED_SECONDS = 60
 
 def event_of(entry: Entry) -> Any:
     """The event of an entry: what a source sent is mapped anew, by what is known today. Raises Rejected."""
+    sent = _sent(entry)
+    return json.loads(entry.raw) if sent is None else sent[0].event(sent[1])
+
+
+def _sent(entry: Entry) -> tuple[Source, Any] | None:
+    """What a source sent, refused at the webhook or carried by its event until it was refused; None for an event."""
     raw = json.loads(entry.raw)
-    return raw if entry.source is None else source_named(entry.source).event(raw)
+    if entry.source is not None:
+        return source_named(entry.source), raw
+    carried = isinstance(raw, dict) and ENTRY in raw
+    source = next((each for each in SOURCES if carried and each.kept and each.name == raw.get("source")), None)
+    return (source, raw[ENTRY]) if source else None
+
+
+def _skipped(entry: Entry) -> str | None:
+    """Why its source would skip today what it refused then; None if it would not."""
+    sent = _sent(entry)
+    return sent[0].skipped(sent[1]) if sent else None
 
 
 def _received_at(entry: Entry) -> datetime:
@@ -34,7 +51,7 @@ def _received_at(entry: Entry) -> datetime:
 
 @dataclass(frozen=True)
 class Redriven:
-    """What became of one entry: `decided` (the entry is gone), `refused` again or `waiting`; and why."""
+    """What became of one entry: `decided` or `skipped` (the entry is gone), `refused` again or `waiting`; and why."""
 
     entry: Entry
     state: str
@@ -60,10 +77,14 @@ class Desk:
         return sorted(found, key=lambda entry: moment.parse(entry.received_at))
 
     def redrive(self, entries: Iterable[Entry]) -> Iterator[Redriven]:
-        """Send entries through again. One goes out of quarantine only when its decision exists."""
+        """Send entries through again. One goes out of quarantine only when its decision exists, or it needs none."""
         sent: list[Entry] = []
         for entry in entries:
             received_at = _received_at(entry)
+            if reason := _skipped(entry):
+                self.quarantine.remove(entry)
+                yield Redriven(entry, "skipped", reason)
+                continue
             try:
                 event = event_of(entry)
                 request = parse_event(event, received_at)

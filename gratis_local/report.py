@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gratis.account.explanation import amount as units_text
 from gratis.closing.proof import Proof
 from gratis.intake.receive import Received
 from gratis.rules import pricing
+from gratis.rules.explanation import amount as units_text
 from gratis.rules.receipt import Decision
 from gratis.table.quarantine import Entry
 from gratis_local.prove import RecordsProof
@@ -85,7 +85,7 @@ CHANGE_COLUMNS = ("Time (UTC)", "Organization", "Id", "Model", "Tokens", "Under 
 CHANGE_FIGURES = ("Tokens",)
 CHANGE_STACKS = (("Time (UTC)", "Tokens"), ("Organization", "Id"), ("Model",), ("Under A", "Under B"))
 NAMES = ("Organization", "Id", "Model")
-MAX_ROWS = 200
+MAX_TERMINAL_ROWS = 200
 """Of a table on a terminal; of a longer one it shows the first `FIRST_ROWS`, and decisions are summed up instead."""
 FIRST_ROWS = 20
 REFUSED = "Quarantined: not decided, nothing lost"
@@ -95,9 +95,9 @@ REFUSED_COLUMNS = ("#", "Id", "Code", "Why")
 def print_replayed(replayed: Replayed, console: Console) -> None:
     """A table of decisions as in the seed text, then quarantine, then totals.
 
-    On a terminal more than `MAX_ROWS` decisions are a row for each organization, and those whose verdict changes.
+    On a terminal more than `MAX_TERMINAL_ROWS` decisions are a row an organization, and those whose verdict changes.
     """
-    if console.is_terminal and len(replayed.decisions) > MAX_ROWS:
+    if console.is_terminal and len(replayed.decisions) > MAX_TERMINAL_ROWS:
         _print_summary(replayed.decisions, console)
     elif replayed.decisions:
         print_fitting(console, *_decisions(replayed.decisions))
@@ -136,9 +136,9 @@ def _decisions(decisions: Sequence[Decision], title: str = "Decisions") -> list[
 
 def _print_summary(decisions: Sequence[Decision], console: Console) -> None:
     rows = summary_rows(decisions)
-    sheet = Sheet(f"{len(decisions):,} decisions", SUMMARY_COLUMNS, rows[:MAX_ROWS], SUMMARY_COLUMNS[1:])
+    sheet = Sheet(f"{len(decisions):,} decisions", SUMMARY_COLUMNS, rows[:MAX_TERMINAL_ROWS], SUMMARY_COLUMNS[1:])
     print_fitting(console, sheet, replace(sheet, stacks=SUMMARY_STACKS, tight=True))
-    _print_rest(len(rows) - MAX_ROWS, "organizations", console)
+    _print_rest(len(rows) - MAX_TERMINAL_ROWS, "organizations", console)
     changes = verdict_changes(decisions)
     if changes:
         print_fitting(console, *_decisions(changes[:FIRST_ROWS], "Where the verdict changes"))
@@ -221,7 +221,7 @@ def print_compared(compared: Compared, console: Console) -> None:
 
 def _first(rows: Sequence[Sequence[str]], console: Console) -> Sequence[Sequence[str]]:
     """All rows, or the first where they are too many for a terminal."""
-    return rows[:FIRST_ROWS] if console.is_terminal and len(rows) > MAX_ROWS else rows
+    return rows[:FIRST_ROWS] if console.is_terminal and len(rows) > MAX_TERMINAL_ROWS else rows
 
 
 def bill_rows(compared: Compared) -> list[list[str]]:
@@ -396,6 +396,9 @@ def totals_of(replayed: Replayed) -> dict[str, str]:
         "Repeats": f"{totals['repeats']:,}",
         "Quarantined": f"{totals['quarantined']:,}",
     }
+    if totals["skipped"]:
+        by_reason = ", ".join(f"{count:,} {reason}" for reason, count in totals["skipped"].items())
+        rows["Skipped"] = f"{sum(totals['skipped'].values()):,} ({by_reason})"
     for name, field in (("At the normal rate", "list_amount_usd"), ("Billed amount", "amount_usd")):
         unknown = sum(getattr(decision, field) is None for decision in replayed.decisions)
         rows[name] = amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else "")

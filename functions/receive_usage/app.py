@@ -17,10 +17,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
-from gratis.http import Refused, answer, body_of, headers_of
+from gratis.http import Refused, body_of, headers_of
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Received, receive
-from gratis.intake.sources import source_at
+from gratis.intake.sources import Source, source_at
 from gratis.table.quarantine import Quarantine
 from gratis.telemetry import NAMESPACE, report_received, report_refused
 
@@ -59,21 +59,22 @@ def secrets(variable: str) -> list[str]:
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out. 2xx only when everything is stored."""
+    source, headers = source_at(event["rawPath"]), headers_of(event)
     try:
-        received = _received(event)
+        received = _received(event, source, headers)
     except Refused as refused:
         report_refused(refused, str(refused), logger, metrics)
-        return refused.answer()
+        return source.refusal(refused, headers)
     except Busy as busy:
         later = Refused(503, "try_again", "the events could not be stored; send them again")
         report_refused(later, str(busy), logger, metrics)
-        return later.answer()
+        return source.refusal(later, headers)
     report_received(received, logger, metrics)
-    return answer(202, received.content())
+    return source.answer(received, headers)
 
 
-def _received(event: Mapping[str, Any]) -> Received:
-    source, headers, now = source_at(event["rawPath"]), headers_of(event), datetime.now(UTC)
+def _received(event: Mapping[str, Any], source: Source, headers: Mapping[str, str]) -> Received:
+    now = datetime.now(UTC)
     body = body_of(event, source.max_body_bytes)
     source.authenticate(secrets(source.secret), headers, body, now)
-    return receive(source, source.entries(body, headers), now, queue(), quarantine())
+    return receive(source, source.read(body, headers), now, queue(), quarantine())

@@ -11,7 +11,7 @@ from gratis_local.preview.series import Drawn
 from gratis_local.replay import Replayed
 from gratis_local.what_if import Compared
 
-MOST_BARS = 15
+MAX_BARS = 15
 STRANDED = (
     '<p class="muted">Stranded: tokens that would have been free if a request could be split. Of each window in which '
     "requests were billed over_quota, what the quota has left in the end, but no more than those requests' tokens.</p>"
@@ -66,7 +66,7 @@ def _running(replayed: Replayed, period: int, label: str) -> Drawn:
 def _largest(compared: Compared) -> str:
     """The organizations whose bills differ most."""
     bills = compared.organizations()
-    most = sorted(bills, key=lambda name: abs(bills[name][1].amount - bills[name][0].amount), reverse=True)[:MOST_BARS]
+    most = sorted(bills, key=lambda name: abs(bills[name][1].amount - bills[name][0].amount), reverse=True)[:MAX_BARS]
     if not most:
         return ""
     values = [[float(bills[name][side].amount) for name in most] for side in (0, 1)]

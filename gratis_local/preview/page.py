@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-MOST_ROWS = 2000
+MAX_PAGE_ROWS = 2000
 """Of a table; the page stays one that a browser opens at once."""
 
 
@@ -42,9 +42,9 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], figures: Iterable
     head = "".join(_cell("th", text, figure) for text, figure in zip(heads, right, strict=True))
     body = "".join(
         f"<tr>{''.join(_cell('td', text, figure) for text, figure in zip(row, right, strict=True))}</tr>\n"
-        for row in rows[:MOST_ROWS]
+        for row in rows[:MAX_PAGE_ROWS]
     )
-    more = len(rows) - MOST_ROWS
+    more = len(rows) - MAX_PAGE_ROWS
     note = f'<p class="muted">{more:,} more rows: --json prints them all.</p>' if more > 0 else ""
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>{note}'
 

@@ -8,14 +8,14 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from gratis.closing.proving import BLOCK
-from gratis.intake.messages import MOST_EVENTS
+from gratis.intake.messages import MAX_MESSAGE_EVENTS
 from gratis.moment import midnight
-from gratis.outbox import MOST_RECORDS
+from gratis.outbox import MAX_RECORDS
 from gratis.rules.account import Account
 from gratis.rules.offer import Offer
-from gratis.rules.totals import MOST_ROWS
-from gratis.table.ledger import MOST_ITEMS
-from gratis.table.quarantine import MOST_BYTES
+from gratis.rules.totals import MAX_ROWS
+from gratis.table.ledger import MAX_ITEMS
+from gratis.table.quarantine import MAX_RAW_BYTES
 from gratis_simulation.machines.faults import KINDS, SOMEWHERE
 from gratis_simulation.worlds import rules
 from gratis_simulation.worlds.payload import Event
@@ -82,11 +82,11 @@ Step = Post | Change | Stray | Close | Deploy
 class Limits:
     """Sizes that the core keeps to, unless they are made small so that few events reach them."""
 
-    transaction: int = MOST_ITEMS
-    message: int = MOST_EVENTS
-    records: int = MOST_RECORDS
-    quarantined_bytes: int = MOST_BYTES
-    rows: int = MOST_ROWS
+    transaction: int = MAX_ITEMS
+    message: int = MAX_MESSAGE_EVENTS
+    records: int = MAX_RECORDS
+    quarantined_bytes: int = MAX_RAW_BYTES
+    rows: int = MAX_ROWS
     block: int = BLOCK
 
 
@@ -269,7 +269,9 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
         max_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
-        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((MOST_EVENTS, 5))),
+        limits=_limits(dice)
+        if not roomy and dice.random() < 0.8
+        else Limits(message=dice.choice((MAX_MESSAGE_EVENTS, 5))),
     )
 
 
@@ -278,7 +280,7 @@ def _limits(dice: random.Random) -> Limits:
         transaction=dice.choice((6, 7, 9, 14)),
         message=dice.choice((1, 2, 4)),
         records=dice.choice((1, 2, 5)),
-        quarantined_bytes=dice.choice((MOST_BYTES, MOST_BYTES, MOST_BYTES, 120)),
-        rows=dice.choice((MOST_ROWS, MOST_ROWS, MOST_ROWS, 2)),
+        quarantined_bytes=dice.choice((MAX_RAW_BYTES, MAX_RAW_BYTES, MAX_RAW_BYTES, 120)),
+        rows=dice.choice((MAX_ROWS, MAX_ROWS, MAX_ROWS, 2)),
         block=dice.choice((1, 3)),
     )

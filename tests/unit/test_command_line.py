@@ -370,7 +370,7 @@ def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> N
     for name in ("report.html", "records.json"):
         (tmp_path / name).touch()
     subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)  # noqa: S607 - the reader's own make
-    assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "local"}
+    assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "gratis_local"}
 
 
 def test_make_clean_keeps_what_make_fuzz_found(tmp_path: Path) -> None:

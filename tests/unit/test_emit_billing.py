@@ -12,16 +12,17 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis.account.sharing import MOST_PROJECTS
+from gratis.account.sharing import MAX_PROJECTS
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
 from gratis.intake.events import parse_event
-from gratis.outbox import MOST_ATTEMPTS, bus_entries
+from gratis.outbox import MAX_ATTEMPTS, bus_entries
 from gratis.rules.account import Account
 from gratis.rules.receipt import Decision
 from gratis.table import dynamo
-from gratis.table.ledger import Ledger, account_key
+from gratis.table.keys import account_key
+from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine, entry
 from gratis_local.functions import Context, handler_of
 from tests.ledger_builders import DAY, TABLE, aws_error, classifier, message, moto_table, usage
@@ -257,12 +258,13 @@ def test_a_billing_record_is_what_the_specification_shows(bus: Bus, emit: Any) -
     (record,) = bus.records()
     assert record["id"] == "org_demo:2025-03-11:r0000"
     assert list(record) == [
-        *("id", "organization", "project", "request_id", "model", "group", "window", "verdict", "reason", "tokens"),
-        *("quota", "used_before", "used_after", "running_total", "list_amount_usd", "amount_usd", "tier", "offer"),
+        *("format", "kind", "id", "organization", "project", "request_id", "model", "group", "window", "verdict"),
+        *("reason", "tokens", "unit", "quota", "used_before", "reserved_before", "used_after", "running_total"),
+        *("voids", "reservation", "platform_verdict", "list_amount_usd", "amount_usd", "tier", "offer"),
         *("profile_version", "settings_version", "price_version", "payload_hash"),
         *("occurred_at", "received_at", "decided_at"),
     ]
-    assert record["tokens"] == {"input": 120_000, "cached_input": 0, "output": 0, "total": 120_000}
+    assert record["tokens"] == {"input": 120_000, "cached_input": 0, "cache_write": 0, "output": 0, "total": 120_000}
 
 
 def test_records_are_packed_by_organization_up_to_100_an_event_and_keep_their_order(bus: Bus, emit: Any) -> None:
@@ -302,8 +304,10 @@ def test_a_threshold_names_counter_quota_and_request(bus: Bus, emit: Any) -> Non
     emit(stream_of(item_of(decision)))
     assert bus.details("QuotaThresholdReached") == [
         {
-            "id": "org_a:1m:2025-03-11:80",
+            "id": "org_a:1m:2025-03-11:1000000:80",
             "organization": "org_a",
+            "project": None,
+            "unit": "tokens",
             "group": "1m",
             "window": "2025-03-11",
             "threshold": 80,
@@ -497,15 +501,15 @@ def test_only_the_entries_that_were_refused_are_sent_again(bus: Bus, emit: Any) 
     ],
 )
 def test_a_call_that_fails_is_made_again(bus: Bus, emit: Any, error: Exception) -> None:
-    bus.outcomes = [raises(error)] * (MOST_ATTEMPTS - 1)
+    bus.outcomes = [raises(error)] * (MAX_ATTEMPTS - 1)
     assert emit(news()) is None
     assert len(bus.taken) == ALL
 
 
 def test_a_bus_that_does_not_answer_makes_the_stream_come_again_from_its_first_record(bus: Bus, emit: Any) -> None:
-    bus.outcomes = [raises(aws_error("InternalException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("InternalException"))] * MAX_ATTEMPTS
     assert emit(news()) == sequence(100)
-    assert (len(bus.calls), bus.taken) == (MOST_ATTEMPTS, [])
+    assert (len(bus.calls), bus.taken) == (MAX_ATTEMPTS, [])
 
 
 REFUSED_FOR_EVER = {
@@ -523,7 +527,7 @@ REFUSED_FOR_EVER = {
 def test_what_still_fails_comes_again_from_the_earliest_record_that_it_carries(
     bus: Bus, emit: Any, outcome: Outcome, earliest: int
 ) -> None:
-    bus.outcomes = [outcome] * MOST_ATTEMPTS
+    bus.outcomes = [outcome] * MAX_ATTEMPTS
     stream = news()
     assert emit(stream) == sequence(earliest)
     left = ALL - len(bus.taken)
@@ -533,14 +537,14 @@ def test_what_still_fails_comes_again_from_the_earliest_record_that_it_carries(
 
 
 def test_the_second_page_of_an_organization_comes_again_from_its_own_first_record(bus: Bus, emit: Any) -> None:
-    bus.outcomes = [refuses(1)] + [refuses(0)] * (MOST_ATTEMPTS - 1)
+    bus.outcomes = [refuses(1)] + [refuses(0)] * (MAX_ATTEMPTS - 1)
     assert emit(stream_of(*map(item_of, decisions(150, 1)))) == sequence(200)
     assert len(bus.records()) == 100
 
 
 def test_the_calls_after_one_that_fails_are_made_all_the_same(bus: Bus, emit: Any) -> None:
     stream = stream_of(*[item_of(decisions(1, 1, f"org_{number:02}")[0]) for number in range(25)])
-    bus.outcomes = [raises(aws_error("InternalException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("InternalException"))] * MAX_ATTEMPTS
     assert emit(stream) == sequence(100)
     assert len(bus.records()) == 15
 
@@ -560,7 +564,7 @@ def test_a_record_that_cannot_be_read_is_an_error_and_not_left_out(bus: Bus, emi
 
 
 def test_a_permission_that_is_missing_is_not_swallowed(bus: Bus, emit: Any) -> None:
-    bus.outcomes = [raises(aws_error("AccessDeniedException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("AccessDeniedException"))] * MAX_ATTEMPTS
     assert emit(news()) == sequence(100)
 
 
@@ -672,7 +676,7 @@ def test_a_quarantined_event_with_a_very_long_message_does_not_stop_the_stream(b
 
 
 def test_a_change_of_sharing_with_the_most_projects_is_taken_by_the_bus(bus: Bus, emit: Any) -> None:
-    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MOST_PROJECTS)]}
+    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MAX_PROJECTS)]}
     versions = [dict.fromkeys(("traffic", "evals", "feedback"), setting)] * 2
     dated = [{"effective_at": f"2025-01-0{day}T00:00:00Z"} | version for day, version in enumerate(versions, start=1)]
     old, new = (

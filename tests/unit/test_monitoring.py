@@ -323,7 +323,9 @@ def watched(namespace: str, metric: str) -> list[str]:
 
 
 def test_errors_of_every_function_are_an_alarm() -> None:
-    assert sorted(watched("AWS/Lambda", "Errors")) == sorted(of_type("AWS::Serverless::Function"))
+    told_by_cloudformation = ["CheckOffer"]  # its error fails the deployment
+    functions = set(of_type("AWS::Serverless::Function")) - set(told_by_cloudformation)
+    assert sorted(watched("AWS/Lambda", "Errors")) == sorted(functions)
 
 
 def test_throttles_are_an_alarm_where_events_come_in_and_where_decisions_are_written() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gratis_local.preview import charts, page, series
 from gratis_local.preview.dashboard import Dashboard, Widget, _line, dashboards, substituted
-from gratis_local.preview.periods import MOST_POINTS, period_of
+from gratis_local.preview.periods import MAX_POINTS, period_of
 from gratis_local.preview.samples import Dimensions, Sample
 from gratis_local.preview.series import Drawn, lines_of, statistic
 from gratis_local.preview.widgets import Reported, drawn
@@ -114,8 +114,8 @@ def test_the_searches_of_the_dashboards_are_understood() -> None:
     ("span", "period"),
     [
         (timedelta(0), 300),
-        (timedelta(seconds=300 * MOST_POINTS), 300),
-        (timedelta(seconds=300 * MOST_POINTS + 1), 900),
+        (timedelta(seconds=300 * MAX_POINTS), 300),
+        (timedelta(seconds=300 * MAX_POINTS + 1), 900),
         (timedelta(days=365), 7 * 86400),
         (timedelta(days=20_000), 7 * 86400),
     ],
@@ -197,8 +197,8 @@ def test_whatever_is_shown_is_escaped() -> None:
 
 
 def test_a_long_table_ends_with_how_much_is_missing() -> None:
-    content = page.table(["n"], [[str(number)] for number in range(page.MOST_ROWS + 3)])
-    assert content.count("<td>") == page.MOST_ROWS
+    content = page.table(["n"], [[str(number)] for number in range(page.MAX_PAGE_ROWS + 3)])
+    assert content.count("<td>") == page.MAX_PAGE_ROWS
     assert "3 more rows" in content
 
 

@@ -104,12 +104,12 @@ def on_a_terminal(replayed: Replayed) -> str:
 
 
 def test_as_many_rows_as_a_terminal_takes_are_all_shown() -> None:
-    shown = on_a_terminal(many(report.MAX_ROWS))
+    shown = on_a_terminal(many(report.MAX_TERMINAL_ROWS))
     assert (shown.count("within_quota"), shown.count("over_quota")) == (10, 190)
 
 
 def test_one_row_more_becomes_a_summary_by_organization_and_where_the_verdict_changes() -> None:
-    shown = on_a_terminal(many(report.MAX_ROWS + 1))
+    shown = on_a_terminal(many(report.MAX_TERMINAL_ROWS + 1))
     summary = [line.split() for line in shown.splitlines()]
     assert ["org_0", "2", "39", "200", "3,900", "$0.01025", "$0.00975"] in summary
     assert [line[0] for line in summary if len(line) == 7 and line[0] in "org_0 org_4"] == ["org_0", "org_4"]
@@ -119,15 +119,20 @@ def test_one_row_more_becomes_a_summary_by_organization_and_where_the_verdict_ch
 
 
 def test_a_pipe_takes_all_rows() -> None:
-    shown = printed(many(report.MAX_ROWS + 1), PIPE_COLUMNS)
+    shown = printed(many(report.MAX_TERMINAL_ROWS + 1), PIPE_COLUMNS)
     assert (shown.count("within_quota"), shown.count("over_quota")) == (10, 191)
 
 
 def test_of_many_quarantined_events_a_terminal_shows_the_first_and_says_how_many_more_there_are() -> None:
-    refused = [{"index": number, "id": f"bad_{number}", "error": ERROR} for number in range(report.MAX_ROWS + 1)]
+    refused = [
+        {"index": number, "id": f"bad_{number}", "error": ERROR} for number in range(report.MAX_TERMINAL_ROWS + 1)
+    ]
     shown = on_a_terminal(Replayed(len(refused), [], refused))
     assert len(set(re.findall(r"bad_\d+", shown))) == report.FIRST_ROWS
-    assert f"{report.MAX_ROWS + 1 - report.FIRST_ROWS} more in quarantine: --json or a pipe has them all." in shown
+    assert (
+        f"{report.MAX_TERMINAL_ROWS + 1 - report.FIRST_ROWS} more in quarantine: --json or a pipe has them all."
+        in shown
+    )
 
 
 def test_a_verdict_changes_against_the_same_organizations_and_models_before() -> None:

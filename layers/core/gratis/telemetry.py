@@ -1,6 +1,7 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -22,7 +23,8 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
-MOST_VALUES = 10
+_USUAL_MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
+MAX_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
 QUOTA_REACHED = "quota threshold reached"
 """The log line that a Contributor Insights rule of the template looks for."""
@@ -52,11 +54,16 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
     counts = {each.name: each.value for each in values if each.unit is MetricUnit.Count and each.reason is None}
     log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
     log("batch decided", extra={"counts": counts, "reasons": reasons, "causes": outcome.causes[:10]})
-    unpriced = sorted({decision.model for decision in outcome.decisions if decision.list_amount_usd is None})
+    unpriced = sorted({_shown(decision.model) for decision in outcome.decisions if decision.list_amount_usd is None})
     if unpriced:
         logger.warning("models without a price", extra={"models": unpriced[:20]})
     for reached in quotas_reached(outcome.decisions):
         logger.info(QUOTA_REACHED, extra=reached)
+
+
+def _shown(model: str) -> str:
+    """A model's name as a log may hold it: what is no usual name may be anything that a caller wrote."""
+    return model if _USUAL_MODEL.fullmatch(model) else "(another name)"
 
 
 def batch_metrics(outcome: "Outcome") -> Iterator[MetricValue]:
@@ -122,9 +129,9 @@ def waits(spans: Iterable[tuple[str, str]]) -> list[float]:
 
 
 def picked(values: Iterable[float]) -> list[float]:
-    """At most `MOST_VALUES` of them, evenly from the least to the greatest, which is always among them."""
+    """At most `MAX_VALUES` of them, evenly from the least to the greatest, which is always among them."""
     ordered = sorted(values)
-    count = min(len(ordered), MOST_VALUES)
+    count = min(len(ordered), MAX_VALUES)
     return [ordered[(number + 1) * len(ordered) // count - 1] for number in range(count)]
 
 

@@ -5,7 +5,6 @@ request (call id, tags, headers, request metadata, `spend_logs_metadata`) never 
 requests one, and never turns a call that used tokens into one that is skipped.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.http import Refused
-from gratis.rules.request import REQUEST_ID
+from gratis.intake.mapping import PLATFORM, fitting, model_of
 from gratis.strict_json import parse_json
 
 SOURCE = "litellm"
@@ -21,19 +20,11 @@ NO_JSON, NO_OBJECT = NO_WORDS = ("no JSON", "no object")
 """Begin what is left of an entry that is none."""
 MAX_ENTRIES = 10_000
 """In one body, as on the other routes."""
-HASHED = "sha256:"
-"""Begins the request id of an entry whose own id our alphabet or length does not take; the digest in hex follows."""
-
 ORGANIZATION = "gratis_organization"
 """The name, in the metadata of a team or a key of the proxy, under which its operator says whose calls these are."""
 HEALTH_CHECK = "litellm-internal-health-check"
 """Alias of the key, and team, of the calls by which the proxy tries its own models."""
 
-PLATFORM = ("openai", "text-completion-openai")
-"""The values of `custom_llm_provider` that are the platform; all others are other providers, or other proxies."""
-PLATFORM_PREFIXES = ("openai/", "text-completion-openai/", "responses/")
-"""What LiteLLM writes before a name of the platform, one or several of them."""
-_DATE = re.compile(r"-(\d{4}-\d\d-\d\d|\d{4})")
 _FROM_CACHE = re.compile(r"_cache_hit\d+(\.\d+)?$")
 
 ENDPOINTS = {
@@ -172,10 +163,13 @@ def is_entry(value: Any) -> bool:
 def skipped(entry: Any) -> str | None:
     """Why an entry is skipped, None if it is decided (or refused). SPEC section 5, the paragraph under the routes.
 
-    `cache_hit`: answered by LiteLLM itself. `health_check`: the proxy tried its own models. `unfinished_batch`: the
+    `empty`: a null, which LiteLLM posts for calls that it makes no entry of, such as listing batches. `cache_hit`:
+    answered by LiteLLM itself. `health_check`: the proxy tried its own models. `unfinished_batch`: the
     poll of a batch that is still at work. `read_back`: a stored response was read, whose usage its own call logged.
     `no_usage`: nothing was used, whether the call failed or not. A failure that used tokens is decided.
     """
+    if entry is None:
+        return "empty"
     if not isinstance(entry, Mapping):
         return None
     if _is_cache_hit(entry):
@@ -183,11 +177,9 @@ def skipped(entry: Any) -> str | None:
     if _is_health_check(entry):
         return "health_check"
     used = _uses(_usage(entry))
-    if _is_unfinished_batch(entry, used):
-        return "unfinished_batch"
-    if _is_read_back(entry, used):
-        return "read_back"
-    return None if used else "no_usage"
+    known = (("unfinished_batch", _is_unfinished_batch), ("read_back", _is_read_back))
+    stored = next((reason for reason, is_so in known if is_so(entry, used)), None)
+    return stored or (None if used else "no_usage")
 
 
 def usage_event(entry: Any, default_organization: str | None = None) -> Any:
@@ -235,9 +227,9 @@ def usage_event(entry: Any, default_organization: str | None = None) -> Any:
 def kept(entry: Any) -> Any:
     """The entry with only what this mapping, or a mended one, reads: never prompts, answers, arguments or headers.
 
-    `usage_event` sees nothing else, so `usage_event(kept(entry)) == usage_event(entry)`: a quarantined event carries
-    it as `data.litellm`, and a redrive after a fix maps it anew. Its size is bounded by the constants above. Of what
-    is no object only a word is left.
+    `usage_event` sees nothing else, so `usage_event(kept(entry)) == usage_event(entry)`: an event carries it through
+    the queue, and a redrive after a fix maps it anew. Its size is bounded by the constants above. Of what is no
+    object only a word is left.
     """
     if not isinstance(entry, Mapping):
         return (
@@ -256,9 +248,9 @@ def kept(entry: Any) -> Any:
     trimmed["hidden_params"] = _kept_hidden(_part(entry, "hidden_params"))
     trimmed["cost_breakdown"] = _texts(_part(entry, "cost_breakdown"), ("service_tier",))
     trimmed["standard_built_in_tools_params"] = {
-        name: {} for name, options in _part(entry, "standard_built_in_tools_params").items() if _is_on(options)
+        name: {} for name in _BUILT_IN if _is_on(_part(entry, "standard_built_in_tools_params").get(name))
     }
-    return trimmed
+    return _without_nothing(trimmed)
 
 
 def in_their_words(message: str) -> str:
@@ -358,18 +350,13 @@ def _request_id(entry: Mapping[str, Any]) -> Any:
     """The platform's id of the response; where LiteLLM has only the caller's id of the call, that and the moment."""
     stated, call_id = entry.get("id"), entry.get("litellm_call_id")
     if _is_named(stated) and stated != call_id:
-        return _fitting(str(stated))
-    return _fitting(f"{call_id}@{entry.get('startTime')}") if _is_named(call_id) else call_id
+        return fitting(str(stated))
+    return fitting(f"{call_id}@{entry.get('startTime')}") if _is_named(call_id) else call_id
 
 
 def _stored_id(entry: Mapping[str, Any]) -> Any:
     stated = _part(entry, "response").get("id") or entry.get("id")
-    return _fitting(str(stated)) if _is_named(stated) and stated != entry.get("litellm_call_id") else None
-
-
-def _fitting(stated: str) -> str:
-    """An id as it is, or its digest where our alphabet or length does not take it."""
-    return stated if re.fullmatch(REQUEST_ID, stated) else HASHED + hashlib.sha256(stated.encode()).hexdigest()
+    return fitting(str(stated)) if _is_named(stated) and stated != entry.get("litellm_call_id") else None
 
 
 def _is_named(stated: Any) -> bool:
@@ -393,35 +380,19 @@ def _time(start: Any) -> Any:
 
 
 def _model(entry: Mapping[str, Any]) -> Any:
-    """The model as the platform names it; of another provider with the provider's name before it."""
-    provider = _provider(entry)
-    stated, served = entry.get("model"), _bare(provider, _part(entry, "response").get("model"))
+    """The model; what names none stays as it is, to be refused by name."""
+    stated = entry.get("model")
     if stated is not None and not isinstance(stated, str):
         return stated
-    model = _bare(provider, stated)
-    if model is None:
-        model = served or _bare(provider, _worked_on(entry))
-    elif served and served.startswith(model) and _DATE.fullmatch(served.removeprefix(model)):
-        model = served
-    if model is None:
-        return stated
-    return model if provider in PLATFORM or model.startswith(f"{provider}/") else f"{provider}/{model}"
+    served = _part(entry, "response").get("model")
+    asked = None if _call(entry) in RESPONSE_READS else stated  # there LiteLLM names the response that was read
+    return model_of(_provider(entry), asked, served, _worked_on(entry)) or stated
 
 
 def _provider(entry: Mapping[str, Any]) -> str:
     """Whose call it was; where LiteLLM does not say so, the model's own prefix (or none) stands."""
     stated = entry.get("custom_llm_provider")
     return stated.strip().lower() if isinstance(stated, str) and stated.strip() else PLATFORM[0]
-
-
-def _bare(provider: str, stated: Any) -> str | None:
-    """A name without what LiteLLM writes before the platform's own; None where it names nothing (`None/None`)."""
-    if not isinstance(stated, str) or stated.rpartition("/")[2].strip() in ("", "None"):
-        return None
-    if provider in PLATFORM:
-        while prefix := next((each for each in PLATFORM_PREFIXES if stated.startswith(each)), ""):
-            stated = stated.removeprefix(prefix)
-    return str(stated)
 
 
 def _worked_on(entry: Mapping[str, Any]) -> Any:
@@ -495,10 +466,11 @@ def _listed(entry: Mapping[str, Any]) -> Iterator[str]:
         if _is_on(place.get("web_search_options")):
             yield "web_search"
     built_in = _part(entry, "standard_built_in_tools_params")
-    yield from (name for name in ("web_search", "file_search") if _is_on(built_in.get(_OPTION.get(name, name))))
+    yield from (tool for name, tool in _BUILT_IN.items() if _is_on(built_in.get(name)))
 
 
-_OPTION = {"web_search": "web_search_options"}
+_BUILT_IN = {"web_search_options": "web_search", "file_search": "file_search"}
+"""Hosted tools by the name under which `standard_built_in_tools_params` holds their options."""
 
 
 def _is_on(options: Any) -> bool:
@@ -619,6 +591,15 @@ def _text(value: Any) -> Any:
     if isinstance(value, str):
         return value[:MAX_KEPT_TEXT]
     return {} if isinstance(value, Mapping) else [] if isinstance(value, list) else value
+
+
+def _without_nothing(whole: Mapping[str, Any]) -> dict[str, Any]:
+    """Without nulls, which say no more than what is left out, and most of an entry."""
+    return {
+        name: _without_nothing(value) if isinstance(value, Mapping) else value
+        for name, value in whole.items()
+        if value is not None
+    }
 
 
 def _figures(usage: Any, depth: int = 3) -> Any:

@@ -4,6 +4,7 @@ What if this dies on any line or runs twice? It answers 2xx only when everything
 sends again, and what was stored already is recognized: a quarantine entry by its key, a queued event by its decision.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
     from gratis.intake.sources import Source
 
 WHENCE = "receive_usage"
+ENTRY = "entry"
+"""The attribute under which an event carries what its source's mapping read, should a later release map it anew."""
 MAX_EVENTS = 10_000
 """In one body: what can be stored, and answered one by one, within the time and size that a call has."""
-MAX_ANSWERED_CHARACTERS = 1_500_000
-"""Of all error messages in an answer together, so that it stays within Lambda's 6 MB whatever came in."""
+MAX_ANSWER_BYTES = 5_000_000
+"""Of an answer, so that it stays within Lambda's 6 MB whatever came in."""
+SHORTER = (1000, 200, 50, 0)
+"""Characters to which ids and error messages are cut in an answer, one after the other, until it is short enough."""
 
 
 @dataclass
@@ -35,9 +40,11 @@ class Received:
     quarantined: list[dict[str, Any]] = field(default_factory=list)
 
     def content(self) -> dict[str, Any]:
-        """The answer's body. Shape: SPEC section 5. Of very many refused events the messages are cut."""
-        longest = MAX_ANSWERED_CHARACTERS // max(1, len(self.quarantined))
-        quarantined = [each | {"error": _cut(each["error"], longest)} for each in self.quarantined]
+        """The answer's body. Shape: SPEC section 5. Of very many refused events ids and messages are cut."""
+        for longest in SHORTER:
+            quarantined = [_cut(each, longest) for each in self.quarantined]
+            if _handed_on(quarantined) <= MAX_ANSWER_BYTES:
+                break
         return {"accepted": self.accepted, "skipped": dict(self.skipped), "quarantined": quarantined}
 
 
@@ -64,12 +71,22 @@ def receive(
             bad.append(kept)
             received.quarantined.append({"index": index, "id": kept.id, "error": kept.error()})
         else:
-            good.setdefault(valid.subject, []).append(text)
+            good.setdefault(valid.subject, []).append(_carried(source, event, each) or text)
             received.accepted += 1
     received.skipped = skipped
     quarantine.put(bad)
     queue.send(good, received_at)
     return received
+
+
+def _carried(source: "Source", event: Mapping[str, Any], each: Any) -> str | None:
+    """The event for the queue, with what a later mapping of its entry needs; None where that would be too large."""
+    if source.kept is None:
+        return None
+    try:
+        return compact({**event, ENTRY: source.kept(each)})
+    except Rejected:
+        return None
 
 
 def _refused(source: "Source", each: Any, event: Any, rejected: Rejected, received_at: datetime) -> Entry:
@@ -78,6 +95,14 @@ def _refused(source: "Source", each: Any, event: Any, rejected: Rejected, receiv
     return entry_of(source.name, source.kept(each), refused) if source.kept else refused
 
 
-def _cut(error: Mapping[str, str], longest: int) -> dict[str, str]:
+def _handed_on(content: Any) -> int:
+    """Bytes of JSON inside of JSON, as Lambda hands an answer on."""
+    return len(json.dumps(json.dumps(content, ensure_ascii=False), ensure_ascii=False).encode())
+
+
+def _cut(refused: Mapping[str, Any], longest: int) -> dict[str, Any]:
+    error = refused["error"]
     message = error["message"]
-    return {**error, "message": message if len(message) <= longest else f"{message[: longest - 1]}…"}
+    short = message if len(message) <= longest else f"{message[:longest]}…"
+    request_id = refused["id"] and refused["id"][: longest or 1]
+    return {**refused, "id": request_id, "error": {**error, "message": short}}

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gratis.http import MAX_BODY_BYTES, Refused
-from gratis.intake import cloudevents, litellm
+from gratis.http import MAX_BODY_BYTES, Refused, answer
+from gratis.intake import cloudevents, litellm, otlp
+from gratis.intake.encoding import plain
+from gratis.intake.receive import Received
 from gratis.intake.signature import require_bearer, require_signature
 
 Headers = Mapping[str, str]
@@ -19,15 +21,20 @@ LAMBDA_BODY_BYTES = 6 * 1024 * 1024
 """The largest body that Lambda hands over."""
 
 
+def _accepted(received: Received, _: Headers) -> dict[str, Any]:
+    return answer(202, received.content())
+
+
 @dataclass(frozen=True)
 class Source:
     """A kind of sender.
 
     `path`: after `/v1/usage-events`. `secret`: the variable that names its secret. `authenticate`: raises Refused, 401.
-    `entries`: the decoded entries of a body; raises Refused. `event`: the CloudEvent of an entry; raises Rejected.
+    `entries`: the decoded entries of an unpacked body; raises Refused. `event`: the CloudEvent of one; raises Rejected.
     `of_json`: the entries of decoded JSON that is the source's, whoever hands it over; of anything else none.
     `skipped`: the reason for which an entry is none of ours to decide, None if it is. `kept`: what quarantine keeps of
     an entry, so that a later release can map it anew. `worded`: an error message with the source's own names of fields.
+    `max_body_bytes`: of a body, as it was sent and unpacked. `answer`, `refusal`: what the sender is told, in its form.
     """
 
     name: str
@@ -41,6 +48,12 @@ class Source:
     kept: Callable[[Any], Any] | None = None
     worded: Callable[[str], str] = str
     max_body_bytes: int = MAX_BODY_BYTES
+    answer: Callable[[Received, Headers], dict[str, Any]] = _accepted
+    refusal: Callable[[Refused, Headers], dict[str, Any]] = lambda refused, _: refused.answer()
+
+    def read(self, body: bytes, headers: Headers) -> Sequence[Any]:
+        """The entries of a body as it was sent. Raises Refused."""
+        return self.entries(plain(body, headers, self.max_body_bytes), headers)
 
 
 def _bearer(secrets: Sequence[str], headers: Headers, _: bytes, __: datetime) -> None:
@@ -51,9 +64,9 @@ def _binary_mode() -> bool:
     return os.environ.get("BINARY_MODE", "allowed") == "allowed"
 
 
-def _litellm_entries(body: bytes, headers: Headers) -> list[Any]:
+def _litellm_entries(body: bytes, _: Headers) -> list[Any]:
     try:
-        return litellm.entries(cloudevents.plain(body, headers))
+        return litellm.entries(body)
     except ValueError as error:
         raise Refused(400, "invalid_json", f"the body is no JSON: {error}") from None
 
@@ -71,7 +84,7 @@ WEBHOOK = Source(
     event=cloudevents.event,
 )
 LITELLM = Source(
-    name="litellm",
+    name=litellm.SOURCE,
     path="/litellm",
     secret="LITELLM_SECRET",  # noqa: S106 - the variable's name
     authenticate=_bearer,
@@ -83,7 +96,21 @@ LITELLM = Source(
     worded=litellm.in_their_words,
     max_body_bytes=LAMBDA_BODY_BYTES,
 )
-SOURCES = (WEBHOOK, LITELLM)
+OTLP = Source(
+    name=otlp.SOURCE,
+    path="/otlp/v1/traces",
+    secret="LITELLM_SECRET",  # noqa: S106 - the variable's name; gateways and instrumented applications share it
+    authenticate=_bearer,
+    entries=otlp.entries,
+    event=otlp.usage_event,
+    of_json=otlp.of_json,
+    skipped=otlp.skipped,
+    kept=otlp.kept,
+    worded=otlp.in_their_words,
+    answer=otlp.answer,
+    refusal=otlp.refusal,
+)
+SOURCES = (WEBHOOK, LITELLM, OTLP)
 
 
 def source_at(path: str) -> Source:
