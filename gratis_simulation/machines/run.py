@@ -211,8 +211,8 @@ class Run:
         return work.release.ledger(client, TABLE, pause=self.wait_before, readers=Serially())
 
     def _quarantine(self, work: Work, client: Any) -> Quarantine:
-        most = self.limits.quarantined_bytes
-        return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=most)
+        max_bytes = self.limits.quarantined_bytes
+        return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=max_bytes)
 
     def _usage_queue(self, work: Work) -> UsageQueue:
         client = work.release.queue(Line(self, work, self.queue))

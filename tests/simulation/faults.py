@@ -653,6 +653,16 @@ OUTWARDS = (
         alone="bus",
     ),
     Fault(
+        "a change of settings is described by one that is not there yet",
+        "nothing unforeseen",
+        (
+            (
+                "_settings(some_account, some_number - 1) if some_number > 1 else None",
+                "_settings(some_account, some_number + 1)",
+            ),
+        ),
+    ),
+    Fault(
         "of two thresholds that one decision reaches, only the first is announced",
         "thresholds announced once and right",
         (

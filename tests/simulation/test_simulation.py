@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from gratis_local.functions import ROOT
 from gratis_simulation import Result, simulate
+from gratis_simulation.checks import CHECKS
 from gratis_simulation.machines.crew import Crash, Crew
 from gratis_simulation.machines.dice import Dice
+from gratis_simulation.machines.faults import KINDS
 from gratis_simulation.machines.patience import max_calls
 from gratis_simulation.machines.run import Run
 from gratis_simulation.play import play
@@ -185,3 +187,10 @@ def test_what_is_still_paused_dies_in_the_end() -> None:
         task.resume()
         assert not task.done
     assert isinstance(task.error, Crash)
+
+
+def test_the_page_names_every_check_and_every_fault() -> None:
+    page = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = {name for row in re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    assert {*CHECKS, *KINDS} <= rows
+    assert rows - {*CHECKS, *KINDS} == {f"gratis_simulation/{room}/" for room in ("worlds", "machines", "checks")}
