@@ -25,6 +25,7 @@ from gratis.rules.account import Account
 from gratis.rules.decision import Books, case_of, settle
 from gratis.rules.window import Counter as Windows
 from gratis.strict_json import parse_json
+from gratis.table import keys
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.quarantine import text_of
@@ -124,7 +125,8 @@ def with_headers(data: bytes) -> tuple[dict[str, str], bytes]:
     """Headers, written one a line before an empty one, and the body."""
     head, _, body = data.partition(b"\n\n")
     lines = (line.partition(":") for line in head.decode("latin-1").split("\n"))
-    return {name.strip().lower(): value.strip() for name, _, value in lines if name.strip()}, body
+    named = {name.strip().lower(): value.strip() for name, _, value in lines if name.strip()}
+    return {"content-type": "application/cloudevents-batch+json"} | named, body
 
 
 def exported(data: bytes) -> tuple[dict[str, str], bytes]:
@@ -391,7 +393,9 @@ def streamed(data: bytes) -> None:
         except Exception:  # noqa: BLE001 - whatever it is, Lambda hands the batch over again, with an alarm
             return
         details = [json.loads(entry.text) for entry in entries if entry.kind == "BillingRecords"]
-        assert sum(len(detail["records"]) for detail in details) == sum("receipt" in image for image in images)
+        assert sum(len(detail["records"]) for detail in details) == sum(
+            bool(image) and keys.is_decision(image) for image in images
+        )
     elif all(isinstance(image.get(key, {}), dict) for image in images for key in ("pk", "sk")):
         assert list(bus_entries(stream)) == []
 
