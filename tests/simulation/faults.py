@@ -530,6 +530,11 @@ RULES = (
         "the last free token is announced by whoever comes after it as well",
         "thresholds announced once and right",
         (("not some_window.has_announced(some_quota) and some_end", "some_end"),),
+    ),
+    Fault(
+        "an organization that shares nothing is told that this project is not shared",
+        "explained",
+        (("some_terms.settings.traffic.mode == 'disabled'", "some_terms.settings.traffic.mode == 'nothing'"),),
         alone="decisions",
     ),
 )
