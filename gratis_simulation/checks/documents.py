@@ -27,7 +27,7 @@ def _counter_agrees(identity: CounterId, document: Document, decided: Sum) -> No
 def _announced(window: Window, decided: Sum) -> frozenset[Any]:
     """The first release noted only that something was announced; that may have been any quota."""
     _, _, announced = decided.windows.get(window.start, (0, False, window.announced))
-    return announced if window.announced == {None} and announced else window.announced
+    return announced if None in window.announced and announced else window.announced
 
 
 def _totals_agree(identity: CounterId, document: Document, decided: Sum) -> None:

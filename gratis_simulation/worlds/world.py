@@ -142,7 +142,7 @@ def build(seed: int) -> World:
     """The world of a seed."""
     dice = random.Random(seed)  # noqa: S311 - a simulation, not a secret
     roomy = dice.random() < 0.02
-    rollout = dice.choice(ROLLOUTS) if dice.random() < 0.15 else None
+    rollout = dice.choice(ROLLOUTS) if dice.random() < 0.2 else None
     after_the_first = rollout is not None and any("last" in running for running in rollout)
     base = dice.choice(BASES)
     chosen = rules.first_rules(dice, base) if after_the_first else rules.rules(dice, base, roomy=roomy)

@@ -16,6 +16,7 @@ from gratis.rules.request import RequestKey
 from gratis.table.ledger import CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_simulation.machines.release import Release
+from gratis_simulation.machines.table import TransactionCanceledException, key_of
 from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]
@@ -118,24 +119,31 @@ def sent_without_answer(real: Any, **request: Any) -> Any:
 
 
 def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
-    """Keeps decisions under other partitions than they belong to."""
+    """Keeps decisions under other partitions than they belong to, and does not notice when it finds them there."""
 
-    def put(each: Item) -> Item:
-        return each | {"Item": renamed(each["Item"])} if is_decision(each) else each
-
-    def renamed(item: Item) -> Item:
+    def kept(item: Item) -> Item:
         return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
 
+    def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
+        puts = [each["Put"] for each in TransactItems]
+        try:
+            return real(TransactItems=[{"Put": put | {"Item": kept(put["Item"])}} for put in puts], **more)
+        except TransactionCanceledException as cancelled:
+            answer: Any = cancelled.response
+            for reason, put in zip(answer["CancellationReasons"], puts, strict=True):
+                if "Item" in reason:
+                    reason["Item"] = reason["Item"] | {"pk": put["Item"]["pk"]}
+            raise
+
     def read(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
-        asked = {
-            table: wanted | {"Keys": unique(map(renamed, wanted["Keys"]))} for table, wanted in RequestItems.items()
-        }
-        return real(RequestItems=asked)
+        [(table, wanted)] = RequestItems.items()
+        asked = {key_of(kept(each)): each["pk"] for each in wanted["Keys"]}
+        keys = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in asked]
+        answer = real(RequestItems={table: wanted | {"Keys": keys}})
+        found = [item | {"pk": asked[key_of(item)]} for item in answer["Responses"][table]]
+        return answer | {"Responses": {table: found}}
 
-    def unique(keys: Any) -> list[Item]:
-        return list({(each["pk"]["S"], each["sk"]["S"]): each for each in keys}.values())
-
-    return lambda client: lying(batch_get_item=read)(on_puts(put)(client))
+    return lying(transact_write_items=transact, batch_get_item=read)
 
 
 def expiring_sooner(put: Item) -> Item:
