@@ -78,6 +78,8 @@ def expected_record(system: System, event: dict[str, Any], found: dict[str, Any]
     row = next(row for row in SEED_DAY if row[0] == event["id"])
     request_id, input_tokens, output, verdict, reason, used_before, used_after, running, listed, amount = row
     return {
+        "format": 2,
+        "kind": "usage.request",
         "id": f"org_demo:{system.yesterday}:{request_id}",
         "organization": "org_demo",
         "project": "proj_web",
