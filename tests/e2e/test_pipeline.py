@@ -121,8 +121,10 @@ def expected_record(system: System, event: dict[str, Any], found: dict[str, Any]
 
 def threshold(system: System, percent: int, request_id: str, used: int, clock: str) -> dict[str, Any]:
     return {
-        "id": f"org_demo:1m:{system.yesterday}:{percent}",
+        "id": f"org_demo:1m:{system.yesterday}:1000000:{percent}",
         "organization": "org_demo",
+        "project": None,
+        "unit": "tokens",
         "group": "1m",
         "window": f"{system.yesterday}",
         "threshold": percent,
