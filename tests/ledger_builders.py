@@ -36,6 +36,7 @@ from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.engine import create_table
 from gratis_local.functions import Handler
 from gratis_local.replay import event_clock
+from gratis_simulation.machines.table import key_in
 
 TABLE = "gratis-test"
 BIG = "gpt-4o-2024-08-06"
@@ -260,7 +261,7 @@ def first(action: Callable[[], object]) -> Fault:
 def holding(*request_ids: str) -> Callable[[dict[str, Any]], bool]:
     """Whether a transaction holds the decision of one of these requests."""
     keys = {f"REQ#{request_id}" for request_id in request_ids}
-    return lambda arguments: any(put["Put"]["Item"]["sk"]["S"] in keys for put in arguments["TransactItems"])
+    return lambda arguments: any(key_in(each)[1] in keys for each in arguments["TransactItems"])
 
 
 def of_organization(organization: str) -> Callable[[dict[str, Any]], bool]:

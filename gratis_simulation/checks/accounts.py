@@ -1,9 +1,9 @@
 """Accounts are append-only, and what is changed is in force from now on."""
 
 from gratis.rules.account import Account, Profile
-from gratis.table.ledger import account_of
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
+from gratis_simulation.checks.histories import whole, whole_of
 from gratis_simulation.machines.seen import Actor
 from gratis_simulation.worlds.world import Change
 
@@ -14,8 +14,8 @@ def check(ended: Ended) -> None:
     """Every write of an account, and every change that was answered with success."""
     for change in ended.run.table.log:
         if change.key[1] == "ACCOUNT" and change.new is not None and change.actor is not None:
-            after = account_of(change.new)
-            before = account_of(change.old) if change.old is not None else Account(id=after.id)
+            after = whole_of(change.new, ended.run.table)
+            before = whole_of(change.old, ended.run.table) if change.old is not None else Account(id=after.id)
             _appended(before, after, created=change.old is None)
             _takes_effect_at_once(before, after, change.actor)
     _changes_are_kept(ended)
@@ -24,12 +24,14 @@ def check(ended: Ended) -> None:
 def _changes_are_kept(ended: Ended) -> None:
     """Whoever was told that a change is made finds it in the history."""
     for changed in ended.run.seen.changed:
-        final = ended.run.account(changed.step.organization)
+        final = whole(ended.run.account(changed.step.organization))
+        item, organization = changed.account.item, changed.account.id
+        told = whole_of(item, ended.run.table) if item else Account(id=organization)
         for name in ("profile", "sharing"):
-            said, stands = getattr(changed.account, name), getattr(final, name, ())
+            said, stands = getattr(told, name), getattr(final, name)
             if stands[: len(said)] != said:
                 raise Broken("settings are append-only", f"{changed.step.actor} was told {said}, there is {stands}")
-        _took_effect(changed.step, changed.account)
+        _took_effect(changed.step, told)
 
 
 def _took_effect(step: Change, account: Account) -> None:

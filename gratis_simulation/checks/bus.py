@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from gratis.table.ledger import account_of
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
+from gratis_simulation.checks.histories import whole_of
 from gratis_simulation.checks.record import record_of
 from gratis_simulation.machines.run import Run
 
@@ -76,7 +76,7 @@ def _sharing(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
     for key, item in run.table.items.items():
         if key[1] != "ACCOUNT":
             continue
-        account = account_of(item)
+        account = whole_of(item, run.table)
         versions = [settings.model_dump(mode="json") for settings in account.sharing]
         for number, settings in enumerate(versions, start=1):
             name = f"{account.id}:sharing:{number}"

@@ -17,9 +17,11 @@ from gratis.rules.decision import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
 from gratis.table.keys import counter_of_key
-from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of
+from gratis.table.ledger import RECENT, Document, Ledger, decision_of
 from gratis_simulation.checks.arrivals import Arrivals
+from gratis_simulation.checks.histories import whole_of
 from gratis_simulation.checks.reference import Expected, Place, Reference, Span
+from gratis_simulation.machines.releases import LAST
 from gratis_simulation.machines.run import TABLE, Run
 from gratis_simulation.machines.seen import Actor
 from gratis_simulation.machines.table import Change, Table
@@ -103,7 +105,7 @@ class Told:
         touched: set[CounterId] = set()
         for number, change in changes:
             if change.key[1] == "ACCOUNT" and change.new is not None:
-                account = account_of(change.new)
+                account = whole_of(change.new, self._past)
                 self._accounts[account.id].append((number, account))
             elif change.key[1].startswith("REQ#"):
                 self._decision(number, change, commit, touched)
@@ -164,11 +166,14 @@ class Told:
         return latest
 
     def _accounts_read(self, organization: str, number: int, actor: Actor) -> Iterator[Account | None]:
-        """The states of an account that the worker can have read between its start and its commit, latest first."""
+        """The account as it stood when the decision was committed: no decision stands on one that was changed by then.
+
+        The last release did not hold on to that. Where it works: also the states that the worker can have read.
+        """
         states = [(written, account) for written, account in self._accounts[organization] if written < number]
         for written, account in reversed(states):
             yield account
-            if written < actor.work.log_start:
+            if written < actor.work.log_start or not self._run.world.runs(LAST):
                 return
         yield None
 

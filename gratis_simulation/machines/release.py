@@ -11,6 +11,7 @@ from gratis.classify import Classifier
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Received, receive
 from gratis.outbox import Emitted, emit
+from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 
@@ -30,6 +31,7 @@ class Release:
     bus: Callable[[Any], Any] = as_it_is
     ledger: Callable[..., Ledger] = Ledger
     quarantine: Callable[..., Quarantine] = Quarantine
+    accounts: Callable[..., Accounts] = Accounts
     usage_queue: Callable[..., UsageQueue] = UsageQueue
     classifier: Callable[..., Classifier] = Classifier
     receive: Callable[..., Received] = receive

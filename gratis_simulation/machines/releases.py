@@ -7,7 +7,7 @@ closes here. What it made of records of a later format is its own affair, and ca
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,8 @@ LATER = "of_the_next_release"
 """The attribute of items, and the field of records, that only the next release knows."""
 FIRST_DOCUMENT = ("pk", "sk", "expires", "version", "windows", "totals", "recent")
 """What a counter document of the first release held."""
+KINDS = ("Put", "Update", "ConditionCheck")
+"""What transactions consist of. The last release had puts alone: it did not hold on to the accounts it judged by."""
 LAST_WORKS = ("receive", "classify", "change")
 """What the last release does here."""
 
@@ -34,12 +36,14 @@ def releases(this: Release = THIS) -> dict[str, Release]:
         "this": this,
         NEXT: _translating(this, NEXT, partial(_written_next, beyond=False), _read_next),
         BEYOND: _translating(this, BEYOND, partial(_written_next, beyond=True), _read_next),
-        LAST: _translating(this, LAST, _written_last, _known_to_the_last),
+        LAST: _translating(this, LAST, _written_last, _known_to_the_last, {"Put"}),
     }
 
 
-def _translating(this: Release, name: str, write: Translation, read: Translation) -> Release:
-    return replace(this, name=name, table=lambda client: this.table(_Translating(client, write, read)))
+def _translating(
+    this: Release, name: str, write: Translation, read: Translation, kinds: Collection[str] = KINDS
+) -> Release:
+    return replace(this, name=name, table=lambda client: this.table(_Translating(client, write, read, kinds)))
 
 
 # The next release ---------------------------------------------------------------------------------------------------
@@ -88,10 +92,14 @@ def _known_to_the_last(item: Item) -> Item:
 
 
 class _Translating:
-    """Looks like the client; `write` is applied to each item that is put, `read` to each that comes back."""
+    """Looks like the client; `write` is applied to each item that is put, `read` to each that comes back.
 
-    def __init__(self, client: Any, write: Translation, read: Translation) -> None:
+    `kinds`: what the release's transactions consist of.
+    """
+
+    def __init__(self, client: Any, write: Translation, read: Translation, kinds: Collection[str]) -> None:
         self.exceptions = client.exceptions
+        self._kinds = kinds
         self._client = client
         self._write = write
         self._read = read
@@ -100,9 +108,14 @@ class _Translating:
         return getattr(self._client, operation)
 
     def transact_write_items(self, **request: Any) -> Any:
-        puts = [{"Put": self._put(each["Put"])} for each in request["TransactItems"]]
+        operations = [
+            {kind: self._put(operation) if kind == "Put" else operation}
+            for each in request["TransactItems"]
+            for kind, operation in each.items()
+            if kind in self._kinds
+        ]
         try:
-            return self._client.transact_write_items(**request | {"TransactItems": puts})
+            return self._client.transact_write_items(**request | {"TransactItems": operations})
         except TransactionCanceledException as cancelled:
             answer: Any = cancelled.response
             reasons = [self._item(reason, "Item") for reason in answer["CancellationReasons"]]

@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from gratis.account.sharing import SharingChange, changed
+from gratis.account.usage import groups_of
 from gratis.classify import Classifier
 from gratis.closing.close import PutDown, close
 from gratis.closing.statements import Statements
@@ -22,6 +23,7 @@ from gratis.intake.messages import Message
 from gratis.intake.queue import UsageQueue
 from gratis.intake.sources import WEBHOOK
 from gratis.rules.account import Account, Profile
+from gratis.table.account_items import MAX_ITEM_BYTES, StoredAccount
 from gratis.table.accounts import Accounts, with_profile
 from gratis.table.dynamo import longest_pause
 from gratis.table.ledger import Ledger
@@ -39,7 +41,7 @@ from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
 from gratis_simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
-from gratis_simulation.machines.table import POISON, Table, Unknown
+from gratis_simulation.machines.table import POISON, Table, Unknown, key_in
 from gratis_simulation.worlds.world import Change, Close, Deploy, Post, Step, Stray, World
 
 TABLE = "ledger"
@@ -279,7 +281,7 @@ class Run:
     def _refuse_hot(self, operation: str, arguments: dict[str, Any]) -> None:
         if self.hot is None or operation != "transact_write_items" or not self.hot.calls:
             return
-        if any(put["Put"]["Item"]["pk"]["S"] == self.hot.pk for put in arguments["TransactItems"]):
+        if any(key_in(each)[0] == self.hot.pk for each in arguments["TransactItems"]):
             self.hot.calls -= 1
             code: Any = {"Error": {"Code": "ThrottlingException", "Message": "hot"}}
             raise ClientError(code, operation)
@@ -413,17 +415,20 @@ class Run:
         self._emitting.discard(number)
         shard.failed(batch)
 
-    def account(self, organization: str) -> Account | None:
+    def account(self, organization: str) -> StoredAccount:
         """The account of an organization as it is now."""
-        return Accounts(self.table, TABLE).get(organization)  # type: ignore[arg-type]  # a client by its looks
+        return Accounts(self.table, TABLE).read(organization)  # type: ignore[arg-type]  # a client by its looks
 
     # Accounts and days ----------------------------------------------------------------------------------------------
 
     def _change_account(self, step: Change, work: Work) -> None:
-        accounts = Accounts(self._table_of(work), TABLE, pause=self.wait_before)
+        max_bytes = self.limits.account_bytes if not self.world.runs(LAST) else MAX_ITEM_BYTES  # which it can read
+        accounts = work.release.accounts(self._table_of(work), TABLE, pause=self.wait_before, max_bytes=max_bytes)
         now = self.now_of(work)
         try:
-            account = accounts.append(step.organization, lambda read: change(read, step, now))
+            account = accounts.append(
+                step.organization, lambda read: change(read, step, now), groups_of(self.world.offer)
+            )
         except (Refused, Rejected) as refused:
             self.tell(f"{work.name} is refused: {refused}")
         else:

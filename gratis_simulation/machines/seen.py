@@ -9,7 +9,7 @@ from gratis.classify import Outcome
 from gratis.errors import Busy
 from gratis.intake.receive import Received
 from gratis.outbox import Emitted
-from gratis.rules.account import Account
+from gratis.table.account_items import StoredAccount
 from gratis_simulation.machines.crew import Task
 from gratis_simulation.machines.queue import Sent
 from gratis_simulation.machines.release import Release
@@ -61,7 +61,7 @@ class Changed:
     """A change of an account that was answered with success."""
 
     step: Change
-    account: Account
+    account: StoredAccount
 
 
 @dataclass

@@ -71,6 +71,12 @@ def cancelled(reasons: Sequence[Mapping[str, Any]]) -> TransactionCanceledExcept
     return TransactionCanceledException(response, "TransactWriteItems")
 
 
+def key_in(transact_item: Mapping[str, Any]) -> Key:
+    """Partition and sort key of what an item of a transaction is about."""
+    [(kind, operation)] = transact_item.items()
+    return key_of(operation["Item" if kind == "Put" else "Key"])
+
+
 def key_of(item: Mapping[str, Any]) -> Key:
     """Partition and sort key of an item."""
     return item["pk"]["S"], item["sk"]["S"]
@@ -97,10 +103,10 @@ class Table:
     # Writes ---------------------------------------------------------------------------------------------------------
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
-        """All puts or none."""
+        """All writes or none: puts, updates, and conditions on what is not written."""
         _only(request, "TransactItems", "ClientRequestToken")
-        puts = [_put_of(each) for each in request["TransactItems"]]
-        _refuse_transaction(puts, self.max_items)
+        operations = [_operation_of(each) for each in request["TransactItems"]]
+        _refuse_transaction(operations, self.max_items)
         token = request.get("ClientRequestToken")
         if token in self._tokens:
             if self._tokens[token] != request["TransactItems"]:
@@ -114,12 +120,21 @@ class Table:
             raise cancelled(reasons)
         if token is not None:
             self._tokens[token] = request["TransactItems"]
-        self._write([put["Item"] for put in puts])
+        self._write([item for each in operations if (item := self._written(each)) is not None])
         return {}
+
+    def _written(self, operation: Mapping[str, Any]) -> Item | None:
+        """What comes of an item of a transaction; None of one that is only a condition."""
+        if "Item" in operation:
+            item: Item = operation["Item"]
+            return item
+        if "UpdateExpression" not in operation:
+            return None
+        return _updated(self.items.get(key_of(operation["Key"]), operation["Key"]), operation)
 
     def reasons(self, transact_items: Sequence[Any]) -> list[dict[str, Any]]:
         """Why each item would cancel the transaction now; code `None` where it would not."""
-        return [self._reason(_put_of(each)) for each in transact_items]
+        return [self._reason(_operation_of(each)) for each in transact_items]
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         _only(request, "TableName", "Item", *_CONDITION)
@@ -151,8 +166,9 @@ class Table:
         return {"UnprocessedItems": {}}
 
     def _reason(self, put: Mapping[str, Any]) -> dict[str, Any]:
-        stored = self.items.get(key_of(put["Item"]))
-        if size_of(put["Item"]) > MAX_ITEM_BYTES or put["Item"]["sk"]["S"].startswith(POISON):
+        named = put.get("Item") or put["Key"]
+        stored = self.items.get(key_of(named))
+        if size_of(named) > MAX_ITEM_BYTES or named["sk"]["S"].startswith(POISON):
             return {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
         if _holds(stored, put):
             return {"Code": "None"}
@@ -227,10 +243,11 @@ class Paginator:
         self._page_size = page_size
 
     def paginate(self, **request: Any) -> Iterator[dict[str, Any]]:
+        page_size = request.pop("Limit", self._page_size)
         items = iter(self._query(**request)["Items"])
-        page = list(islice(items, self._page_size))
+        page = list(islice(items, page_size))
         yield {"Items": page}
-        while page := list(islice(items, self._page_size)):
+        while page := list(islice(items, page_size)):
             yield {"Items": page}
 
 
@@ -239,6 +256,8 @@ class Paginator:
 _CONDITION = ("ConditionExpression", "ExpressionAttributeValues", "ReturnValuesOnConditionCheckFailure")
 _KEY_CONDITION = ("KeyConditionExpression", "ExpressionAttributeValues")
 _NEW = re.compile(r"attribute_not_exists\((?P<name>\w+)\)")
+_THERE = re.compile(r"attribute_exists\((?P<name>\w+)\)")
+_SET_AND_ADD = re.compile(r"SET (?P<set>\w+) = (?P<value>:\w+) ADD (?P<add>\w+) (?P<more>:\w+)")
 _COMPARED = re.compile(r"(?P<name>\w+) (?P<sign>=|<|<=|>|>=) (?P<value>:\w+)")
 _SIGNS = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _PARTITION = re.compile(r"pk = (?P<pk>:\w+)(?: AND (?P<sort>.+))?")
@@ -254,6 +273,8 @@ def _holds(stored: Item | None, put: Mapping[str, Any]) -> bool:
         return True
     if new := _NEW.fullmatch(condition):
         return stored is None or new["name"] not in stored
+    if there := _THERE.fullmatch(condition):
+        return stored is not None and there["name"] in stored
     if compared := _COMPARED.fullmatch(condition):
         wanted = put["ExpressionAttributeValues"][compared["value"]]
         found = (stored or {}).get(compared["name"])
@@ -266,6 +287,16 @@ def _compare(found: Mapping[str, Any], sign: str, wanted: Mapping[str, Any]) -> 
     if kind == "N":
         left, right = int(left), int(right)
     return bool(_SIGNS[sign](left, right))
+
+
+def _updated(stored: Item, update: Mapping[str, Any]) -> Item:
+    """The item with one attribute set and a number added to another."""
+    found = _SET_AND_ADD.fullmatch(update["UpdateExpression"])
+    if not found:
+        raise Unknown(f"update {update['UpdateExpression']!r}")
+    values = update["ExpressionAttributeValues"]
+    number = int(stored.get(found["add"], {"N": "0"})["N"]) + int(values[found["more"]]["N"])
+    return stored | {found["set"]: values[found["value"]], found["add"]: {"N": str(number)}}
 
 
 def _key_condition(request: Mapping[str, Any]) -> tuple[str, Callable[[str], bool]]:
@@ -308,23 +339,28 @@ def _only(request: Mapping[str, Any], *known: str) -> None:
         raise Unknown("no table")
 
 
-def _put_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
-    _only(transact_item, "Put")
-    put: Mapping[str, Any] = transact_item["Put"]
-    _only(put, "TableName", "Item", *_CONDITION)
-    return put
+_OPERATIONS = {"Put": ("Item",), "Update": ("Key", "UpdateExpression"), "ConditionCheck": ("Key",)}
 
 
-def _refuse_transaction(puts: Sequence[Mapping[str, Any]], max_items: int) -> None:
-    keys = [key_of(put["Item"]) for put in puts]
-    if not keys or len(keys) > max_items:
-        raise error("ValidationException", f"1 to {max_items} items, not {len(keys)}", "TransactWriteItems")
+def _operation_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
+    _only(transact_item, *_OPERATIONS)
+    [(kind, operation)] = transact_item.items()
+    _only(operation, "TableName", *_OPERATIONS[kind], *_CONDITION)
+    return operation  # type: ignore[no-any-return]
+
+
+def _refuse_transaction(operations: Sequence[Mapping[str, Any]], max_items: int) -> None:
+    """`max_items`: of a transaction with decisions, which may be kept small; others may be as large as they can be."""
+    keys = [key_of(each.get("Item") or each["Key"]) for each in operations]
+    most = max_items if any(sk.startswith("REQ#") for _, sk in keys) else MAX_KEYS
+    if not keys or len(keys) > most:
+        raise error("ValidationException", f"1 to {most} items, not {len(keys)}", "TransactWriteItems")
     if len(set(keys)) < len(keys):
         message = "Transaction request cannot include multiple operations on one item"
         raise error("ValidationException", message, "TransactWriteItems")
     if any(sk.startswith(f"{POISON}/whole") for _, sk in keys):
         raise error("ValidationException", "nobody foresaw it", "TransactWriteItems")
-    if sum(size_of(put["Item"]) for put in puts) > MAX_TRANSACTION_BYTES:
+    if sum(size_of(each.get("Item") or each["Key"]) for each in operations) > MAX_TRANSACTION_BYTES:
         raise error("ValidationException", "the items are larger than 4 MB", "TransactWriteItems")
 
 

@@ -14,6 +14,7 @@ from gratis.outbox import MAX_RECORDS
 from gratis.rules.account import Account
 from gratis.rules.offer import Offer
 from gratis.rules.totals import MAX_ROWS
+from gratis.table.account_items import MAX_ITEM_BYTES
 from gratis.table.ledger import MAX_ITEMS
 from gratis.table.quarantine import MAX_RAW_BYTES
 from gratis_simulation.machines.faults import KINDS, SOMEWHERE
@@ -88,6 +89,7 @@ class Limits:
     quarantined_bytes: int = MAX_RAW_BYTES
     rows: int = MAX_ROWS
     block: int = BLOCK
+    account_bytes: int = MAX_ITEM_BYTES
 
 
 @dataclass(frozen=True)
@@ -283,4 +285,5 @@ def _limits(dice: random.Random) -> Limits:
         quarantined_bytes=dice.choice((MAX_RAW_BYTES, MAX_RAW_BYTES, MAX_RAW_BYTES, 120)),
         rows=dice.choice((MAX_ROWS, MAX_ROWS, MAX_ROWS, 2)),
         block=dice.choice((1, 3)),
+        account_bytes=dice.choice((MAX_ITEM_BYTES, 100, 500)),
     )

@@ -24,6 +24,7 @@ from gratis.table.api_keys import Holder, Keys
 from gratis.table.ledger import Ledger
 from gratis_local.engine import create_table
 from gratis_local.functions import Context, Handler, handler_of
+from gratis_simulation.checks.histories import whole
 from tests.ledger_builders import account, classifier, message, usage
 from tests.unit import builders
 
@@ -219,7 +220,7 @@ class Api:
         """org_a as it is stored."""
         found = self.accounts.get("org_a")
         assert found is not None
-        return found
+        return whole(found)
 
     def decide(self, *events: Any, received_at: datetime | None = None) -> None:
         """Let the classifier decide these events of one organization, as received now."""

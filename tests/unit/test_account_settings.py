@@ -11,7 +11,7 @@ import pytest
 
 from gratis import moment
 from gratis.account import sharing
-from gratis.account.sharing import MAX_PROJECTS, SharingChange
+from gratis.account.sharing import MAX_HISTORY, MAX_LISTS_BYTES, SharingChange
 from gratis.http import MAX_BODY_BYTES
 from gratis.rules.account import Account
 from gratis.table.api_keys import Holder, Keys
@@ -33,6 +33,8 @@ from tests.unit.builders import settings
 
 ON, OFF = {"mode": "enabled"}, {"mode": "disabled"}
 NOTHING = {"mode": "disabled", "projects": None}
+WHOLE = {"has_more": False, "next_page": None}
+"""Of a history that is on one page."""
 
 
 @pytest.fixture
@@ -52,6 +54,7 @@ def test_settings_that_were_never_made_are_all_off(api: Api) -> None:
         "evals": NOTHING,
         "feedback": NOTHING,
         "history": [],
+        **WHOLE,
     }
 
 
@@ -72,6 +75,7 @@ def test_a_change_is_a_new_version_with_its_moment_and_actor_and_the_old_ones_ar
         "organization": "org_a",
         **current,
         "history": [second, first],
+        **WHOLE,
     }
     assert unset.get(SHARING, unset.key("reader")).content == answer.content
 
@@ -205,9 +209,9 @@ def meanwhile(api: Api, change: Callable[[Account], Account]) -> None:
     def somebody(**_: Any) -> None:
         if not done:
             done.append(True)
-            api.accounts.append("org_a", change)
+            api.accounts.append("org_a", change, ["1m"])
 
-    api.on("before-call.PutItem", somebody)
+    api.on("before-call.TransactWriteItems", somebody)
 
 
 def bobs(**change: Any) -> Callable[[Account], Account]:
@@ -216,7 +220,8 @@ def bobs(**change: Any) -> Callable[[Account], Account]:
 
 
 def ruled_out(account: Account) -> Account:
-    return account.model_copy(update={"profile": organization(zero_data_retention=True).profile})
+    later = organization(zero_data_retention=True).profile[0].model_copy(update={"effective_at": NOW})
+    return account.model_copy(update={"profile": (*account.profile, later)})
 
 
 def test_of_two_owners_at_once_the_second_changes_what_the_first_left(api: Api) -> None:
@@ -242,7 +247,7 @@ def test_two_first_owners_at_once_add_two_versions(unset: Api) -> None:
 def test_a_change_does_not_undo_a_profile_that_is_set_at_once(api: Api) -> None:
     meanwhile(api, ruled_out)
     assert api.post({"traffic": OFF}).status == 200
-    assert (api.stored().profile[0].zero_data_retention, len(api.stored().sharing)) == (True, 2)
+    assert (api.stored().profile[-1].zero_data_retention, len(api.stored().sharing)) == (True, 2)
 
 
 def test_opting_in_is_judged_by_the_profile_it_is_stored_with(unset: Api) -> None:
@@ -258,12 +263,13 @@ def test_who_is_never_fast_enough_gets_a_503_and_changes_nothing(api: Api) -> No
     def somebody(**_: Any) -> None:
         if not writing:
             writing.append(True)
-            api.accounts._replace(api.stored(), api.accounts._read("org_a"))
+            stored = api.accounts.read("org_a")
+            api.accounts._replace(stored, stored.item | {"version": {"N": str(stored.version + 1)}}, [])
             writing.clear()
 
     before = api.stored()
     api.key()
-    api.on("before-call.PutItem", somebody)
+    api.on("before-call.TransactWriteItems", somebody)
     assert api.post({"traffic": OFF}).refused() == (503, "try_again", None)
     assert api.stored() == before
 
@@ -357,31 +363,108 @@ def projects(number: int) -> dict[str, Any]:
     return {"mode": "selected", "projects": [f"proj_{place:059}" for place in range(number)]}
 
 
-@pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
-def test_a_selection_holds_so_many_projects_and_no_more(unset: Api, part: str) -> None:
-    assert unset.post({"confirmed": True, part: projects(MAX_PROJECTS)}).status == 200
-    answer = unset.post({"confirmed": True, part: projects(MAX_PROJECTS + 1)})
-    assert answer.refused() == (400, "too_many_projects", part)
+# --- accounts without an end ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def full(unset: Api) -> Api:
-    """org_a has changed so much that its history takes no more."""
-    for number in range(MAX_PROJECTS - 10, MAX_PROJECTS):
-        answer = unset.post({"confirmed": True} | dict.fromkeys(("traffic", "evals", "feedback"), projects(number)))
-        if answer.status != 200:
-            assert answer.refused()[:2] == (400, "too_many_changes")
-            return unset
-    raise AssertionError("the history takes all of it")
+def test_four_hundred_projects_are_replaced_and_narrowed_sixty_times_and_nothing_is_ever_refused(unset: Api) -> None:
+    def named(number: int) -> list[str]:
+        return [f"{number:03}-{each:060}" for each in range(400)]
+
+    for number in range(60):
+        body = {"confirmed": True, "traffic": {"mode": "selected", "projects": named(number)}}
+        assert unset.post(body).status == 200
+    for number in range(60):
+        body = {"traffic": {"mode": "selected", "projects": named(59)[number + 1 :]}}
+        assert unset.post(body).status == 200
+    assert unset.post({"traffic": OFF}).status == 200
+    assert unset.post({"confirmed": True, "traffic": ON}).status == 200
+    for tier in range(60):
+        assert unset.put("org_a", tier=tier, zero_data_retention=tier % 2 == 0).status == 200
+    stored = unset.stored()
+    assert [len(each.traffic.projects or ()) for each in stored.sharing] == [400] * 60 + [*range(399, 339, -1), 0, 0]
+    assert [each.tier for each in stored.profile] == [4, *range(60)]
 
 
-def test_a_history_that_is_full_takes_opting_out_at_any_time(full: Api) -> None:
-    answer = full.post({"traffic": OFF, "evals": OFF, "feedback": OFF})
-    assert (answer.status, answer.content["traffic"]) == (200, NOTHING)
+def test_a_very_wide_selection_is_taken_whole_and_decided_by(unset: Api) -> None:
+    wide = [f"{number:016}-{'ü' * 47}" for number in range(9_000)]
+    assert unset.post({"confirmed": True, "traffic": {"mode": "selected", "projects": wide}}).status == 200
+    shown = unset.get(SHARING).content
+    assert shown["traffic"]["projects"] == wide
+    assert shown["history"][0]["traffic"] == {"mode": "selected", "projects": None, "project_count": 9_000}
+    usual = unset.accounts.read("org_a").at(NOW)
+    assert usual.settings is not None
+    assert [usual.settings[1].traffic.covers(each) for each in (wide[0], wide[-1], "another")] == [True, True, False]
 
 
-def test_a_history_that_is_full_takes_opting_out_of_one_part(full: Api) -> None:
-    assert full.post({"traffic": OFF}).status == 200
+def test_a_wider_selection_than_an_answer_can_show_is_refused_by_name_and_size(unset: Api) -> None:
+    wide = {"mode": "selected", "projects": [f"{number:064}" for number in range(30_000)]}
+    assert unset.post({"confirmed": True, "traffic": wide}).status == 200
+    answer = unset.post({"confirmed": True, "evals": wide})
+    assert answer.refused() == (413, "too_many_projects", "evals")
+    assert f"60000 projects are selected, 4080002 bytes; at most {MAX_LISTS_BYTES} bytes" in answer.error["message"]
+    assert unset.post({"traffic": {"mode": "selected", "projects": wide["projects"][:29_999]}}).status == 200
+
+
+@pytest.mark.parametrize("mode", ["disabled", "enabled"])
+def test_only_a_selection_keeps_a_list_of_projects(unset: Api, mode: str) -> None:
+    listed = {"mode": mode, "projects": ["a" * 64] * 400}
+    for _ in range(2):
+        assert unset.post({"confirmed": True, "traffic": listed}).content["traffic"] == {"mode": mode, "projects": None}
+    assert len(unset.stored().sharing) == (1 if mode == "enabled" else 0)
+
+
+def test_a_long_history_is_read_page_by_page_and_each_version_as_it_was(unset: Api) -> None:
+    for number in range(MAX_HISTORY + 30):
+        unset.set_clock(NOW + number * HOUR)
+        projects = [f"{number:03}-{each:060}" for each in range(70)]
+        unset.post({"confirmed": True, "traffic": {"mode": "selected", "projects": projects}})
+    first = unset.get(SHARING).content
+    second = unset.get(SHARING, page=first["next_page"]).content
+    assert [first["has_more"], second["has_more"], second["next_page"]] == [True, False, None]
+    numbers = [each["version"] for each in [*first["history"], *second["history"]]]
+    assert numbers == list(range(MAX_HISTORY + 30, 0, -1))
+    then = unset.get(SHARING, as_of=moment.text(NOW + 3 * HOUR + HOUR / 2)).content
+    assert (then["version"], then["traffic"]["projects"][0]) == (4, f"003-{0:060}")
+
+
+@pytest.mark.parametrize(
+    "page", ["", "x", "1", "0-2025-03-11T00:00:00Z", "1-2025-03-11", "1-0001-01-01T00:00:00+23:00"]
+)
+def test_a_page_that_is_none_is_400(api: Api, page: str) -> None:
+    assert api.get(SHARING, page=page).refused() == (400, "invalid_value", "page")
+
+
+def test_what_the_last_release_stored_is_read_and_taken_apart_with_the_next_change(unset: Api) -> None:
+    history = Account.model_validate(
+        {
+            "id": "org_a",
+            "profile": [{"effective_at": "2025-01-01T00:00:00Z", "tier": 4}],
+            "sharing": [
+                settings(moment.text(NOW - (50 - number) * HOUR), traffic=projects(400 + number))
+                for number in range(12)
+            ],
+        }
+    )
+    text = history.model_dump_json(exclude_defaults=True)
+    key = {"pk": {"S": "ORG#org_a"}, "sk": {"S": "ACCOUNT"}}
+    item = key | {"version": {"N": "12"}, "format": {"N": "2"}, "account": {"S": text}, "later": {"S": "kept"}}
+    unset.client.put_item(TableName=unset.table, Item=item)
+    assert unset.stored() == history
+    assert unset.post({"traffic": OFF}).status == 200
+    changed = unset.stored()
+    assert (changed.profile, changed.sharing[:-1]) == (history.profile, history.sharing)
+    stored = unset.client.get_item(TableName=unset.table, Key=key)["Item"]
+    assert ("account" in stored, stored["later"], stored["version"]) == (False, {"S": "kept"}, {"N": "13"})
+    late = unset.accounts.read("org_a").at(NOW - 45 * HOUR)
+    assert late.settings is not None
+    assert (late.settings[0], len(late.settings[1].traffic.projects or ())) == (6, 405)
+
+
+def test_a_short_history_stays_in_the_form_that_the_last_release_reads(api: Api) -> None:
+    api.post({"traffic": OFF})
+    item = api.accounts.read("org_a").item
+    assert Account.model_validate_json(item["account"]["S"]) == api.stored()
+    assert {"recent", "moved"} & item.keys() == set()
 
 
 def test_a_change_that_names_another_organization_changes_none(api: Api) -> None:
@@ -402,7 +485,7 @@ def test_a_profile_is_set_and_shown_with_its_history(api: Api) -> None:
     first |= {"zero_data_retention": False, "eligible": True, "positive_balance": True, "actor": "platform of None"}
     second = {"version": 2, "effective_at": "2025-03-12T11:30:00Z", "tier": 4, "plan": "enterprise_excluded"}
     second |= ruled_out | {"actor": "platform of None"}
-    expected = {"object": "organization", "id": "org_new", **second, "history": [second, first]}
+    expected = {"object": "organization", "id": "org_new", **second, "history": [second, first], **WHOLE}
     assert (answer.status, answer.content) == (200, expected)
     assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).content == expected
 

@@ -12,7 +12,6 @@ from botocore.exceptions import EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis.account.sharing import MAX_PROJECTS
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
@@ -21,6 +20,7 @@ from gratis.outbox import MAX_ATTEMPTS, bus_entries
 from gratis.rules.account import Account
 from gratis.rules.receipt import Decision
 from gratis.table import dynamo
+from gratis.table.account_items import stored_account, with_versions
 from gratis.table.keys import account_key
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine, entry
@@ -675,16 +675,58 @@ def test_a_quarantined_event_with_a_very_long_message_does_not_stop_the_stream(b
     assert emit(stream_of(*items_of(quarantined(raw, caught.value)))) is None
 
 
-def test_a_change_of_sharing_with_the_most_projects_is_taken_by_the_bus(bus: Bus, emit: Any) -> None:
-    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MAX_PROJECTS)]}
-    versions = [dict.fromkeys(("traffic", "evals", "feedback"), setting)] * 2
-    dated = [{"effective_at": f"2025-01-0{day}T00:00:00Z"} | version for day, version in enumerate(versions, start=1)]
+MAX_PROJECTS = 500
+"""That the last release took in one setting."""
+
+
+def selections(count: int, versions: int = 2) -> Account:
+    """org_a, which changed three settings so often, each to so many projects."""
+    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(count)]}
+    sharing = [
+        {"effective_at": f"2025-01-0{day}T00:00:00Z"} | dict.fromkeys(("traffic", "evals", "feedback"), setting)
+        for day in range(1, versions + 1)
+    ]
+    return Account.model_validate({"id": "org_a", "sharing": sharing})
+
+
+def test_a_change_of_sharing_that_the_last_release_wrote_is_taken_by_the_bus(bus: Bus, emit: Any) -> None:
+    whole = selections(MAX_PROJECTS)
     old, new = (
-        account_key("org_a") | {"account": {"S": Account(id="org_a", sharing=known).model_dump_json()}}
-        for known in (dated[:1], dated)
+        account_key("org_a") | {"account": {"S": known.model_dump_json()}}
+        for known in (whole.model_copy(update={"sharing": whole.sharing[:1]}), whole)
     )
     assert emit([stream_record(100, old, new)]) is None
     assert [detail["version"] for detail in bus.details("SharingChanged")] == [2]
+
+
+def test_of_long_lists_it_is_told_how_many_projects_they_name(bus: Bus, emit: Any) -> None:
+    images = [stored_account("org_a", None, NOTHING_BESIDE)]
+    for version in selections(20_000).sharing:
+        item = with_versions(images[-1], [], [version]).item
+        images.append(stored_account("org_a", item, NOTHING_BESIDE))
+    records = [stream_record(100 + number, images[number].item or None, images[number + 1].item) for number in (0, 1)]
+    assert emit(records) is None
+    said = {"mode": "selected", "projects": None, "project_count": 20_000}
+    assert [each["settings"]["traffic"] for each in bus.details("SharingChanged")] == [said, said]
+    assert [each["previous"] and each["previous"]["evals"] for each in bus.details("SharingChanged")] == [None, said]
+
+
+def test_each_change_is_told_once_with_the_one_before_although_versions_move_beside_the_item(
+    bus: Bus, emit: Any
+) -> None:
+    images, whole = [stored_account("org_a", None, NOTHING_BESIDE)], selections(20, 9)
+    for version in whole.sharing:
+        item = with_versions(images[-1], [], [version], 1).item
+        images.append(stored_account("org_a", item, NOTHING_BESIDE))
+    pairs = zip(images, images[1:], strict=False)
+    assert emit([stream_record(n, old.item or None, new.item) for n, (old, new) in enumerate(pairs, start=100)]) is None
+    told = bus.details("SharingChanged")
+    assert [(each["id"], each["version"]) for each in told] == [(f"org_a:sharing:{n}", n) for n in range(1, 10)]
+    assert [each["previous"] for each in told] == [None, *(each["settings"] for each in told[:-1])]
+
+
+NOTHING_BESIDE: Any = None
+"""Where nothing is read that lies beside an account's item."""
 
 
 def test_a_statement_with_a_thousand_differences_does_not_stop_the_stream(bus: Bus, emit: Any) -> None:

@@ -27,8 +27,9 @@ from gratis.rules.totals import Totals
 from gratis.rules.window import Counter, CounterId, Window
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
-from gratis.table.ledger import MAX_ATTEMPTS, CommitRefused, Document, Ledger
+from gratis.table.ledger import MAX_ATTEMPTS, CommitRefused, Document, JudgedBy, Ledger
 from gratis.table.quarantine import Quarantine, entry
+from gratis_simulation.checks.histories import whole
 from tests.ledger_builders import (
     ALWAYS,
     BIG,
@@ -87,7 +88,7 @@ def test_what_is_committed_is_read_back_as_it_was(client: Any) -> None:
 
     assert read == documents
     assert (read[COUNTER].version, read[COUNTER].counter, read[COUNTER].totals) == (1, books.counter, books.totals[DAY])
-    assert accounts == {"org_a": account()}
+    assert {name: whole(each) for name, each in accounts.items()} == {"org_a": account()}
     found = table.decisions([*(decision.key for decision in decisions), RequestKey("org_a", DAY, "never")])
     assert {key: plain(decision) for key, decision in found.items()} == {each.key: each for each in decisions}
 
@@ -361,19 +362,26 @@ def test_the_totals_of_twenty_rows_fit_the_one_write_unit_of_their_document(clie
 # --- chunks --------------------------------------------------------------------------------------------------------
 
 
+SEEN, KNOWN = Document(version=1, account_version=1), JudgedBy(1, has_profile=True)
+
+
 def test_99_decisions_fit_one_transaction_beside_a_document_that_is_there() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: Document(version=1)}) == 99
+    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: SEEN}, judged_by=KNOWN) == 99
 
 
-def test_a_document_that_is_new_leaves_room_for_its_marker() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: Document()}) == 98
+def test_a_document_that_is_new_leaves_room_for_its_marker_and_the_check_of_the_account() -> None:
+    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: Document()}, judged_by=KNOWN) == 97
+
+
+def test_who_has_no_profile_leaves_room_for_the_check_of_the_account() -> None:
+    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: SEEN}, judged_by=JudgedBy(1, has_profile=False)) == 98
 
 
 def test_a_rolling_counter_leaves_room_for_each_days_totals_and_marker() -> None:
     counter = COUNTER._replace(slot="ROLLING")
     days = [date(2025, 2, 1 + number % 20) for number in range(150)]
     shelf = {counter: Document(), **{ledger.totals_of(counter, day): Document() for day in days}}
-    assert chunk_size(counter, days, shelf) == 100 - 1 - 20 - 20
+    assert chunk_size(counter, days, shelf, judged_by=KNOWN) == 100 - 1 - 19 - 19 - 1
 
 
 def test_a_few_that_fit_are_one_chunk() -> None:

@@ -20,12 +20,15 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import MAX_ROWS
 from gratis.rules.window import CounterId
+from gratis.table.account_items import StoredAccount
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause
 from gratis.table.ledger import (
     LATEST_DECISION,
     MAX_ITEMS,
+    AccountMoved,
     CommitRefused,
     Document,
+    JudgedBy,
     Ledger,
     books_of,
     is_day,
@@ -73,6 +76,8 @@ class Arrival:
 
 
 Pending = tuple[Arrival, Case]
+NOBODY = JudgedBy(0, has_profile=False)
+"""By this an organization is judged that has no account."""
 
 
 class Classifier:
@@ -119,6 +124,8 @@ class _Batch:
         self.messages = messages
         self.outcome = Outcome()
         self.shelf: dict[CounterId, Document] = {}
+        self.judged_by: dict[str, JudgedBy] = {}
+        """By organization: the account as it was read with what is on the shelf."""
         self.stopped: set[str] = set()
         """Organizations that have to wait: what comes later must not overtake."""
         self.again: set[str] = set()
@@ -156,7 +163,7 @@ class _Batch:
         """Decide a wave; if something in the table cannot be read, all organizations but the one it belongs to."""
         organizations = dict.fromkeys(each.request.organization for each in wave)
         try:
-            self._decide_together(self._without_expired(wave))
+            self._decide_until_accounts_rest(self._without_expired(wave))
         except Busy:
             raise
         except Exception as error:  # noqa: BLE001 - the messages come again, and end as dead letters, with an alarm
@@ -167,29 +174,50 @@ class _Batch:
             for organization in organizations:
                 self._decide([each for each in wave if each.request.organization == organization and not each.done])
 
-    def _decide_together(self, in_time: Sequence[Arrival]) -> None:
-        if not in_time:
-            return
+    def _decide_until_accounts_rest(self, in_time: Sequence[Arrival]) -> None:
+        """Decide; whose account was changed before its commit is judged again, by what is in force now."""
+        attempts = 0
+        while in_time:
+            moved = self._decide_together(in_time)
+            in_time = [each for each in in_time if each.request.organization in moved and not each.done]
+            attempts += 1
+            if in_time and attempts > MAX_ATTEMPTS:
+                self.stopped |= moved
+                self.outcome.causes.append(f"{', '.join(sorted(moved))}: the account is being changed")
+                return
+            if in_time:
+                self.pause(attempts)
+
+    def _decide_together(self, in_time: Sequence[Arrival]) -> set[str]:
+        """Decide what can be; returns the organizations whose accounts were changed meanwhile."""
         likely = likely_documents((each.request for each in in_time), self.offer)
         accounts, stored = self.ledger.read({each.request.organization for each in in_time}, likely)
         self.shelf = {counter: Document() for counter in likely} | stored
+        self.judged_by = {name: judged_by(account) for name, account in accounts.items()}
         counters: dict[CounterId, list[Pending]] = {}
         for arrival in in_time:
+            account = accounts.get(arrival.request.organization)
+            held = account.at(arrival.request.occurred_at) if account else None
             try:
-                case = case_of(arrival.request, self.offer, accounts.get(arrival.request.organization))
+                case = case_of(arrival.request, self.offer, held)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
                 self._refuse_all(arrival, unforeseen(error))
             else:
                 counters.setdefault(case.counter, []).append((arrival, case))
         self._read_the_rest(case for pending in counters.values() for _, case in pending)
+        moved: set[str] = set()
         for counter, pending in counters.items():
-            if counter.organization in self.stopped:
+            if counter.organization in self.stopped | moved:
                 continue
             try:
                 self._settle_counter(counter, pending)
+            except AccountMoved:
+                self.outcome.contended += 1
+                moved.add(counter.organization)
             except Busy as busy:
                 self.stopped.add(counter.organization)
                 self.outcome.causes.append(f"{counter.organization}: {busy}")
+        return moved - self.stopped
 
     def _without_expired(self, wave: Sequence[Arrival]) -> list[Arrival]:
         """The arrivals that can still be decided. One that waited too long may have been decided before it did."""
@@ -217,7 +245,7 @@ class _Batch:
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
             days = [case.day for _, case in pending[: self.max_items]]
-            size = chunk_size(counter, days, self.shelf, self.max_items)
+            size = chunk_size(counter, days, self.shelf, self.max_items, self._judged_by(counter))
             self._commit_or_isolate(counter, pending[:size])
             pending = pending[size:]
 
@@ -225,7 +253,7 @@ class _Batch:
         """Commit a chunk; if it fails in a way that trying again cannot mend, find the event it is because of."""
         try:
             self._commit(counter, chunk)
-        except Busy:
+        except (Busy, AccountMoved):
             raise
         except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
             left = [each for each in chunk if not each[0].done]
@@ -245,7 +273,7 @@ class _Batch:
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
                 books, decisions = settle(books, [case for _, case in chunk], now, self.max_rows)
-                self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions)
+                self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions, self._judged_by(counter))
             except CommitRefused as refused:
                 self.shelf |= refused.documents
                 left = self._without_decided(chunk, refused.decided)
@@ -263,6 +291,9 @@ class _Batch:
                 raise Busy(f"other writers were faster {attempts} times")
             if attempts:
                 self.pause(attempts)
+
+    def _judged_by(self, counter: CounterId) -> JudgedBy:
+        return self.judged_by.get(counter.organization, NOBODY)
 
     def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
@@ -352,6 +383,11 @@ def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]
     return found
 
 
+def judged_by(account: StoredAccount) -> JudgedBy:
+    """What of an account a commit has to hold on to."""
+    return JudgedBy(account.version, account.profile.count > 0)
+
+
 def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId]:
     """The documents that requests need if rules 1 to 6 do not bill them; read together with the accounts."""
     found: set[CounterId] = set()
@@ -362,9 +398,16 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
 
 
 def chunk_size(
-    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MAX_ITEMS
+    counter: CounterId,
+    days: Sequence[date],
+    shelf: Mapping[CounterId, Document],
+    max_items: int = MAX_ITEMS,
+    judged_by: JudgedBy = NOBODY,
 ) -> int:
-    """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
+    """How many of the next decisions fit one transaction beside their documents, first-of-the-day markers, and check.
+
+    The check is the one on the account, where it is needed.
+    """
     documents = {counter}
     seen: set[date] = set()
     others = 0
@@ -373,6 +416,7 @@ def chunk_size(
             seen.add(day)
             documents.add(totals_of(counter, day))
             others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
+            others += not judged_by.has_profile or any(shelf[each].account_version is None for each in documents)
         if count + 1 + others > max_items:
             return count
     return len(days)

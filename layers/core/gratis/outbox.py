@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gratis.rules.account import Account
 from gratis.rules.receipt import Decision
 from gratis.table import keys
+from gratis.table.account_rows import described, rows_of
 from gratis.table.dynamo import Pause, pause
 from gratis.table.keys import Item
-from gratis.table.ledger import account_of, decision_of
+from gratis.table.ledger import decision_of
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -147,21 +147,23 @@ def quarantined(image: Item) -> dict[str, Any]:
 
 
 def sharing_changes(before: Item | None, after: Item) -> Iterator[dict[str, Any]]:
-    """Each version of the sharing settings that the new image holds and the old one did not."""
-    new = account_of(after)
-    known = account_of(before).sharing if before else ()
-    for number in range(len(known) + 1, len(new.sharing) + 1):
+    """Each version of the sharing settings that the new image holds and the old one did not.
+
+    A version that was moved beside the item in the write that replaced it is still in the old image.
+    """
+    new, known = rows_of(after, "sharing"), rows_of(before, "sharing") if before else {}
+    organization = keys.organization_of_account(after)
+    for number in sorted(new.keys() - known.keys()):
+        if known and number < max(known):
+            continue
+        previous = new.get(number - 1) or known.get(number - 1)
         yield {
-            "id": f"{new.id}:sharing:{number}",
-            "organization": new.id,
+            "id": f"{organization}:sharing:{number}",
+            "organization": organization,
             "version": number,
-            "settings": _settings(new, number),
-            "previous": _settings(new, number - 1) if number > 1 else None,
+            "settings": described(new[number]),
+            "previous": described(previous) if previous else None,
         }
-
-
-def _settings(account: Account, number: int) -> Any:
-    return account.sharing[number - 1].model_dump(mode="json")
 
 
 def _entry(position: int, kind: str, detail: Mapping[str, Any]) -> BusEntry:

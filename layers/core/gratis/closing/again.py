@@ -9,9 +9,9 @@ from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow, OfferOf, window_of
 from gratis.rules import pricing
-from gratis.rules.account import Account
+from gratis.rules.account import History, InForce
 from gratis.rules.decision import NO_GROUP, Case, case_under, price_of
-from gratis.rules.eligibility import terms_of_versions
+from gratis.rules.eligibility import terms_under
 from gratis.rules.figures import parsed, written
 from gratis.rules.formats import FIRST
 from gratis.rules.offer import Version
@@ -34,7 +34,7 @@ class DecidedAgain(Check):
     Of a counter that was closed, any decision on any day may be the one that closed it.
     """
 
-    def __init__(self, account: Account | None, offer_of: OfferOf) -> None:
+    def __init__(self, account: History | None, offer_of: OfferOf) -> None:
         self._account = account
         self._offer_of = offer_of
         self._closures: dict[CounterWindow, Closure] = {}
@@ -99,10 +99,18 @@ class DecidedAgain(Check):
             version = in_first_form(offer.version_named(decision.offer))
         else:
             version = offer.version_at(request.occurred_at)
-        numbers = decision.profile_version, decision.settings_version
-        terms = terms_of_versions(request, _with_end(version, decision), self._account, numbers)
+        terms = terms_under(_with_end(version, decision), self._held(decision, request))
         price = price_of(request, decision.price_version, decision.format) if decision.price_version else None
         return case_under(request, terms, price, decision.format)
+
+    def _held(self, decision: Decision, request: Request) -> InForce:
+        """The versions that the receipt names. Raises LookupError if there is no such."""
+        numbers = decision.profile_version, decision.settings_version
+        if self._account is None:
+            if any(numbers):
+                raise LookupError(f"there is no account of {decision.organization}")
+            return InForce()
+        return self._account.named(*numbers, request.occurred_at)
 
     def _figures(self, entry: Entry, case: Case) -> Mapping[str, Any]:
         """Rule 7 from the receipt's own `used_before`; what rules 1 to 6 bill has no figures."""

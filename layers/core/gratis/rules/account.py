@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Protocol, Self, TypeVar
+from functools import cached_property
+from typing import Annotated, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
@@ -56,8 +57,13 @@ class Sharing(_Data):
     def covers(self, project: str | None) -> bool:
         """Whether traffic of `project` (None: of no project) is shared."""
         if self.mode == "selected":
-            return project is not None and project in (self.projects or ())
+            return project is not None and project in self.chosen
         return self.mode == "enabled"
+
+    @cached_property
+    def chosen(self) -> frozenset[str]:
+        """The selected projects, for look-ups: there may be many thousands."""
+        return frozenset(self.projects or ())
 
     def shares_more_than(self, other: "Sharing") -> bool:
         """Whether this shares what `other` does not: opting in. Narrowing and opting out do not."""
@@ -65,7 +71,7 @@ class Sharing(_Data):
             return False
         if self.mode == "enabled" or other.mode == "disabled":
             return True
-        return not set(self.projects or ()) <= set(other.projects or ())
+        return not self.chosen <= other.chosen
 
 
 class Settings(_Data):
@@ -101,9 +107,47 @@ def in_force(versions: Sequence[_Version], when: datetime) -> tuple[int, _Versio
     return found
 
 
+class InForce(NamedTuple):
+    """Number (from 1) and content of a version of the profile, and of one of the settings; None: there is none."""
+
+    profile: tuple[int, Profile] | None = None
+    settings: tuple[int, Settings] | None = None
+
+    def at(self, when: datetime) -> "InForce":  # noqa: ARG002 - it was looked up for this moment
+        """Itself: so a request can be judged by what was read for it."""
+        return self
+
+
+class Standing(Protocol):
+    """What an organization's account says at a moment. Where it has to be read first, that may raise Busy."""
+
+    def at(self, when: datetime) -> InForce:
+        """What is in force."""
+        ...
+
+
+class History(Standing, Protocol):
+    """An organization's versions, wherever they are kept."""
+
+    def named(self, profile: int | None, settings: int | None, when: datetime) -> InForce:
+        """The versions of these numbers, of which a decision on an event of `when` speaks. Raises LookupError."""
+        ...
+
+
 class Account(_Data):
     """An organization's whole history, oldest version first."""
 
     id: Identifier
     profile: tuple[Profile, ...] = ()
     sharing: tuple[Settings, ...] = ()
+
+    def at(self, when: datetime) -> InForce:
+        """What is in force at a moment."""
+        return InForce(in_force(self.profile, when), in_force(self.sharing, when))
+
+    def named(self, profile: int | None, settings: int | None, when: datetime) -> InForce:  # noqa: ARG002 - all is here
+        """The versions of these numbers. Raises LookupError."""
+        return InForce(
+            (profile, self.profile[profile - 1]) if profile else None,
+            (settings, self.sharing[settings - 1]) if settings else None,
+        )

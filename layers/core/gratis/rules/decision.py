@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gratis import moment
 from gratis.rules import pricing
-from gratis.rules.account import Account
+from gratis.rules.account import Standing
 from gratis.rules.eligibility import Ruling, Terms, group_of, judge, terms_of
 from gratis.rules.figures import Figure, written
 from gratis.rules.formats import FIRST, FORMAT
@@ -60,7 +60,7 @@ def totals_of(request: Request, group: str) -> CounterId:
     return CounterId(request.organization, group, UTC_DAY.slot(request.occurred_at))
 
 
-def case_of(request: Request, offer: Offer, account: Account | None) -> Case:
+def case_of(request: Request, offer: Offer, account: Standing | None) -> Case:
     """Rules 1 to 6 and the price, for one request."""
     return case_under(request, terms_of(request, offer, account), price_of(request))
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from gratis.rules.account import Account, Profile, Settings, in_force
+from gratis.rules.account import InForce, Profile, Settings, Standing
 from gratis.rules.figures import Figure
 from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import Dates, Group, Offer, Version
@@ -36,30 +36,14 @@ class Terms:
         return (evals and evals.dates) or self.version.dates
 
 
-def terms_at(when: datetime, offer: Offer, account: Account | None) -> Terms:
+def terms_at(when: datetime, offer: Offer, account: Standing | None) -> Terms:
     """The latest versions with `effective_at` ≤ `when`; what an unknown organization has otherwise."""
-    profile = in_force(account.profile, when) if account else None
-    settings = in_force(account.sharing, when) if account else None
-    return _terms(offer.version_at(when), profile, settings)
+    return terms_under(offer.version_at(when), account.at(when) if account else InForce())
 
 
-def terms_of_versions(
-    request: Request,
-    version: Version,
-    account: Account | None,
-    numbers: tuple[int | None, int | None],
-) -> Terms:
-    """The terms that a receipt names by the numbers of profile and settings. Raises LookupError if there is no such."""
-    profile, settings = numbers
-    known = account or Account(id=request.organization)
-    return _terms(
-        version,
-        (profile, known.profile[profile - 1]) if profile else None,
-        (settings, known.sharing[settings - 1]) if settings else None,
-    )
-
-
-def _terms(version: Version, profile: tuple[int, Profile] | None, settings: tuple[int, Settings] | None) -> Terms:
+def terms_under(version: Version, held: InForce) -> Terms:
+    """The terms of these versions of offer, profile and settings."""
+    profile, settings = held
     return Terms(
         version=version,
         profile=profile[1] if profile else _UNKNOWN_PROFILE,
@@ -69,7 +53,7 @@ def _terms(version: Version, profile: tuple[int, Profile] | None, settings: tupl
     )
 
 
-def terms_of(request: Request, offer: Offer, account: Account | None) -> Terms:
+def terms_of(request: Request, offer: Offer, account: Standing | None) -> Terms:
     """The terms at `occurred_at`: the moment that counts, never the moment of processing."""
     return terms_at(request.occurred_at, offer, account)
 

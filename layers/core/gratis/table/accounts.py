@@ -1,80 +1,162 @@
-"""Organizations in the ledger table: append-only versions of profile and sharing settings. SPEC section 4.
+"""Changes of organizations' accounts in the ledger table: append-only versions of profile and settings. SPEC section 4.
 
-What if this dies on any line, runs twice, or two of it run at once? A version is appended by one conditional write on
-the version of the whole account. Of two writers one is refused, reads again, and appends after the other.
+What if this dies on any line, runs twice, or two of it run at once? What lies beside an account's item is put there
+first, and never changes: a copy that nobody speaks of harms nobody. Then a version is appended by one transaction, on
+the condition that the account still has the version that was read. Of two writers one is refused, reads again, and
+appends after the other. The transaction also notes the account's new version on the documents that a decision could be
+committed to which was taken before: so no such commit holds any more. decisions/017 tells why.
 """
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.errors import Busy, Rejected
 from gratis.rules.account import Account, Profile, Settings
-from gratis.rules.formats import FORMAT
+from gratis.rules.window import UTC_DAY, CounterId
+from gratis.table import keys
+from gratis.table.account_items import MAX_ITEM_BYTES, Beside, StoredAccount, stored_account, with_versions
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
 from gratis.table.keys import Item, account_key, unchanged
-from gratis.table.ledger import account_of, format_of
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MAX_HISTORY_BYTES = 250_000
-"""Of an account's history. Past it nothing more can be shared, only less: DynamoDB's limit is 400 KB."""
+MAX_ITEMS = 100
+"""Items in one transaction, and in one batch read. An offer of 50 groups needs more only around midnight."""
+MAX_WRITES = 25
+"""Items in one batch write."""
+AHEAD = timedelta(hours=1)
+"""How far beyond a change events can lie that were read before it: five minutes, and whatever the clocks are off."""
 
 Change = Callable[[Account], Account]
 
 
 class Accounts:
-    """Reads and appends to accounts."""
+    """Reads and appends to accounts. `max_bytes`: of the versions that stay in an account's item."""
 
-    def __init__(self, client: "DynamoDBClient", table: str, *, pause: Pause = pause) -> None:
+    def __init__(
+        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MAX_ITEM_BYTES
+    ) -> None:
         self.client = client
         self.table = table
         self.pause = pause
+        self.max_bytes = max_bytes
+        self.beside = Beside(client, table)
 
     def put(self, account: Account) -> None:
-        """Store a history as it is, in place of what is there. Raises Busy."""
+        """Store a history as it is, in place of what is there; meant for before there is traffic. Raises Busy."""
+        before = self.read(account.id)
+        empty = stored_account(account.id, {"version": {"N": str(before.version)}}, self.beside)
+        written = with_versions(empty, account.profile, account.sharing, self.max_bytes)
+        self._put_beside(written.beside)
         try:
-            self.client.put_item(TableName=self.table, Item=_item(account, 1))
+            self.client.put_item(TableName=self.table, Item=written.item)
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
 
-    def get(self, organization: str) -> Account | None:
+    def get(self, organization: str) -> StoredAccount | None:
         """The account as it is now; None for an organization that nobody has told us of. Raises Busy."""
-        item = self._read(organization)
-        return account_of(item) if item else None
+        stored = self.read(organization)
+        return stored if stored.version else None
 
-    def append(self, organization: str, change: Change) -> Account:
-        """Apply `change` to the account as it is, again if somebody else was faster. Raises Busy, Rejected."""
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            read = self._read(organization)
-            account = account_of(read) if read else None
-            changed = change(account or Account(id=organization))
-            if changed == account or self._replace(changed, read):
-                return changed
-            self.pause(attempt)
-        raise Busy(f"the account of {organization} is being changed by others")
-
-    def _read(self, organization: str) -> Item | None:
+    def read(self, organization: str) -> StoredAccount:
+        """The account as it is now; an empty one if there is none. Raises Busy."""
         try:
             answer = self.client.get_item(TableName=self.table, Key=account_key(organization), ConsistentRead=True)
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
-        return answer.get("Item")
+        return stored_account(organization, answer.get("Item"), self.beside)
 
-    def _replace(self, account: Account, read: Item | None) -> bool:
-        """Write if the stored account is still as it was read; says whether it was. What we do not know stays."""
-        version = int(read["version"]["N"]) if read else 0
-        item = (read or {}) | _item(account, version + 1, format_of(read) if read else FORMAT)
+    def append(self, organization: str, change: Change, groups: Sequence[str]) -> StoredAccount:
+        """Apply `change` to the account as it is, again if somebody else was faster. Raises Busy, Rejected.
+
+        `change` gets as much of the history as it goes by (`StoredAccount.to_change`) and adds to it. `groups`: in
+        whose documents decisions may just now be committed.
+        """
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            stored = self.read(organization)
+            known = stored.to_change()
+            changed = change(known)
+            profile, sharing = changed.profile[len(known.profile) :], changed.sharing[len(known.sharing) :]
+            if not profile and not sharing:
+                return stored
+            written = with_versions(stored, profile, sharing, self.max_bytes)
+            self._put_beside(written.beside)
+            since = min([each.effective_at for each in profile] + [each.effective_at for each in sharing])
+            if self._replace(stored, written.item, self._noted_on(organization, groups, since)):
+                return stored_account(organization, written.item, self.beside)
+            self.pause(attempt)
+        raise Busy(f"the account of {organization} is being changed by others")
+
+    def _noted_on(self, organization: str, groups: Sequence[str], since: datetime) -> Sequence[CounterId]:
+        """The documents of the days on which an event can lie that the change matters to and that was read before it.
+
+        A first profile can take effect long ago. Who is judged without one has the account in the commit's condition.
+        """
+        days = sorted({UTC_DAY.slot(since), UTC_DAY.slot(since + AHEAD)})
+        return [CounterId(organization, group, day) for day in days for group in groups]
+
+    def _replace(self, stored: StoredAccount, item: Item, documents: Sequence[CounterId]) -> bool:
+        """Write if the stored account is still as it was read; says whether it was."""
+        put: Any = {"Put": {"TableName": self.table, "Item": item, **unchanged(stored.version)}}
+        there = self._there(documents)
+        first = sorted(documents, key=lambda document: document not in there)[: MAX_ITEMS - 1]
+        notes = [self._note(document, item["version"], there=document in there) for document in first]
         try:
-            self.client.put_item(TableName=self.table, Item=item, **unchanged(version))
-        except self.client.exceptions.ConditionalCheckFailedException:
+            self.client.transact_write_items(TransactItems=[put, *notes])
+        except self.client.exceptions.TransactionCanceledException as cancelled:
+            codes = {reason.get("Code") for reason in cancelled.response.get("CancellationReasons", [])}
+            if "ValidationError" in codes:
+                raise Rejected("internal_error", f"DynamoDB does not take it: {cancelled}") from cancelled
             return False
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
         return True
+
+    def _note(self, document: CounterId, version: Item, *, there: bool) -> Any:
+        """On a document that is there the account's new version; of one that is not, that it still is not."""
+        named = {"TableName": self.table, "Key": keys.document_key(document)}
+        if not there:
+            return {"ConditionCheck": named | {"ConditionExpression": keys.NEW}}
+        note = {
+            "UpdateExpression": "SET account_version = :account ADD version :one",
+            "ConditionExpression": keys.THERE,
+            "ExpressionAttributeValues": {":account": version, ":one": {"N": "1"}},
+        }
+        return {"Update": named | note}
+
+    def _there(self, documents: Iterable[CounterId]) -> set[CounterId]:
+        """Those of the documents that exist."""
+        wanted = [keys.document_key(document) for document in islice(documents, MAX_ITEMS)]
+        request: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
+        try:
+            answer = self.client.batch_get_item(RequestItems=request)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        if answer.get("UnprocessedKeys"):
+            raise Busy("DynamoDB left documents unread")
+        return {keys.counter_of_key(item) for item in answer["Responses"].get(self.table, [])}
+
+    def _put_beside(self, items: Sequence[Item]) -> None:
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
+        attempts = 0
+        while waiting:
+            page, waiting = waiting[:MAX_WRITES], waiting[MAX_WRITES:]
+            try:
+                answer = self.client.batch_write_item(RequestItems={self.table: page})
+            except (ClientError, BotoCoreError) as error:
+                raise translated(error) from error
+            unprocessed = answer.get("UnprocessedItems", {}).get(self.table, [])
+            waiting += unprocessed
+            if unprocessed:
+                attempts += 1
+                if attempts > MAX_ATTEMPTS:
+                    raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
+                self.pause(attempts)
 
 
 def with_profile(account: Account, profile: Profile, now: datetime) -> Account:
@@ -99,10 +181,7 @@ def with_settings(account: Account, settings: Settings, now: datetime) -> Accoun
     if _same(last, settings):
         return account
     settings = settings.model_copy(update={"effective_at": max(now, last.effective_at)})
-    changed = account.model_copy(update={"sharing": (*account.sharing, settings)})
-    if settings.shares_more_than(last) and len(_text(changed)) > MAX_HISTORY_BYTES:
-        raise Rejected("too_many_changes", "the settings were changed too often, with too many projects, to share more")
-    return changed
+    return account.model_copy(update={"sharing": (*account.sharing, settings)})
 
 
 _WHEN_AND_WHO = {"effective_at", "actor", "confirmed"}
@@ -110,13 +189,3 @@ _WHEN_AND_WHO = {"effective_at", "actor", "confirmed"}
 
 def _same(one: Profile | Settings, other: Profile | Settings) -> bool:
     return one.model_dump(exclude=_WHEN_AND_WHO) == other.model_dump(exclude=_WHEN_AND_WHO)
-
-
-def _item(account: Account, version: int, form: int = FORMAT) -> Item:
-    """`form`: of the item that it replaces; a later release's stays as it is."""
-    fields = {"version": {"N": str(version)}, "format": {"N": str(max(form, FORMAT))}}
-    return account_key(account.id) | fields | {"account": {"S": _text(account)}}
-
-
-def _text(account: Account) -> str:
-    return account.model_dump_json(exclude_defaults=True)

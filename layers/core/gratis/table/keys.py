@@ -6,6 +6,8 @@
 | ... of a project  | COUNTER#<org>#<group>   | POOL#<slot>#<project>                                  |
 | decision          | DAY#<org>#<day>#<shard> | REQ#<request id>                                       |
 | organization      | ORG#<org>               | ACCOUNT                                                |
+| older version     | ORG#<org>               | PROFILE#<effective at>#<number>, SETTINGS#...          |
+| part of a list    | ORG#<org>               | PROJECTS#<sha256 of the list>#<number>                 |
 | day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
 | statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
@@ -19,7 +21,7 @@ A slot is named by its kind of window (`window.py`). Parts of keys hold no `#`: 
 import re
 import zlib
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -29,6 +31,7 @@ from gratis.rules.window import CounterId, day_of_slot
 Item = dict[str, Any]
 """An item, or a part of one, in DynamoDB's JSON."""
 NEW = "attribute_not_exists(pk)"
+THERE = "attribute_exists(pk)"
 UNCHANGED = "version = :version_read"
 DECISION_SHARDS = 8
 """Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
@@ -37,7 +40,7 @@ MARKER_SHARDS = 16
 
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
 REQUEST, POOL, STATEMENT, PROGRESS = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#"
-ACCOUNT = "ACCOUNT"
+ACCOUNT, PROFILE, SETTINGS, PROJECTS = "ACCOUNT", "PROFILE#", "SETTINGS#", "PROJECTS#"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -158,6 +161,35 @@ def account_key(organization: str) -> Item:
 def is_account(item: Item) -> bool:
     """Whether this is an organization's account."""
     return _sk(item) == ACCOUNT
+
+
+def organization_of_account(item: Item) -> str:
+    """Whose account `account_key` named."""
+    return _pk(item).removeprefix(ORGANIZATION)
+
+
+def version_key(organization: str, kind: str, effective_at: datetime, number: int) -> Item:
+    """Where an older version of the profile or of the settings (`kind`) is. In the order in which they took effect."""
+    return _item(f"{ORGANIZATION}{organization}", f"{kind}{_sortable(effective_at)}#{number:012}")
+
+
+def versions_until(kind: str, when: datetime, number: int = 10**12 - 1) -> tuple[str, str]:
+    """First and last sort key of the versions that took effect by a moment; of that very moment, up to a number."""
+    return kind, f"{kind}{_sortable(when)}#{number:012}"
+
+
+def _sortable(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def list_key(organization: str, digest: str, part: int) -> Item:
+    """Where a part of a list of projects is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{list_of(digest)}{part:06}")
+
+
+def list_of(digest: str) -> str:
+    """How the sort keys of a list's parts begin."""
+    return f"{PROJECTS}{digest}#"
 
 
 def statement_key(organization: str, day: str, revision: int) -> Item:

@@ -8,21 +8,21 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
 from gratis.errors import Busy, Rejected
-from gratis.rules.account import Account
 from gratis.rules.decision import Books
 from gratis.rules.figures import parsed, written
-from gratis.rules.formats import FIRST, FORMAT
+from gratis.rules.formats import FORMAT
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.rules.totals import Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
 from gratis.table import keys
+from gratis.table.account_items import Beside, StoredAccount, format_of, of_item
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
 from gratis.table.keys import Item
 
@@ -47,6 +47,7 @@ class Document:
     """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids.
 
     `format`: what a release must know to commit on it; `unknown`: attributes that a later release put beside ours.
+    `account_version`: of the account, the latest that the document has seen (decisions/017); None: nobody noted one.
     """
 
     version: int = 0
@@ -55,6 +56,18 @@ class Document:
     recent: tuple[str, ...] = ()
     format: int = FORMAT
     unknown: Item = field(default_factory=dict)
+    account_version: int | None = None
+
+
+class JudgedBy(NamedTuple):
+    """The account that decisions were taken on: its version (0: there is none), and whether it has a profile."""
+
+    version: int
+    has_profile: bool
+
+
+class AccountMoved(Exception):
+    """Nothing of the transaction was recorded: the account was changed since the requests were judged."""
 
 
 class CommitRefused(Exception):
@@ -86,13 +99,14 @@ class Ledger:
         self.expire = expire
         self.pause = pause
         self.readers = readers
+        self.beside = Beside(client, table)
 
     def read(
         self, organizations: Iterable[str], documents: Iterable[CounterId]
-    ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
+    ) -> tuple[dict[str, StoredAccount], dict[CounterId, Document]]:
         """Accounts and counter documents, consistently. What is not there is missing from the answer."""
         items = self._get([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
-        accounts = [account_of(item) for item in items if keys.is_account(item)]
+        accounts = [of_item(item, self.beside) for item in items if keys.is_account(item)]
         stored = dict(_document(item) for item in items if keys.is_document(item))
         return {account.id: account for account in accounts}, stored
 
@@ -187,21 +201,26 @@ class Ledger:
         counter: CounterId,
         books: Books,
         decisions: Sequence[Decision],
+        judged_by: JudgedBy | None = None,
     ) -> dict[CounterId, Document]:
         """Write new books and the decisions that led to them, all or nothing, and return the new documents.
 
         It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
         requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
         even has worked: a lost response), Rejected if DynamoDB will never take it. Busy, too, on a document of a later
-        format: it holds what this release cannot see and a verdict rests on.
+        format: it holds what this release cannot see and a verdict rests on. Raises AccountMoved if the account is not
+        as it was when the requests were judged (`judged_by`) in what can matter to them.
         """
         documents = merge(read, counter, books, decisions)
+        check = self._account_check(counter.organization, documents, judged_by)
+        if judged_by:
+            documents = {identity: _seen_by(document, judged_by) for identity, document in documents.items()}
         if beyond := [identity for identity, document in documents.items() if document.format > FORMAT]:
             raise Busy(f"{beyond[0]} is of a later format than {FORMAT}: a release that knows it has to decide")
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
-        items = puts + [self._decision_put(decision) for decision in decisions] + markers
+        items = puts + [self._decision_put(decision) for decision in decisions] + markers + check
         try:
             self.client.transact_write_items(TransactItems=items)
         except self.client.exceptions.TransactionCanceledException as cancelled:
@@ -218,9 +237,30 @@ class Ledger:
             return Rejected("internal_error", f"DynamoDB does not take the transaction: {messages}")
         found = [reason["Item"] for reason in reasons if reason.get("Item")]
         if found:
+            if any(map(keys.is_account, found)):
+                return AccountMoved()
             documents = dict(_document(item) for item in found if keys.is_document(item))
             return CommitRefused(documents, [decision_of(item) for item in found if keys.is_decision(item)])
         return Busy(f"the transaction was cancelled: {sorted(codes)}")
+
+    def _account_check(
+        self, organization: str, documents: Mapping[CounterId, Document], judged_by: JudgedBy | None
+    ) -> list[Any]:
+        """The condition that the account is as it was judged by, where a document cannot say so. Raises AccountMoved.
+
+        A change notes itself on the documents that are there, but not on one that comes later; and an organization's
+        first profile may hold for long past days. Those commits ask the account itself.
+        """
+        if judged_by is None:
+            return []
+        seen = [document.account_version for document in documents.values()]
+        if any(version is not None and version > judged_by.version for version in seen):
+            raise AccountMoved
+        if judged_by.has_profile and None not in seen:
+            return []
+        check = {"TableName": self.table, "Key": keys.account_key(organization)}
+        condition = keys.unchanged(judged_by.version)
+        return [{"ConditionCheck": check | condition | {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}}]
 
     def _call(self, operation: Any, **arguments: Any) -> Any:
         try:
@@ -236,6 +276,8 @@ class Ledger:
             "totals": {"B": zlib.compress(document.totals.to_json().encode())},
             **document.unknown,
         }
+        if document.account_version is not None:
+            item["account_version"] = {"N": str(document.account_version)}
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
         last_day = last_day_of_slot(identity.slot)
@@ -281,6 +323,10 @@ def merge(
     return merged
 
 
+def _seen_by(document: Document, judged_by: JudgedBy) -> Document:
+    return replace(document, account_version=max(document.account_version or 0, judged_by.version))
+
+
 def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Iterable[date]) -> Books:
     """What `read` holds of one counter and of the totals of these days."""
     totals = {day: read.get(totals_of(counter, day), Document()).totals for day in days}
@@ -319,7 +365,7 @@ def _window(array: Sequence[Any]) -> Window:
     return Window(moment.parse(start), parsed(used), overflowed, quotas)
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent"}
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent", "account_version"}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
@@ -330,21 +376,12 @@ def _document(item: Item) -> tuple[CounterId, Document]:
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
         unknown={name: value for name, value in item.items() if name not in _KNOWN},
+        account_version=int(item["account_version"]["N"]) if "account_version" in item else None,
     )
     return keys.counter_of_key(item), document
-
-
-def format_of(item: Item) -> int:
-    """The format that an item was written in."""
-    return int(item["format"]["N"]) if "format" in item else FIRST
 
 
 def decision_of(item: Item) -> Decision:
     """The decision that an item holds; the stream carries the same items."""
     added = item["added"]["S"] if "added" in item else ""
     return Decision.of_stored(keys.name_of_decision(item), format_of(item), item["receipt"]["S"], added)
-
-
-def account_of(item: Item) -> Account:
-    """The account that an item holds, with the fields that a later release added."""
-    return Account.model_validate_json(item["account"]["S"], extra="allow")

@@ -19,6 +19,7 @@ from gratis.table.ledger import Ledger
 Organization = Annotated[
     str | None, Query(pattern=IDENTIFIER, description="With a platform key: whose data; else the key's own.")
 ]
+HistoryPage = Annotated[str | None, Query(description="`next_page` of the page before: older versions.")]
 
 
 class Routes(APIGatewayHttpRouter):

@@ -8,9 +8,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gratis.account import openapi
 from gratis.account.api_answer import answered
-from gratis.account.routes.call import Routes, ThisCall
+from gratis.account.routes.call import HistoryPage, Routes, ThisCall
+from gratis.account.sharing import history_page
+from gratis.account.usage import groups_of
 from gratis.http import Refused
-from gratis.rules.account import IDENTIFIER, Account, Profile
+from gratis.rules.account import IDENTIFIER, Profile
+from gratis.table.account_items import StoredAccount
 from gratis.table.accounts import with_profile
 
 Organization = Annotated[str, Path(pattern=IDENTIFIER)]
@@ -43,9 +46,10 @@ def put_organization(
     fields = profile.model_dump(exclude={"effective_at"})
     actor, effective_at = call.holder.name or "platform", profile.effective_at or call.now
     version = Profile(effective_at=effective_at, actor=actor, **fields)
-    return answered(
-        _shown(call.accounts.append(organization, lambda account: with_profile(account, version, call.now)))
+    stored = call.accounts.append(
+        organization, lambda account: with_profile(account, version, call.now), groups_of(call.offer)
     )
+    return answered(_shown(stored))
 
 
 @routes.get(
@@ -54,16 +58,21 @@ def put_organization(
     responses=openapi.ORGANIZATION,
     security=openapi.only("platform"),
 )
-def get_organization(call: ThisCall, organization: Organization) -> Response[Any]:
-    account = call.accounts.get(organization)
-    if account is None or not account.profile:
+def get_organization(call: ThisCall, organization: Organization, page: HistoryPage = None) -> Response[Any]:
+    stored = call.accounts.read(organization)
+    if not stored.profile.count:
         raise Refused(404, "not_found", f"there is no organization {organization!r}", "organization")
-    return answered(_shown(account))
+    return answered(_shown(stored, page))
 
 
-def _shown(account: Account) -> dict[str, Any]:
-    versions = [
-        {"version": number, **profile.model_dump(mode="json")}
-        for number, profile in enumerate(account.profile, start=1)
-    ]
-    return {"object": "organization", "id": account.id, **versions[-1], "history": versions[::-1]}
+def _shown(stored: StoredAccount, page: str | None = None) -> dict[str, Any]:
+    """The latest profile, and a page of the history, newest first."""
+    rows, following = history_page(stored.profile, page)
+    history = [_version(number, stored.profile.model(row)) for number, row in rows]
+    latest = stored.profile.latest()
+    current = _version(stored.profile.count, latest) if latest else {}
+    return {"object": "organization", "id": stored.id, **current, "history": history, **following}
+
+
+def _version(number: int, profile: Profile) -> dict[str, Any]:
+    return {"version": number, **profile.model_dump(mode="json")}

@@ -3,12 +3,16 @@
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from pydantic import AwareDatetime
 
 from gratis.account import openapi
 from gratis.account.api_answer import answered
-from gratis.account.routes.call import Organization, Routes, ThisCall
+from gratis.account.routes.call import HistoryPage, Organization, Routes, ThisCall
 from gratis.account.sharing import SharingChange, changed, shown
+from gratis.account.usage import groups_of
+
+AsOf = Annotated[AwareDatetime | None, Query(description="Show the settings that were in force at this moment.")]
 
 routes = Routes()
 
@@ -18,9 +22,10 @@ routes = Routes()
     summary="The sharing settings and their history",
     responses=openapi.SHARING,
 )
-def data_sharing(call: ThisCall, organization: Organization = None) -> Response[Any]:
-    whose = call.whose(organization)
-    return answered(shown(call.accounts.get(whose), whose))
+def data_sharing(
+    call: ThisCall, as_of: AsOf = None, page: HistoryPage = None, organization: Organization = None
+) -> Response[Any]:
+    return answered(shown(call.accounts.read(call.whose(organization)), as_of=as_of, page=page))
 
 
 @routes.post(
@@ -33,5 +38,7 @@ def change_data_sharing(
     call: ThisCall, change: Annotated[SharingChange, Body()], organization: Organization = None
 ) -> Response[Any]:
     whose, actor = call.whose(organization), call.holder.name or "owner"
-    account = call.accounts.append(whose, lambda account: changed(account, change, actor, call.now))
-    return answered(shown(account, whose))
+    stored = call.accounts.append(
+        whose, lambda account: changed(account, change, actor, call.now), groups_of(call.offer)
+    )
+    return answered(shown(stored))
