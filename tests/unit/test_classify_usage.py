@@ -798,7 +798,7 @@ def test_a_crash_between_two_chunks_is_made_good_by_the_next_run(client: Any, fa
         classified(faulty, message("m1", *events))
     assert len(stored(client).decisions) == 97
     outcome = classified(client, message("m1", *events))
-    assert (outcome.repeats, len(outcome.decisions), outcome.unfinished) == (98, 42, [])
+    assert (outcome.repeats, len(outcome.decisions), outcome.unfinished) == (97, 43, [])
     prove(stored(client))
 
 

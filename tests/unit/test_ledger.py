@@ -381,7 +381,7 @@ def test_a_rolling_counter_leaves_room_for_each_days_totals_and_marker() -> None
     counter = COUNTER._replace(slot="ROLLING")
     days = [date(2025, 2, 1 + number % 20) for number in range(150)]
     shelf = {counter: Document(), **{ledger.totals_of(counter, day): Document() for day in days}}
-    assert chunk_size(counter, days, shelf, judged_by=KNOWN) == 100 - 1 - 19 - 19 - 1
+    assert chunk_size(counter, days, shelf, judged_by=KNOWN) == 100 - 1 - 20 - 20 - 1
 
 
 def test_a_few_that_fit_are_one_chunk() -> None:
