@@ -9,6 +9,9 @@
 | day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
 | statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
+| webhook           | ORG#<org>               | WEBHOOK#<id>                                           |
+| ... attempt       | ORG#<org>               | DELIVERY#<webhook>#<moment>#<event>                    |
+| ... due again     | DUE#<shard>             | <moment>#<webhook>#<event>                             |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
 
@@ -38,6 +41,9 @@ MARKER_SHARDS = 16
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
 REQUEST, POOL, STATEMENT, PROGRESS = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#"
 ACCOUNT = "ACCOUNT"
+ENDPOINT, DELIVERY, DUE = "WEBHOOK#", "DELIVERY#", "DUE#"
+DUE_SHARDS = 4
+"""Partitions that deliveries wait in until they are due again."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -173,6 +179,39 @@ def statements_of(day: str) -> str:
 def progress_key(organization: str, day: date) -> Item:
     """Where it is kept what an unfinished proof has read."""
     return _item(f"{ORGANIZATION}{organization}", f"{PROGRESS}{day.isoformat()}")
+
+
+# Outgoing webhooks --------------------------------------------------------------------------------------------------
+
+
+def endpoint_key(organization: str, name: str) -> Item:
+    """Where an endpoint is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{ENDPOINT}{name}")
+
+
+def endpoint_of_key(item: Item) -> str:
+    """The endpoint that `endpoint_key` named."""
+    return _sk(item).removeprefix(ENDPOINT)
+
+
+def delivery_key(organization: str, endpoint: str, when: str, event: str) -> Item:
+    """Where an attempt is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{deliveries_of(endpoint)}{when}#{event}")
+
+
+def deliveries_of(endpoint: str) -> str:
+    """How the sort keys of an endpoint's attempts begin."""
+    return f"{DELIVERY}{endpoint}#"
+
+
+def due_key(when: str, endpoint: str, event: str) -> Item:
+    """Where a delivery waits until it is due again."""
+    return _item(f"{DUE}{zlib.crc32(endpoint.encode()) % DUE_SHARDS}", f"{when}#{endpoint}#{event}")
+
+
+def due_partitions() -> list[str]:
+    """The partitions in which deliveries wait."""
+    return [f"{DUE}{shard}" for shard in range(DUE_SHARDS)]
 
 
 # Quarantine and API keys --------------------------------------------------------------------------------------------
