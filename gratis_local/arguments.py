@@ -9,6 +9,7 @@ from typing import cast
 
 import typer
 
+from gratis.closing.chain import Head
 from gratis.intake.events import FIRST_YEAR, LAST_YEAR
 from gratis.rules.account import IDENTIFIER
 from gratis.table.api_keys import ROLES, Holder, Role
@@ -59,6 +60,17 @@ def holder_of(role: str, organization: str | None, name: str) -> Holder:
     if organization is not None and not re.fullmatch(IDENTIFIER, organization):
         raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
     return Holder(cast("Role", role), organization, name)
+
+
+def heads_of(named: Sequence[str]) -> dict[str, Head]:
+    """The statements that are known to be in the chains, by organization."""
+    heads = {}
+    for each in named:
+        head = re.fullmatch(rf"({IDENTIFIER.strip('^$')}):([1-9]\d{{0,14}}):([0-9a-f]{{64}})", each)
+        if head is None:
+            raise Unusable(f"--head: must be ORGANIZATION:NUMBER:HASH, the hash in lower-case hex, not {each!r}")
+        heads[head[1]] = Head(int(head[2]), head[3])
+    return heads
 
 
 def event_files(named: Sequence[str]) -> list[str]:

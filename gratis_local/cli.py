@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,10 +15,12 @@ from gratis_local.console import UNDECIDED, console, errors, print_json, progres
 if TYPE_CHECKING:
     from datetime import date
 
+    from gratis.closing.chain import Head
     from gratis.closing.proof import Proof
     from gratis.rules.account import Account
     from gratis.rules.offer import Offer
     from gratis.table.ledger import Ledger
+    from gratis_local.chain import ChainProof
     from gratis_local.sources import Events
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -27,6 +29,8 @@ HORIZON_DAYS = 36
 REPLAYED_ONLY = frozenset({"--organizations", "--offer", "--report", "--endpoint-url"})
 SENT_ONLY = frozenset({"--secret", "--move-to"})
 LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
+CHAIN_ONLY = frozenset({"--public-key", "--head"})
+INCLUSION_ALONE = LEDGER_ONLY | {"--records", "--statements", "--head"}
 
 app = typer.Typer(
     help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
@@ -249,6 +253,27 @@ def prove_command(
             help="Prove from emitted billing records and DayClosed events in these files, without AWS.",
         ),
     ] = None,
+    statements: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE...",
+            help="With --records: prove the chain of the statements in these files, too; no record may be outside.",
+        ),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(help="With --statements or --inclusion: the keys that may have signed (PEM, /v1/statement-keys)."),
+    ] = None,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORGANIZATION:NUMBER:HASH", help="With --statements: a statement that is known to be in the chain."
+        ),
+    ] = None,
+    inclusion: Annotated[
+        Path | None,
+        typer.Option(help="Prove one record: the answer of /v1/organization/requests/{id}?proof=true in this file."),
+    ] = None,
     endpoint_url: EndpointUrl = None,
     stack: StackName = STACK,
     table: Annotated[str | None, typer.Option(help="The ledger table, if it is not the stack's.")] = None,
@@ -258,14 +283,22 @@ def prove_command(
     """Prove a day again from its decisions; exit 1 and the differing ids if it does not hold."""
     with usable_input():
         from gratis_local import report
-        from gratis_local.arguments import organization_and_day, refuse_given
+        from gratis_local.arguments import heads_of, organization_and_day, refuse_given
         from gratis_local.prove import ledger_at, prove_from_records
         from gratis_local.sources import Unusable, read_offer
 
-        proofs: Sequence[Proof]
+        if inclusion:
+            _prove_inclusion(context, inclusion, public_key, as_json=as_json)
+            return
+        proofs: Sequence[Proof | ChainProof]
         if records:
             refuse_given(context, LEDGER_ONLY, "files are proved without a ledger; leave out --records")
-            proofs = prove_from_records([*records, *(named or ())])
+            files = [*records, *(statements or ()), *(named or ())]
+            if statements:
+                proofs = _span(files, public_key, heads_of(head or ()))
+            else:
+                refuse_given(context, CHAIN_ONLY, "looks at statements; name their files with --statements")
+                proofs = prove_from_records(files)
         elif named and len(named) == 2:
             organization, day = organization_and_day(*named)
             custom = read_offer(offer) if offer else None
@@ -277,6 +310,32 @@ def prove_command(
     else:
         report.print_proofs(proofs, console())
     if not all(proof.holds for proof in proofs):
+        raise typer.Exit(UNDECIDED)
+
+
+def _span(files: list[str], public_key: Path | None, heads: "Mapping[str, Head]") -> "Sequence[Proof | ChainProof]":
+    from gratis_local.chain import read_keys
+    from gratis_local.prove import prove_span
+
+    return prove_span(files, read_keys(public_key) if public_key else None, heads)
+
+
+def _prove_inclusion(context: typer.Context, file: Path, public_key: Path | None, *, as_json: bool) -> None:
+    from gratis_local import report
+    from gratis_local.arguments import refuse_given
+    from gratis_local.chain import prove_inclusion, read_inclusion, read_keys
+    from gratis_local.sources import Unusable
+
+    refuse_given(context, INCLUSION_ALONE, "a single record is proved by itself; leave out --inclusion")
+    if public_key is None:
+        raise Unusable("--public-key: is missing; without it anybody could have made the statement")
+    content = read_inclusion(file)
+    found = list(prove_inclusion(content, read_keys(public_key)))
+    if as_json:
+        print_json({"id": content["record"]["id"], "holds": not found, "differences": found})
+    else:
+        report.print_inclusion(content, found, console())
+    if found:
         raise typer.Exit(UNDECIDED)
 
 

@@ -11,6 +11,7 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from gratis import moment
 from gratis.account import openapi, usage
 from gratis.account.api_answer import answered
+from gratis.account.inclusion import inclusion_of
 from gratis.account.routes.call import Organization, Routes, ThisCall
 from gratis.config import known_version
 from gratis.http import Refused
@@ -43,7 +44,11 @@ def latest_requests(
     "/v1/organization/requests/<request_id>", responses=openapi.DECISION, summary="Why a request was free or billed"
 )
 def one_request(
-    call: ThisCall, request_id: Annotated[str, Path()], day: Day = None, organization: Organization = None
+    call: ThisCall,
+    request_id: Annotated[str, Path()],
+    day: Day = None,
+    organization: Organization = None,
+    proof: Annotated[bool, Query(description="Prove that the decision is in its day's signed statement.")] = False,
 ) -> Response[Any]:
     whose, wanted = call.whose(organization), unquote(request_id)
     if not re.fullmatch(REQUEST_ID, wanted):
@@ -56,7 +61,9 @@ def one_request(
     if not decisions:
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
         raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}", "id")
-    return answered(_explained(max(decisions.values(), key=lambda decision: decision.day)))
+    decision = max(decisions.values(), key=lambda decision: decision.day)
+    proved = {"inclusion": inclusion_of(decision, call.ledger, call.statements)} if proof else {}
+    return answered(_explained(decision) | proved)
 
 
 def _explained(decision: Decision) -> dict[str, Any]:
