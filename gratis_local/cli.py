@@ -4,12 +4,14 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gratis import __version__
+from gratis_local.command import TakesFiles
 from gratis_local.console import UNDECIDED, console, errors, print_json, progress, usable_input
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ REPLAYED_ONLY = frozenset({"--organizations", "--offer", "--report", "--endpoint
 SENT_ONLY = frozenset({"--secret", "--move-to"})
 LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
 CHAIN_ONLY = frozenset({"--public-key", "--head"})
+LEDGER_TABLE = frozenset({"--stack", "--endpoint-url", "--table"})
+FETCHED_ONLY = frozenset({"--day", "--days"})
 INCLUSION_ALONE = LEDGER_ONLY | {"--records", "--statements", "--head"}
 
 app = typer.Typer(
@@ -236,7 +240,7 @@ def _stop_once(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
-@app.command("prove")
+@app.command("prove", cls=TakesFiles)
 def prove_command(
     context: typer.Context,
     named: Annotated[
@@ -350,6 +354,75 @@ def _proof(ledger: "Ledger", organization: str, day: "date", offer: "Offer | Non
         if not str(error).startswith("ResourceNotFoundException"):
             raise
         raise Unusable(f"there is no table {ledger.table!r}; --table names another") from None
+
+
+@app.command("reconcile", cls=TakesFiles)
+def reconcile_command(
+    context: typer.Context,
+    organization: Annotated[str, typer.Argument(metavar="ORGANIZATION", help="Whose traffic.")],
+    *,
+    usage: Annotated[
+        list[str] | None, typer.Option(metavar="FILE...", help="Pages of OpenAI's Usage API (completions), as JSON.")
+    ] = None,
+    costs: Annotated[list[str] | None, typer.Option(metavar="FILE...", help="Pages of its Costs API, as JSON.")] = None,
+    openai: Annotated[
+        bool, typer.Option("--openai", help="Fetch both with the openai SDK; the key is in OPENAI_ADMIN_KEY.")
+    ] = False,
+    day: Annotated[str | None, typer.Option(help="With --openai: the last UTC day; today if left out.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=180, help="With --openai: how many days.")] = 7,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE...", help="Our side: emitted billing records, in place of a ledger."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Our side: a deployed API (its base URL); the key is in GRATIS_API_KEY.")
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+    stack: StackName = STACK,
+    table: Annotated[str | None, typer.Option(help="The ledger table, if it is not the stack's.")] = None,
+    offer: Annotated[str, typer.Option(help="The offer whose aliases name models.")] = "data-sharing",
+    as_of: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Leave later traffic out, on both sides (2025-03-11T14:00:00Z).")
+    ] = None,
+    report_file: ReportFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON and nothing else.")] = False,
+) -> None:
+    """Compare what was decided with the platform's own word; exit 1 if they differ."""
+    with usable_input():
+        from gratis_local.arguments import (
+            check_report,
+            environment_key,
+            moment_of,
+            organization_of,
+            period_of,
+            refuse_given,
+            write_report,
+        )
+        from gratis_local.reconcile import told
+        from gratis_local.reconcile.run import Ours, platforms_word, reconciled
+        from gratis_local.sources import read_offer
+
+        if records or url:
+            refuse_given(context, LEDGER_TABLE, "there is a ledger only without --records and --url")
+        if not openai:
+            refuse_given(context, FETCHED_ONLY, "only for pages that are fetched with --openai")
+        check_report(report_file, [*(usage or ()), *(costs or ()), *(records or ())])
+        moment, chosen = moment_of(as_of), read_offer(offer)
+        span = period_of(day, days) if openai else None
+        key = environment_key("OPENAI_ADMIN_KEY", "--openai") if openai else None
+        word = platforms_word(usage or (), costs or (), span, key, moment)
+        api_key = environment_key("GRATIS_API_KEY", "--url") if url else None
+        ours = Ours(organization_of(organization), records, url, api_key, (endpoint_url, stack, table))
+        compared = reconciled(ours, word, chosen, moment)
+    now = datetime.now(UTC)
+    if report_file:
+        write_report(report_file, told.reconciled_page(compared, now))
+    if as_json:
+        print_json(told.content(compared, now))
+    else:
+        told.print_compared(compared, now, console())
+    if not compared.agrees:
+        raise typer.Exit(UNDECIDED)
 
 
 @app.command("simulate")
