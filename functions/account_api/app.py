@@ -21,7 +21,6 @@ from gratis.account.routes import allowance, organizations, requests, sharing, u
 from gratis.account.routes.call import Call, with_call
 from gratis.account.routes.pages import pages
 from gratis.account.routes.statements import KEYS_PATH, statement_keys
-from gratis.closing.statements import Statements
 from gratis.config import config, dynamodb
 from gratis.errors import Busy, GratisError
 from gratis.http import Refused
@@ -36,7 +35,7 @@ app = Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DEV says: 
 for subject in (usage, allowance, sharing, requests, organizations):
     app.include_router(subject.routes)
 app.include_router(pages(Path(__file__).parent / "page"))
-app.include_router(statement_keys(lambda: Statements(dynamodb(), config().table)))
+app.include_router(statement_keys(lambda: Ledger(dynamodb(), config().table)))
 
 
 @logger.inject_lambda_context(log_event=False)
@@ -67,8 +66,8 @@ def admitted(event: dict[str, Any]) -> dict[str, Any]:
     if match := app.match(request):
         require_admission(holder, match, event)
     platform = os.environ.get("PLATFORM_NAME", "OpenAI")
-    stores = Ledger(dynamodb(), table), Accounts(dynamodb(), table), Statements(dynamodb(), table)
-    return with_call(spelled_alike(event), Call(holder, datetime.now(UTC), *stores, offer, platform))
+    ledger, accounts = Ledger(dynamodb(), table), Accounts(dynamodb(), table)
+    return with_call(spelled_alike(event), Call(holder, datetime.now(UTC), ledger, accounts, offer, platform))
 
 
 @app.exception_handler(ERRORS)  # type: ignore[untyped-decorator]

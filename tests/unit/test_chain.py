@@ -278,7 +278,7 @@ def test_the_auditors_lines_find_whatever_is_changed(month: Month, scratch: Path
 def included(month: Month, request_id: str, day: Any) -> Any:
     ledger = Ledger(month.table, TABLE)
     (decision,) = ledger.decisions([RequestKey("org_a", day, request_id)]).values()
-    return inclusion_of(decision, ledger, Statements(month.table, TABLE))
+    return inclusion_of(decision, ledger)
 
 
 def test_each_record_of_a_day_is_proved_without_the_others(month: Month, tmp_path: Path) -> None:

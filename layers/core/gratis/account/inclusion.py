@@ -6,7 +6,7 @@ from typing import Any
 
 from gratis.closing.chain import canonical
 from gratis.closing.merkle import leaf, root_from
-from gratis.closing.statements import Statements
+from gratis.closing.statements import statements_beside
 from gratis.http import Refused
 from gratis.rules.receipt import Decision
 from gratis.table.ledger import Ledger
@@ -15,12 +15,12 @@ MAX_LEAVES = 16_384
 """Decisions that are read for one answer: enough for a day of four million."""
 
 
-def inclusion_of(decision: Decision, ledger: Ledger, statements: Statements) -> dict[str, Any] | None:
+def inclusion_of(decision: Decision, ledger: Ledger) -> dict[str, Any] | None:
     """Record, path (RFC 6962, from the leaf up, in hex) and statement; None while no statement has the decision.
 
     Raises Busy, and Refused for a day too large to be read here.
     """
-    day = date.fromisoformat(decision.day)
+    day, statements = date.fromisoformat(decision.day), statements_beside(ledger)
     stated, tree = statements.latest(decision.organization, day), statements.tree(decision.organization, day)
     if stated is None or tree is None or stated.get("root") != tree.root().hex():
         return None

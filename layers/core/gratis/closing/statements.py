@@ -20,7 +20,7 @@ from gratis.closing.proof import Proof
 from gratis.errors import Busy
 from gratis.table import keys
 from gratis.table.dynamo import MAX_ATTEMPTS, Item, Pause, pause, translated
-from gratis.table.ledger import KEEP_DECISIONS
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -187,6 +187,11 @@ class Statements:
             return self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
+
+
+def statements_beside(ledger: Ledger) -> Statements:
+    """The statements in a ledger's table, to be read."""
+    return Statements(ledger.client, ledger.table)
 
 
 def _next(content: dict[str, Any], latest: dict[str, Any] | None, head: Head, proved_at: datetime) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from aws_lambda_powertools.event_handler import Depends, Request
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 
-from gratis.closing.statements import Statements
 from gratis.http import Refused
 from gratis.rules.account import IDENTIFIER
 from gratis.rules.offer import Offer
@@ -37,7 +36,6 @@ class Call:
     now: datetime
     ledger: Ledger
     accounts: Accounts
-    statements: Statements
     offer: Offer
     platform: str
     """Whose traffic the offer is about, for the messages that organizations see."""

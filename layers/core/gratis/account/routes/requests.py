@@ -11,14 +11,13 @@ from aws_lambda_powertools.event_handler.openapi.params import Path, Query
 from gratis import moment
 from gratis.account import openapi, usage
 from gratis.account.api_answer import answered
-from gratis.account.inclusion import inclusion_of
 from gratis.account.routes.call import Organization, Routes, ThisCall
 from gratis.config import known_version
 from gratis.http import Refused
 from gratis.rules.explanation import explain
 from gratis.rules.receipt import Decision
 from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey
-from gratis.table.ledger import KEEP_DECISIONS
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
 
 Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day, YYYY-MM-DD.")]
 
@@ -62,8 +61,13 @@ def one_request(
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
         raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}", "id")
     decision = max(decisions.values(), key=lambda decision: decision.day)
-    proved = {"inclusion": inclusion_of(decision, call.ledger, call.statements)} if proof else {}
-    return answered(_explained(decision) | proved)
+    return answered(_explained(decision) | (_inclusion(decision, call.ledger) if proof else {}))
+
+
+def _inclusion(decision: Decision, ledger: Ledger) -> dict[str, Any]:
+    from gratis.account.inclusion import inclusion_of  # noqa: PLC0415 - hashes and statements that few calls ask for
+
+    return {"inclusion": inclusion_of(decision, ledger)}
 
 
 def _explained(decision: Decision) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from aws_lambda_powertools.event_handler import Response
 
 from gratis.account import openapi
 from gratis.account.routes.call import Routes
-from gratis.closing.statements import Statements
+from gratis.table.ledger import Ledger
 
 KEYS_PATH = "/v1/statement-keys"
 
 
-def statement_keys(statements: Callable[[], Statements]) -> Routes:
+def statement_keys(ledger: Callable[[], Ledger]) -> Routes:
     """The route to the keys that have signed statements of this table. It takes no API key."""
     routes = Routes()
 
@@ -23,6 +23,8 @@ def statement_keys(statements: Callable[[], Statements]) -> Routes:
         responses=openapi.STATEMENT_KEYS,
     )
     def public_keys() -> Response[Any]:
-        return Response(200, "application/x-pem-file", "".join(statements().public_keys()))
+        from gratis.closing.statements import statements_beside  # noqa: PLC0415 - no other route needs it at a start
+
+        return Response(200, "application/x-pem-file", "".join(statements_beside(ledger()).public_keys()))
 
     return routes
