@@ -13,6 +13,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.statements import Statements
 from gratis.closing.sums import statement_of
@@ -30,6 +31,7 @@ from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
+from tests.unit.statement_keys import signer
 from tests.unit.webhook import incompressible
 
 TEMPLATE: Any = read_template(ROOT / "template.yaml")
@@ -306,7 +308,8 @@ def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         large = {"id": "large", "note": incompressible(1_000_000)}
         Quarantine(client, TABLE).put([entry(large, Rejected("invalid_event", "is bad"), RECEIVED, "receive_usage")])
         Keys(client, TABLE).create(Holder("owner", "org_a", "test"))
-        Statements(client, TABLE).write(Proof.of(statement_of("org_a", DAY, []), Differences()), RECEIVED)
+        proof = Proof.of(statement_of("org_a", DAY, []), Differences())
+        Statements(client, TABLE, signer()).write(proof, MerkleTree(), RECEIVED)
         Statements(client, TABLE).keep("org_a", DAY, {}, RECEIVED)
         found: dict[str, Any] = {}
         for item in client.scan(TableName=TABLE)["Items"]:
@@ -320,7 +323,8 @@ def kind_of(item: Any) -> str:
         return "quarantine" if sk.count("#") == 2 else "part"
     if pk.startswith("DAY#"):
         return "decision" if sk.startswith("REQ#") else "marker"
-    return {"COUNTER": "counter", "KEY": "key"}.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
+    named = {"COUNTER": "counter", "KEY": "key", "STATEMENT-KEYS": "public key"}
+    return named.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
 
 
 def record(name: str, old: Any, new: Any) -> dict[str, Any]:
@@ -335,7 +339,7 @@ NEWS = {"decision", "quarantine", "statement", "account"}
 
 def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, Any]) -> None:
     carried = {"decision", "quarantine", "part", "statement", "account"}
-    assert items.keys() == carried | {"marker", "counter", "key", "progress"}
+    assert items.keys() == carried | {"marker", "counter", "key", "progress", "statements", "tree", "public key"}
     inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
     assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
     assert {kind for kind, each in inserts.items() if passes(each)} == NEWS | {"part"}
