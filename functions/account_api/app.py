@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.event_handler.openapi.exceptions import RequestValidationError
@@ -34,7 +34,7 @@ from gratis.http import Refused, headers_of
 from gratis.keys import Holder, Keys
 from gratis.ledger import KEEP_DECISIONS, Ledger
 from gratis.request import AHEAD, REQUEST_ID, RequestKey
-from gratis.telemetry import NAMESPACE, report_answered
+from gratis.telemetry import metrics_of, report_answered
 
 PAGE = Path(__file__).parent / "page"
 """The account page's files."""
@@ -60,7 +60,7 @@ MOST_ANSWER = 5_500_000
 """Bytes of an answer: Lambda hands on 6 MB."""
 
 logger = Logger(service="account_api")
-metrics = Metrics(namespace=NAMESPACE, service="account_api")
+metrics = metrics_of("account_api")
 app = openapi.Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DEV says: it would print every request
 
 

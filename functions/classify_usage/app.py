@@ -6,7 +6,7 @@ import gratis.startup  # noqa: F401 - before all others
 from functools import cache
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.classify import Classifier, event_clock, wall_clock
@@ -14,10 +14,10 @@ from gratis.config import config, dynamodb
 from gratis.ledger import Ledger
 from gratis.messages import Message
 from gratis.quarantine import Quarantine
-from gratis.telemetry import NAMESPACE, report_batch
+from gratis.telemetry import metrics_of, report_batch
 
 logger = Logger(service="classify_usage")
-metrics = Metrics(namespace=NAMESPACE, service="classify_usage")
+metrics = metrics_of("classify_usage")
 
 
 @cache

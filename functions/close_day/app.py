@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import moment
@@ -21,7 +21,7 @@ from gratis.errors import Busy
 from gratis.ledger import Ledger
 from gratis.statements import Statements
 from gratis.telemetry import (
-    NAMESPACE,
+    metrics_of,
     report_closed,
     report_not_closed,
     report_put_down,
@@ -36,7 +36,7 @@ RESERVE_SECONDS = 120
 """What is left of a call when a large day is put down: far more than reading on to the next look at the clock takes."""
 
 logger = Logger(service="close_day")
-metrics = Metrics(namespace=NAMESPACE, service="close_day")
+metrics = metrics_of("close_day")
 
 
 @cache

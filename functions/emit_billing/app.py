@@ -9,13 +9,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.config import QUICK
 from gratis.days import send_days
 from gratis.outbox import emit
-from gratis.telemetry import NAMESPACE, report_emitted
+from gratis.telemetry import metrics_of, report_emitted
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -25,7 +25,7 @@ LATE_SECONDS = 900
 """A day that got a late decision is closed again after this time, once for all that came in meanwhile or nearly so."""
 
 logger = Logger(service="emit_billing")
-metrics = Metrics(namespace=NAMESPACE, service="emit_billing")
+metrics = metrics_of("emit_billing")
 
 
 @cache

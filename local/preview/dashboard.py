@@ -69,17 +69,18 @@ def dashboards() -> list[Dashboard]:
     ]
 
 
-def substituted(sub: Mapping[str, str]) -> str:
+def substituted(sub: Mapping[str, Any]) -> str:
     """The text of a `!Sub`: a resource, or an attribute of it, is named by its logical id."""
+    text = sub["Fn::Sub"] if isinstance(sub["Fn::Sub"], str) else sub["Fn::Sub"][0]
 
     def meant(match: re.Match[str]) -> str:
         name = match[1]
         return f"${{{name[1:]}}}" if name.startswith("!") else NAMES.get(name, name.split(".")[0])
 
-    return re.sub(r"\$\{([^}]+)\}", meant, sub["Fn::Sub"])
+    return re.sub(r"\$\{([^}]+)\}", meant, text)
 
 
-def _widgets(body: Mapping[str, str]) -> tuple[Widget, ...]:
+def _widgets(body: Mapping[str, Any]) -> tuple[Widget, ...]:
     return tuple(
         Widget(
             each["type"],

@@ -19,8 +19,9 @@ from gratis.receipt import Decision
 from gratis.receive import Received
 from local.functions import ROOT, handler_of
 from local.preview import emf
-from local.preview.dashboard import Dashboard, Line, Widget, dashboards, substituted
+from local.preview.dashboard import NAMES, Dashboard, Line, Widget, dashboards, substituted
 from local.preview.series import _SEARCH
+from local.stack import STACK
 from tests.ledger_builders import DAY, RECEIVED
 from tests.unit.builders import Desk, request
 from tests.unit.test_template import (
@@ -79,8 +80,8 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> set[Named]:
 
 
 def opened(dimensions: emf.Dimensions) -> emf.Dimensions:
-    """Values of dimensions other than the service are many, and searched for."""
-    return frozenset((name, value if name == "service" else ANY) for name, value in dimensions)
+    """Reasons are many, and searched for."""
+    return frozenset((name, ANY if name == "Reason" else value) for name, value in dimensions)
 
 
 def widgets() -> list[Widget]:
@@ -94,7 +95,11 @@ def shown() -> Iterator[Named]:
         if line.name:
             yield line.namespace, line.name, line.dimensions
         elif found:
-            yield found["namespace"], found["name"], frozenset({(found["dimension"], ANY)})
+            yield (
+                found["namespace"],
+                found["name"],
+                frozenset({(found["dimension"], ANY), (found["fixed"], found["value"])}),
+            )
 
 
 def alarmed() -> Iterator[Named]:
@@ -105,10 +110,12 @@ def alarmed() -> Iterator[Named]:
 
 
 def resource(value: Any) -> str:
-    """A plain value, or the logical id of the resource that it names."""
+    """A plain value, or the logical id of the resource that it names; the stack is that of the report."""
     if isinstance(value, str):
         return value
-    return str(value.get("Ref") or value["Fn::GetAtt"][0])
+    if "Fn::If" in value:
+        return resource(value["Fn::If"][2])
+    return NAMES.get(value.get("Ref", ""), str(value.get("Ref") or value["Fn::GetAtt"][0]))
 
 
 def of_ours(metrics: Iterator[Named]) -> set[Named]:
@@ -116,7 +123,7 @@ def of_ours(metrics: Iterator[Named]) -> set[Named]:
 
 
 def test_every_function_that_records_metrics_is_called() -> None:
-    sources = [*PACKAGE.glob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
     definitions = [each for source in sources for each in module(source).definitions]
     recording = {each.name for each in definitions if names_in(each.body) & {"add_metric", "single_metric"}}
     assert recording == REPORTED.keys()
@@ -132,8 +139,18 @@ def test_every_metric_that_is_emitted_is_on_a_dashboard(capsys: pytest.CaptureFi
     assert emitted(capsys) - of_ours(shown()) == set()
 
 
+def test_every_metric_of_ours_says_of_which_stack_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = emitted(capsys) | of_ours(shown()) | of_ours(alarmed())
+    assert {dict(dimensions)["Stack"] for _, _, dimensions in named} == {STACK}
+    monkeypatch.setenv("STACK", "another")
+    assert telemetry.stack_dimension() == {"Stack": "another"}
+    assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["STACK"] == {"Ref": "AWS::StackName"}
+
+
 def test_no_metric_has_a_dimension_with_many_values(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name for _, _, dimensions in emitted(capsys) for name, _ in dimensions} == {"service", "Reason"}
+    assert {name for _, _, dimensions in emitted(capsys) for name, _ in dimensions} == {"service", "Reason", "Stack"}
 
 
 AWS_METRICS = {
@@ -167,6 +184,8 @@ AWS_METRICS = {
     ),
 }
 """By namespace: the dimension, what it names, and the metrics, as AWS documents them."""
+OWN_NAMES = {"Table": "LedgerTable"}
+"""What a dashboard's `!Sub` calls by a name of its own."""
 
 
 def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() -> None:
@@ -174,12 +193,12 @@ def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() 
     assert {namespace for namespace, _, _ in theirs} == AWS_METRICS.keys()
     for namespace, name, dimensions in theirs:
         dimension, kind, names = AWS_METRICS[namespace]
-        ((stated, logical_id),) = dimensions
+        ((stated, logical_id),) = [(each, OWN_NAMES.get(value, value)) for each, value in dimensions]
         assert (stated, RESOURCES[logical_id]["Type"], name in names) == (dimension, kind, True), (name, logical_id)
 
 
 def test_a_queue_is_named_by_its_name_and_not_by_its_url() -> None:
-    bodies = [each["DashboardBody"]["Fn::Sub"] for each in of_type("AWS::CloudWatch::Dashboard").values()]
+    bodies = [str(each["DashboardBody"]["Fn::Sub"]) for each in of_type("AWS::CloudWatch::Dashboard").values()]
     queues = re.findall(r'"QueueName", "\$\{(\w+)(\.QueueName)?\}"', " ".join(bodies))
     assert queues
     assert all(attribute for _, attribute in queues)

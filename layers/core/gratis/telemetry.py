@@ -1,6 +1,7 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
@@ -24,8 +25,22 @@ if TYPE_CHECKING:  # each function imports only what it needs
 NAMESPACE = "Gratis"
 MOST_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
+STACK = "Stack"
+"""A dimension of every metric: it keeps the stacks of an account apart."""
 for _library in ("botocore", "aws_lambda_powertools"):
     logging.getLogger(_library).setLevel(logging.INFO)  # at DEBUG they log whole calls and answers, secrets included
+
+
+def stack_dimension() -> dict[str, str]:
+    """The stack that this function belongs to; off AWS one is assumed."""
+    return {STACK: os.environ.get("STACK", "gratis")}
+
+
+def metrics_of(service: str) -> Metrics:
+    """A function's metrics."""
+    metrics = Metrics(namespace=NAMESPACE, service=service)
+    metrics.set_default_dimensions(**stack_dimension())
+    return metrics
 
 
 def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
@@ -44,8 +59,9 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
         metrics.add_metric(name="DecisionLatency", unit=MetricUnit.Milliseconds, value=wait)
     reasons = Counter(decision.reason for decision in decided)
     for reason, count in reasons.items():
-        with single_metric(name="Decisions", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
-            metric.add_dimension(name="Reason", value=reason)
+        reason_of = stack_dimension() | {"Reason": reason}
+        with single_metric("Decisions", MetricUnit.Count, count, namespace=NAMESPACE, default_dimensions=reason_of):
+            pass
     log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
     log("batch decided", extra={"counts": counts, "reasons": dict(reasons), "causes": outcome.causes[:10]})
     unpriced = sorted({decision.model for decision in decided if decision.list_amount_usd is None})
