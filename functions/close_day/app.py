@@ -32,6 +32,8 @@ from gratis.telemetry import (
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+NIGHTS = 7
+"""The days before today that each night queues: so many nights may be missed. One that was closed costs four reads."""
 RESERVE_SECONDS = 120
 """What is left of a call when a large day is put down: far more than reading on to the next look at the clock takes."""
 
@@ -57,18 +59,23 @@ def queue() -> "SQSClient":
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """From the schedule: queue yesterday for every organization that had decisions. From the queue: close days."""
+    """From the schedule: queue the last days of every organization that had decisions. From the queue: close days."""
     if "Records" not in event:
-        yesterday = moment.day_of(datetime.now(UTC)) - moment.DAY
-        organizations = {organization for organization, _ in ledger().marked(yesterday)}
-        send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, yesterday.isoformat()) for each in organizations})
-        report_queued(len(organizations), yesterday, logger, metrics)
-        return {"queued": len(organizations)}
+        today = moment.day_of(datetime.now(UTC))
+        return {"queued": sum(_queue(today - back * moment.DAY) for back in range(1, NIGHTS + 1))}
 
     def hurry() -> bool:
         return context.get_remaining_time_in_millis() < RESERVE_SECONDS * 1000
 
     return {"batchItemFailures": [failure for record in event["Records"] if (failure := _failure(record, hurry))]}
+
+
+def _queue(day: date) -> int:
+    """Queue a day for every organization that had decisions; returns how many."""
+    organizations = {organization for organization, _ in ledger().marked(day)}
+    send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, day.isoformat()) for each in organizations})
+    report_queued(len(organizations), day, logger, metrics)
+    return len(organizations)
 
 
 def _failure(record: Mapping[str, Any], hurry: Callable[[], bool]) -> dict[str, str] | None:

@@ -19,6 +19,7 @@ from gratis.account import Account
 from gratis.accounts import Accounts
 from gratis.errors import Rejected
 from gratis.keys import Holder, Keys
+from gratis.late import LateDays
 from gratis.outbox import bus_entries
 from gratis.proof import Differences, Proof, statement_of
 from gratis.quarantine import Quarantine, entry
@@ -102,6 +103,7 @@ ACTIONS = {
     "query": "dynamodb:Query",
     "transact_write_items": "dynamodb:PutItem",  # a transaction of puts: see the test
     "put_events": "events:PutEvents",
+    "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
     "SecretsProvider": "secretsmanager:GetSecretValue",
 }
@@ -297,7 +299,7 @@ def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_enviro
         }
         kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder)}
         wanted = {name for name, kind in deployed().kinds.items() if kind == OF_TYPE[service] and is_named(name, named)}
-        assert on - {each.rpartition(":")[2] for each in kept} == wanted
+        assert on - ({each.rpartition(":")[2] for each in kept} - wanted) == wanted
 
 
 def is_named(logical_id: str, named: set[str]) -> bool:
@@ -379,6 +381,13 @@ def passes(record: Mapping[str, Any]) -> bool:
     return any(matches(json.loads(each["Pattern"]), record) for each in filters)
 
 
+class NoQueue:
+    """Takes every message."""
+
+    def send_message_batch(self, **_: Any) -> Any:
+        return {"Successful": []}
+
+
 @pytest.fixture
 def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An item of every kind that the ledger table holds, by its name."""
@@ -390,6 +399,7 @@ def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         Keys(client, TABLE).create(Holder("owner", "org_a", "test"))
         Statements(client, TABLE).write(Proof.of(statement_of("org_a", DAY, []), Differences()), RECEIVED)
         Statements(client, TABLE).keep("org_a", DAY, {}, RECEIVED)
+        LateDays(client, TABLE, NoQueue(), "days").close_again({("org_a", str(DAY))}, RECEIVED)
         found: dict[str, Any] = {}
         for item in client.scan(TableName=TABLE)["Items"]:
             found.setdefault(kind_of(item), item)
@@ -402,7 +412,9 @@ def kind_of(item: Any) -> str:
         return "quarantine" if sk.count("#") == 2 else "part"
     if pk.startswith("DAY#"):
         return "decision" if sk.startswith("REQ#") else "marker"
-    return {"COUNTER": "counter", "KEY": "key"}.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
+    return {"COUNTER": "counter", "KEY": "key", "LATE": "late"}.get(pk.partition("#")[0]) or sk.partition("#")[
+        0
+    ].lower()
 
 
 def record(name: str, old: Any, new: Any) -> dict[str, Any]:
@@ -417,7 +429,7 @@ NEWS = {"decision", "quarantine", "statement", "account"}
 
 def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, Any]) -> None:
     carried = {"decision", "quarantine", "part", "statement", "account"}
-    assert items.keys() == carried | {"marker", "counter", "key", "progress"}
+    assert items.keys() == carried | {"marker", "counter", "key", "late", "progress"}
     inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
     assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
     assert {kind for kind, each in inserts.items() if passes(each)} == NEWS | {"part"}
@@ -436,10 +448,13 @@ def test_what_is_removed_or_expires_does_not_go_out(items: dict[str, Any]) -> No
     assert [each for each in removed if list(bus_entries([each]))] == []
 
 
-def test_the_stream_carries_both_images_and_never_gives_up() -> None:
-    source = function_of("emit_billing")["Events"]["Ledger"]["Properties"]
+def test_the_stream_carries_both_images_and_no_record_stops_it_for_ever() -> None:
+    source = deployed().resources["EmitBillingLedger"]["Properties"]
     assert RESOURCES["LedgerTable"]["Properties"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
-    assert (source["MaximumRetryAttempts"], source["MaximumRecordAgeInSeconds"]) == (-1, -1)
+    assert 100 <= source["MaximumRetryAttempts"] <= 10_000
+    assert 6 * 3600 <= source["MaximumRecordAgeInSeconds"] <= 12 * 3600  # the stream keeps a record for 24 hours
+    assert source["BisectBatchOnFunctionError"] is True
+    assert source["DestinationConfig"]["OnFailure"]["Destination"].endswith(":StreamDeadLetters")
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["StartingPosition"] == "TRIM_HORIZON"
 
@@ -453,7 +468,12 @@ def dead_letter_queues() -> set[str]:
     redriven = [each["RedrivePolicy"]["deadLetterTargetArn"] for each in queues if "RedrivePolicy" in each]
     targets = [target for each in of_type("AWS::Events::Rule").values() for target in each["Targets"]]
     undelivered = [each["DeadLetterConfig"]["Arn"] for each in targets]
-    return {each["Fn::GetAtt"][0] for each in redriven + undelivered}
+    failed = [
+        each["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]
+        for each in transformed()["Resources"].values()
+        if "DestinationConfig" in each.get("Properties", {})
+    ]
+    return {each["Fn::GetAtt"][0] for each in redriven + undelivered + failed}
 
 
 def sources() -> list[tuple[Any, Any]]:
@@ -478,6 +498,22 @@ def test_a_message_is_tried_at_least_five_times_and_then_kept_for_longer_than_it
         assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
         assert dead["MessageRetentionPeriod"] >= queue["MessageRetentionPeriod"]
         assert dead.get("FifoQueue") == queue.get("FifoQueue")
+
+
+def test_hours_of_failure_leave_usage_in_its_queue_and_in_order_and_no_message_grows_too_old_in_it() -> None:
+    queue = RESOURCES["UsageQueue"]["Properties"]
+    seconds = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
+    assert 4 * 3600 <= seconds <= queue["MessageRetentionPeriod"] / 10
+
+
+def test_the_nightly_call_is_kept_where_it_fails_and_a_large_day_is_not_taken_for_a_loop() -> None:
+    (asynchronous,) = deployed().of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert asynchronous["FunctionName"] == "CloseDay"
+    assert asynchronous["DestinationConfig"]["OnFailure"]["Destination"].endswith(":FailedNights")
+    (schedule,) = deployed().of_type("AWS::Scheduler::Schedule").values()
+    assert schedule["Target"]["DeadLetterConfig"]["Arn"].endswith(":FailedNights")
+    assert schedule["Target"]["RoleArn"].endswith(":AfterMidnightRole")
+    assert deployed().resources["CloseDay"]["Properties"]["RecursiveLoop"] == "Allow"
 
 
 def test_a_function_that_reads_a_queue_answers_for_each_message() -> None:

@@ -137,10 +137,12 @@ def report_emitted(emitted: "Emitted", now: "datetime", logger: Logger, metrics:
     metrics.add_metric(name="RecordsEmitted", unit=MetricUnit.Count, value=emitted.records)
     metrics.add_metric(name="BusEntries", unit=MetricUnit.Count, value=emitted.sent)
     metrics.add_metric(name="BusEntriesFailed", unit=MetricUnit.Count, value=emitted.failed)
+    metrics.add_metric(name="RecordsUnreadable", unit=MetricUnit.Count, value=len(emitted.unreadable))
     for wait in waits((decided_at, moment.text(now)) for decided_at in emitted.decided_at):
         metrics.add_metric(name="BusLatency", unit=MetricUnit.Milliseconds, value=wait)
-    log = logger.warning if emitted.failed else logger.info
-    log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": emitted.causes[:10]})
+    causes = [*emitted.causes, *(f"{each.keys}: {each.error}" for each in emitted.unreadable)]
+    log = logger.warning if causes else logger.info
+    log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": causes[:10]})
 
 
 def report_answered(status: int, logger: Logger, metrics: Metrics) -> None:
