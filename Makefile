@@ -5,6 +5,8 @@ endif
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+NO_PACKAGES = { echo "make: the packages of $(1) could not be installed: is a package index reachable?"; exit 1; }
 SAM := .venv-sam/bin/sam
 STAGE ?= default
 
@@ -14,20 +16,28 @@ STAGE ?= default
 help:  ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-setup: $(STAMP)  ## create .venv with everything the commands need
+setup: $(STAMP)  ## create .venv with everything the commands and tests need
 
-$(STAMP): requirements/dev.txt
+$(VENV)/.created: requirements/replay.txt requirements/dev.txt
 	@command -v $(PYTHON) >/dev/null 2>&1 || { echo "make: '$(PYTHON)' is missing: install Python 3.11 or later, or name it: make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V 2>&1), but Gratis needs Python 3.11 or later; name one: make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
-	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt \
-		|| { echo "make: the packages of requirements/dev.txt could not be installed: is a package index reachable?"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-replay: setup  ## run the seed's day through the real functions and print the table
+$(VENV)/.replay: $(VENV)/.created
+	@echo "Setting up $(VENV) for replays (once, less than a minute) ..."
+	@$(INSTALL) --require-hashes -r requirements/replay.txt || $(call NO_PACKAGES,requirements/replay.txt)
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+$(STAMP): $(VENV)/.created
+	@echo "Setting up $(VENV) (once, about a minute) ..."
+	@$(INSTALL) --require-hashes -r requirements/dev.txt || $(call NO_PACKAGES,requirements/dev.txt)
+	@$(INSTALL) --no-build-isolation --editable .
+	@touch $(VENV)/.replay $@
+
+replay: $(VENV)/.replay  ## run the seed's day through the code that is deployed and print the table
 	@$(BIN)/gratis replay events/seed-day.json
 
 test: setup  ## run the tests
@@ -68,8 +78,7 @@ clients: $(VENV)/.clients  ## add the real clients that the tests of the deploye
 
 $(VENV)/.clients: requirements/clients.txt $(STAMP)
 	@echo "Adding real clients to $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/clients.txt \
-		|| { echo "make: the packages of requirements/clients.txt could not be installed: is a package index reachable?"; exit 1; }
+	@$(INSTALL) --require-hashes -r requirements/clients.txt || $(call NO_PACKAGES,requirements/clients.txt)
 	@touch $@
 
 build: $(SAM)  ## build what is deployed (sam build)
@@ -85,11 +94,13 @@ up: setup  ## run the whole system on this machine until Ctrl-C
 	@exec $(BIN)/gratis up
 
 prices: setup  ## generate the price data again from genai-prices
-	@$(BIN)/python -m local.prices
+	@$(BIN)/python -m gratis_local.prices
 
 lock:  ## lock the newest versions of every dependency (needs uv)
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
+	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" -c requirements/dev.txt requirements/replay.in -o requirements/replay.txt
 	@uv pip compile -q --upgrade --universal --python-version 3.13 --generate-hashes \
 		--custom-compile-command "make lock" -c requirements/dev.txt requirements/layer.in -o layers/core/requirements.txt
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \

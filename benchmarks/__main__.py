@@ -11,7 +11,7 @@ from benchmarks.cold_start import cold_starts
 from benchmarks.growth import Growth
 from benchmarks.receiving import receiving
 from benchmarks.report import Measured
-from local.engine import engine
+from gratis_local.engine import engine
 
 FOLDER = Path(__file__).parent
 

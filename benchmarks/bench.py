@@ -16,9 +16,9 @@ from benchmarks.prices import PRICES
 from benchmarks.traffic import account
 from benchmarks.workloads import Load
 from gratis import config
-from gratis.accounts import Accounts
-from local.engine import create_table
-from local.stack import LOCAL_CREDENTIALS, client_for, local_environment
+from gratis.table.accounts import Accounts
+from gratis_local.engine import create_table
+from gratis_local.stack import LOCAL_CREDENTIALS, client_for, local_environment
 
 TABLE, IDEMPOTENCY_TABLE = "gratis-benchmark", "gratis-benchmark-idempotency"
 

@@ -19,8 +19,8 @@ from typing import Any
 from standardwebhooks.webhooks import Webhook
 
 from benchmarks.traffic import Sender
-from local.functions import ROOT
-from local.runtime import SECONDS, Lambda, built, layer_modules, runtime_modules, started
+from gratis_local.places import ROOT
+from gratis_local.runtime import SECONDS, Lambda, built, layer_modules, runtime_modules, started
 
 FUNCTIONS = ("receive_usage", "classify_usage", "emit_billing", "close_day", "account_api")
 BARE = """

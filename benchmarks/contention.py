@@ -20,10 +20,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gratis.dynamo import MOST_ATTEMPTS, longest_pause
-from gratis.ledger import MOST_ITEMS
-from gratis.messages import MOST_EVENTS
+from gratis.intake.messages import MOST_EVENTS
+from gratis.table.dynamo import MOST_ATTEMPTS, longest_pause
 from gratis.table.keys import DECISION_SHARDS
+from gratis.table.ledger import MOST_ITEMS
 
 PLOT = Path(__file__).parent / "plots" / "contention.svg"
 WRITERS = (1, 2, 4, 8, 16, 32, 64)
@@ -214,7 +214,7 @@ class World:
         return self.dice.lognormvariate(log(median), log(p99_to_median) / STANDARD_P99)
 
     def pause(self, attempt: int) -> float:
-        """As `gratis.dynamo.pause`."""
+        """As `gratis.table.dynamo.pause`."""
         return self.dice.uniform(0, longest_pause(attempt))
 
 

@@ -18,14 +18,15 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from gratis import config, moment, pricing
-from gratis.decision import NO_GROUP, Case, case_of
-from gratis.events import parse_event
-from gratis.ledger import Ledger
-from gratis.messages import Message
-from gratis.request import Request
+from gratis import config, moment
+from gratis.intake.events import parse_event
+from gratis.intake.messages import Message
+from gratis.rules import pricing
+from gratis.rules.decision import NO_GROUP, Case, case_of
+from gratis.rules.request import Request
 from gratis.table.keys import NEW, decision_key
-from local.functions import Context, handler_of
+from gratis.table.ledger import Ledger
+from gratis_local.functions import Context, handler_of
 
 DEDUPE = timedelta(days=35)
 FITS = "attribute_not_exists(used) OR used <= :most"
@@ -219,7 +220,7 @@ def _decision_item(case: Case, verdict: str, reason: str, used_after: int | None
         "list_amount_usd": listed,
         "amount_usd": "0" if verdict == "free" else listed,
         "tier": terms.profile.tier,
-        "offer": terms.offer_name,
+        "offer": terms.version.name,
         "profile_version": terms.profile_version,
         "settings_version": terms.settings_version,
         "price_version": case.price.version if case.price else None,

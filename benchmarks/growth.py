@@ -11,8 +11,8 @@ from typing import Any
 from benchmarks.bench import TABLE, Bench
 from benchmarks.meter import Meter, took
 from benchmarks.traffic import Sender, account, batches, queued
-from gratis.keys import Holder, Keys
-from local.functions import Context, handler_of
+from gratis.table.api_keys import Holder, Keys
+from gratis_local.functions import Context, handler_of
 
 BATCH_SIZES = (1, 2, 5, 10, 20, 50, 100)
 ORGANIZATIONS = (1, 2, 5, 10)

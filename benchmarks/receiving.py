@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from standardwebhooks.webhooks import Webhook
 
 from benchmarks.traffic import Sender
-from gratis.events import UsageEvent
-from local.functions import Context, module_of
-from local.stack import client_for
+from gratis.intake.events import UsageEvent
+from gratis_local.functions import Context, module_of
+from gratis_local.stack import client_for
 
 EVENTS = 100
 SECRET = b"0123456789abcdef0123456789abcdef"

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.account import Account, Profile, Settings, Sharing
-from gratis.quarantine import Quarantine
-from gratis.queue import UsageQueue
-from gratis.receive import receive
+from gratis.intake.queue import UsageQueue
+from gratis.intake.receive import receive
+from gratis.intake.sources import WEBHOOK
+from gratis.rules.account import Account, Profile, Settings, Sharing
+from gratis.table.quarantine import Quarantine
 
 MODELS = {
     "gpt-4o-mini-2024-07-18": 50,
@@ -73,7 +74,7 @@ def queued(bodies: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
     sent = _Sent()
     queue, quarantine = UsageQueue(sent, "usage.fifo"), Quarantine(None, "")  # type: ignore[arg-type]
     for events in bodies:
-        received = receive(list(enumerate(events)), datetime.now(UTC), queue, quarantine)
+        received = receive(WEBHOOK, events, datetime.now(UTC), queue, quarantine)
         if received.quarantined:
             raise AssertionError(f"events of a benchmark must be valid: {received.quarantined[0]}")
     return sent.messages

@@ -1,12 +1,14 @@
 """Builders and probes for tests of the ledger and the classifier: events, clients that fail as told, and the proof
 that what a table holds keeps SPEC section 3."""
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import boto3
@@ -14,23 +16,25 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 from moto import mock_aws
 
-from gratis import dynamo, ledger
-from gratis.account import Account
-from gratis.classify import Classifier, Clock, event_clock
+from gratis.classify import Classifier, Clock
 from gratis.config import QUICK
-from gratis.decision import Books, CounterId, case_of, settle
 from gratis.errors import Rejected
-from gratis.events import parse_event
-from gratis.ledger import Document, Ledger
-from gratis.messages import Message
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.quarantine import Entry, Quarantine
-from gratis.receipt import Decision
-from gratis.request import Request, RequestKey
-from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter, Span, kind_of_slot
-from local.engine import create_table
+from gratis.intake.events import parse_event
+from gratis.intake.messages import Message
+from gratis.rules.account import Account
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, RequestKey
+from gratis.rules.totals import RowKey, Sums, Totals
+from gratis.rules.window import Counter, CounterId, Span, kind_of_slot
+from gratis.table import dynamo, ledger
+from gratis.table.ledger import Document, Ledger
+from gratis.table.quarantine import Entry, Quarantine
+from gratis_local.engine import create_table
+from gratis_local.functions import Handler
+from gratis_local.replay import event_clock
 
 TABLE = "gratis-test"
 BIG = "gpt-4o-2024-08-06"
@@ -139,6 +143,12 @@ def moto_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def classifier(client: Any, chosen: Offer = DAILY, clock: Clock = event_clock, table: str = TABLE) -> Classifier:
     return Classifier(Ledger(client, table), Quarantine(client, table), chosen, clock)
+
+
+def by_the_events_clock(handler: Handler) -> Handler:
+    """classify_usage's handler, whose clock follows the events: those of the tests are of another year."""
+    inspect.unwrap(handler).__globals__["Classifier"] = partial(Classifier, clock=event_clock)
+    return handler
 
 
 # --- clients that fail as told -------------------------------------------------------------------------------------

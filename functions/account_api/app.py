@@ -22,18 +22,19 @@ from aws_lambda_powertools.event_handler.openapi.params import Path as PathParam
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from gratis import moment, openapi, sharing, usage
-from gratis.account import IDENTIFIER, Account, Profile
-from gratis.accounts import Accounts, with_profile
-from gratis.allowance import allowance
-from gratis.api_request import normalized, unknown_parameter, unreadable_body
+from gratis import moment
+from gratis.account import openapi, sharing, usage
+from gratis.account.allowance import allowance
+from gratis.account.api_request import normalized, unknown_parameter, unreadable_body
+from gratis.account.explanation import explain
 from gratis.config import config, dynamodb, known_version
 from gratis.errors import Busy, Rejected
-from gratis.explanation import explain
 from gratis.http import Refused, headers_of
-from gratis.keys import Holder, Keys
-from gratis.ledger import KEEP_DECISIONS, Ledger
-from gratis.request import AHEAD, REQUEST_ID, RequestKey
+from gratis.rules.account import IDENTIFIER, Account, Profile
+from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey
+from gratis.table.accounts import Accounts, with_profile
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis.telemetry import metrics_of, report_answered
 
 PAGE = Path(__file__).parent / "page"

@@ -9,11 +9,11 @@ from typing import Any
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gratis.classify import Classifier, event_clock, wall_clock
+from gratis.classify import Classifier
 from gratis.config import config, dynamodb
-from gratis.ledger import Ledger
-from gratis.messages import Message
-from gratis.quarantine import Quarantine
+from gratis.intake.messages import Message
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
 from gratis.telemetry import metrics_of, report_batch
 
 logger = Logger(service="classify_usage")
@@ -24,9 +24,7 @@ metrics = metrics_of("classify_usage")
 def classifier() -> Classifier:
     """Built at the first batch, kept while the function is warm."""
     chosen, client = config(), dynamodb()
-    ledger = Ledger(client, chosen.table, expire=chosen.expire)
-    clock = event_clock if chosen.clock_follows_events else wall_clock
-    return Classifier(ledger, Quarantine(client, chosen.table), chosen.offer, clock)
+    return Classifier(Ledger(client, chosen.table), Quarantine(client, chosen.table), chosen.offer)
 
 
 @logger.inject_lambda_context(log_event=False)

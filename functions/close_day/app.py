@@ -14,15 +14,17 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import moment
-from gratis.closing import close
+from gratis.closing.close import Closed, PutDown, Unchanged, close
+from gratis.closing.days import day_of_message, send_days
+from gratis.closing.proving import NoLongerKept
+from gratis.closing.statements import Statements
 from gratis.config import QUICK, config, dynamodb, known_offer
-from gratis.days import day_of_message, send_days
 from gratis.errors import Busy
-from gratis.ledger import Ledger
-from gratis.statements import Statements
+from gratis.table.ledger import Ledger
 from gratis.telemetry import (
     metrics_of,
     report_closed,
+    report_no_longer_kept,
     report_not_closed,
     report_put_down,
     report_queued,
@@ -91,11 +93,13 @@ def _failure(record: Mapping[str, Any], hurry: Callable[[], bool]) -> dict[str, 
 def _close(organization: str, day: date, hurry: Callable[[], bool]) -> None:
     """Close a day; a large one goes on in another call when time runs out."""
     now = partial(datetime.now, UTC)
-    closed = close(ledger(), statements(), organization, day, offer_of=known_offer, now=now, hurry=hurry)
-    if isinstance(closed, tuple):
-        report_closed(*closed, logger, metrics)
-    elif closed == "put down":
-        send_days(queue(), os.environ["CLOSE_QUEUE"], [(organization, day.isoformat())])
-        report_put_down(organization, day, logger, metrics)
-    else:
-        report_unchanged(organization, day, logger, metrics)
+    match close(ledger(), statements(), organization, day, offer_of=known_offer, now=now, hurry=hurry):
+        case Closed(proof, statement):
+            report_closed(proof, statement, logger, metrics)
+        case PutDown():
+            send_days(queue(), os.environ["CLOSE_QUEUE"], [(organization, day.isoformat())])
+            report_put_down(organization, day, logger, metrics)
+        case Unchanged():
+            report_unchanged(organization, day, logger, metrics)
+        case NoLongerKept():
+            report_no_longer_kept(organization, day, logger, metrics)

@@ -12,9 +12,9 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from gratis.closing.late import LateDays
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
-from gratis.late import LateDays
 from gratis.outbox import Emitted, emit
 from gratis.telemetry import metrics_of, report_emitted
 

@@ -15,15 +15,13 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gratis import litellm
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
-from gratis.http import Refused, answer, body_of, headers_of
-from gratis.quarantine import Quarantine
-from gratis.queue import UsageQueue
-from gratis.receive import Received, receive
-from gratis.signature import require_bearer, require_signature
-from gratis.strict_json import parse_json
+from gratis.http import Refused, body_of, headers_of
+from gratis.intake.queue import UsageQueue
+from gratis.intake.receive import Received, receive
+from gratis.intake.sources import Source, source_at
+from gratis.table.quarantine import Quarantine
 from gratis.telemetry import metrics_of, report_received, report_refused
 
 SECRETS_SECONDS = 60
@@ -61,37 +59,22 @@ def secrets(variable: str) -> list[str]:
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     """HTTP API request in, answer out. 2xx only when everything is stored."""
+    source, headers = source_at(event["rawPath"]), headers_of(event)
     try:
-        received = _webhook(event) if not event["rawPath"].endswith("/litellm") else _litellm(event)
+        received = _received(event, source, headers)
     except Refused as refused:
         report_refused(refused, str(refused), logger, metrics)
-        return refused.answer()
+        return source.refusal(refused, headers)
     except Busy as busy:
         later = Refused(503, "try_again", "the events could not be stored; send them again")
         report_refused(later, str(busy), logger, metrics)
-        return later.answer()
+        return source.refusal(later, headers)
     report_received(received, logger, metrics)
-    return answer(202, received.content())
+    return source.answer(received, headers)
 
 
-def _webhook(event: Mapping[str, Any]) -> Received:
-    body = body_of(event)
-    require_signature(secrets("WEBHOOK_SECRET"), headers_of(event), body)
-    try:
-        decoded = parse_json(body)
-    except ValueError as error:
-        raise Refused(400, "invalid_json", f"the body is no JSON: {error}") from None
-    events = decoded if isinstance(decoded, list) else [decoded]
-    return receive(list(enumerate(events)), datetime.now(UTC), queue(), quarantine())
-
-
-def _litellm(event: Mapping[str, Any]) -> Received:
-    require_bearer(secrets("LITELLM_SECRET"), headers_of(event))
-    try:
-        entries = litellm.entries(body_of(event))
-    except ValueError as error:
-        raise Refused(400, "invalid_json", f"the body is no JSON: {error}") from None
-    events = [
-        (index, litellm.usage_event(entry)) for index, entry in enumerate(entries) if not litellm.is_skipped(entry)
-    ]
-    return receive(events, datetime.now(UTC), queue(), quarantine(), litellm.in_their_words)
+def _received(event: Mapping[str, Any], source: Source, headers: Mapping[str, str]) -> Received:
+    now = datetime.now(UTC)
+    body = body_of(event, source.max_body_bytes)
+    source.authenticate(secrets(source.secret), headers, body, now)
+    return receive(source, source.read(body, headers), now, queue(), quarantine())

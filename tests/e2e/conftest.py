@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import urllib3
 
-from local.up import running
+from gratis_local.up import running
 from tests.e2e.system import System, subscribed
 
 if TYPE_CHECKING:  # most tests need no browser

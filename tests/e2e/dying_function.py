@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3
 
-from local.functions import Context, handler_of
+from gratis_local.functions import Context, handler_of
 
 HOOKS = {"before": "before-call", "after": "after-call"}
 

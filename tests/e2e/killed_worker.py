@@ -20,7 +20,7 @@ import boto3
 from botocore.exceptions import ClientError
 from standardwebhooks.webhooks import Webhook
 
-from local.functions import Context, handler_of
+from gratis_local.functions import Context, handler_of
 
 BATCH = 10
 """Messages that Lambda takes from a FIFO queue at once, at most."""

@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 import urllib3
 from standardwebhooks.webhooks import Webhook
 
-from gratis.account import Account
-from gratis.accounts import Accounts
-from gratis.events import parse_event
-from gratis.ledger import Ledger
-from gratis.quarantine import Entry, Quarantine
-from gratis.receipt import Decision
-from gratis.request import RequestKey
-from local.stack import Stack
-from local.up import Running
+from gratis.intake.events import parse_event
+from gratis.rules.account import Account
+from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Entry, Quarantine
+from gratis_local.stack import Stack
+from gratis_local.up import Running
 from tests.ledger_builders import Stored, stored, usage
 
 PATIENCE_SECONDS = 60

@@ -20,7 +20,7 @@ from schemathesis.checks import (
     status_code_conformance,
 )
 
-from gratis.keys import Holder, Keys
+from gratis.table.api_keys import Holder, Keys
 from tests.e2e.system import System
 from tests.ledger_builders import usage
 

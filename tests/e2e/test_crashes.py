@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from local.functions import ROOT
-from local.stack import LOCAL_CREDENTIALS
+from gratis_local.functions import ROOT
+from gratis_local.stack import LOCAL_CREDENTIALS
 from tests.e2e.system import System, queue_batch
 from tests.ledger_builders import prove
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from gratis.events import parse_event
-from gratis.quarantine import Entry
+from gratis.intake.events import parse_event
+from gratis.table.quarantine import Entry
 from tests.e2e.system import System, queue_batch
 from tests.ledger_builders import prove
 

@@ -29,19 +29,20 @@ import pytest
 import urllib3
 
 from gratis import moment
-from gratis.account import Account
-from gratis.accounts import Accounts
-from gratis.closing import Proof, prove
-from gratis.decision import Books, CounterId, case_of, settle
-from gratis.events import parse_event
-from gratis.ledger import decision_of
-from gratis.offer_file import shipped
-from gratis.receipt import Decision
-from gratis.request import RequestKey
-from gratis.window import Counter
-from local.functions import ROOT
-from local.stack import LOCAL_CREDENTIALS
-from local.up import running
+from gratis.closing.proof import Proof
+from gratis.closing.proving import prove
+from gratis.intake.events import parse_event
+from gratis.rules.account import Account
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey
+from gratis.rules.window import Counter, CounterId
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import decision_of
+from gratis_local.functions import ROOT
+from gratis_local.stack import LOCAL_CREDENTIALS
+from gratis_local.up import running
 from tests import ledger_builders
 from tests.e2e.killed_worker import WORK, Place, read, work
 from tests.e2e.system import System, subscribed
@@ -264,7 +265,7 @@ class Played:
         return self.system.bus.records(organization)
 
     def prove(self, organization: str) -> Proof:
-        return prove(self.system.ledger, organization, self.system.yesterday, shipped)
+        return prove(self.system.ledger, organization, self.system.yesterday, shipped, datetime.now(UTC))
 
     def figures(self) -> dict[str, Any]:
         """What happened, as the crew and the functions' own logs say."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gratis import moment
-from gratis.receipt import Decision
+from gratis.rules.receipt import Decision
 from tests.e2e.system import System, eventually
 from tests.ledger_builders import prove
 

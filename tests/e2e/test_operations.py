@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gratis.errors import Rejected
-from gratis.quarantine import Entry, entry
-from local.cli import app
-from local.functions import ROOT
+from gratis.table.quarantine import Entry, entry
+from gratis_local.cli import app
+from gratis_local.functions import ROOT
 from tests.e2e.system import System, eventually, keys_of
 from tests.ledger_builders import prove
 
@@ -75,7 +75,7 @@ def queue_stopped(system: System, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     def switch(*, on: bool) -> None:
         system.client("lambda").update_event_source_mapping(UUID=mapping["UUID"], Enabled=on)
 
-    monkeypatch.setattr("local.redrive.DECIDED_SECONDS", 0.2)
+    monkeypatch.setattr("gratis_local.redrive.DECIDED_SECONDS", 0.2)
     switch(on=False)
     yield lambda: switch(on=True)
     switch(on=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from gratis.keys import Holder, Keys
+from gratis.table.api_keys import Holder, Keys
 from tests.e2e.system import System
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"

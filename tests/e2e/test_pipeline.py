@@ -10,12 +10,12 @@ from threading import Barrier
 from typing import Any
 
 from gratis import moment
-from gratis.decision import CounterId
-from gratis.events import parse_event
-from gratis.totals import RowKey, Sums
-from local.functions import ROOT
-from local.sender import moved
-from local.up import DEMO
+from gratis.intake.events import parse_event
+from gratis.rules.totals import RowKey, Sums
+from gratis.rules.window import CounterId
+from gratis_local.functions import ROOT
+from gratis_local.sender import moved
+from gratis_local.up import DEMO
 from tests.e2e.system import System, eventually, keys_of, queue_batch
 from tests.ledger_builders import BIG, prove
 

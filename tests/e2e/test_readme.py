@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.functions import ROOT
+from gratis_local.functions import ROOT
 from tests.e2e.system import System
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from subprocess import run
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from local.functions import ROOT
+from gratis_local.functions import ROOT
 
 GRATIS = Path(sys.executable).parent / "gratis"
 OFFERS = ["--offer", "data-sharing-2025", "--offer", "data-sharing"]

@@ -18,7 +18,7 @@ import urllib3
 from standardwebhooks.webhooks import Webhook
 
 from gratis import moment
-from local.up import DEMO, STATE
+from gratis_local.up import DEMO, STATE
 from tests.e2e.system import eventually
 from tests.ledger_builders import usage
 

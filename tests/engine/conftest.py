@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from local.engine import engine
-from local.replay import TABLE
+from gratis_local.engine import engine
+from gratis_local.replay import TABLE
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,13 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis.account import Account
-from gratis.accounts import Accounts
-from gratis.messages import Message
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from local.engine import create_table
-from local.stack import client_for
+from gratis.intake.messages import Message
+from gratis.rules.account import Account
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.table.accounts import Accounts
+from gratis_local.engine import create_table
+from gratis_local.stack import client_for
 from tests.ledger_builders import (
     BIG,
     MINI,

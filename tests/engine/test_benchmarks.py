@@ -15,8 +15,8 @@ from benchmarks.cold_start import FUNCTIONS, Start
 from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
 from benchmarks.receiving import Receiving, receiving
-from gratis.ledger import SHARDS
-from local.functions import ROOT
+from gratis.table.keys import DECISION_SHARDS
+from gratis_local.functions import ROOT
 
 RESULTS = ROOT / "benchmarks/results.json"
 DESIGNS = ("gratis", "idempotent_update", "single_transaction")
@@ -33,7 +33,7 @@ def decisions(client: Any, organization: str) -> list[list[Any] | dict[str, Any]
     (event,) = workloads.single("when", 1).batches
     day = json.loads(event["Records"][0]["body"])[0]["time"][:10]
     found: list[Any] = []
-    for shard in range(SHARDS):
+    for shard in range(DECISION_SHARDS):
         key = {":pk": {"S": f"DAY#{organization}#{day}#{shard}"}}
         answer = client.query(TableName=TABLE, KeyConditionExpression="pk = :pk", ExpressionAttributeValues=key)
         found += [json.loads(item["receipt"]["S"]) for item in answer["Items"]]

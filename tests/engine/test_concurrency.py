@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from gratis.accounts import Accounts
 from gratis.classify import Classifier
-from gratis.decision import Books, CounterId, case_of, settle
-from gratis.ledger import Document, Ledger
-from gratis.messages import Message
-from gratis.offer import Offer
-from gratis.quarantine import Quarantine
-from gratis.receipt import Decision
-from gratis.window import Counter
-from local.engine import create_table
-from local.stack import client_for
+from gratis.intake.messages import Message
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.window import Counter, CounterId
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import Document, Ledger
+from gratis.table.quarantine import Quarantine
+from gratis_local.engine import create_table
+from gratis_local.stack import client_for
 from tests.ledger_builders import (
     DAILY,
     Crash,

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 
-from gratis.offer_file import read_offer
-from local.cli import app
-from local.functions import ROOT
+from gratis.rules.offer_file import read_offer
+from gratis_local.cli import app
+from gratis_local.functions import ROOT
 
 DOCS = sorted(
     file

@@ -2,17 +2,18 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from local.cli import app
-from local.functions import ROOT
-from local.preview import emf
-from local.replay import replay
-from local.sources import read_events, read_organizations
+from gratis.rules.offer_file import shipped
+from gratis_local.cli import app
+from gratis_local.functions import ROOT
+from gratis_local.preview.replayed import reported_of
+from gratis_local.replay import replay
+from gratis_local.sources import read_events, read_organizations
 
 EVENTS = ROOT / "events"
 SEED_DAY = EVENTS / "seed-day.json"
@@ -56,11 +57,10 @@ def assert_whole(content: str) -> None:
 
 def test_the_metrics_of_a_replay_add_up_to_its_totals(ledger: str) -> None:
     events, accounts = read_events([str(EVENTS / "exclusions.json")]), read_organizations(EVENTS / "organizations.json")
-    replayed = replay(events, accounts, "data-sharing-2025", ledger, metrics=True)
-    sums: dict[str, float] = {}
-    for when, text in replayed.printed:
-        for each in emf.samples(text, when):
-            sums[each.name] = sums.get(each.name, 0) + sum(each.values)
+    replayed = replay(events, accounts, shipped("data-sharing-2025"), ledger)
+    sums: Counter[str] = Counter()
+    for each in reported_of(replayed.fates).samples:
+        sums[each.name] += sum(each.values)
     totals = replayed.totals()
     assert sums["EventsReceived"] == totals["events"] == len(events)
     assert (sums["FreeRequests"], sums["BilledRequests"]) == (totals["free"], totals["billed"])
@@ -70,19 +70,32 @@ def test_the_metrics_of_a_replay_add_up_to_its_totals(ledger: str) -> None:
     assert sums["Decisions"] == totals["free"] + totals["billed"]
 
 
-def test_no_batch_of_a_report_reaches_beyond_its_period(ledger: str) -> None:
+def test_repeats_and_quarantined_events_are_in_the_metrics_too(ledger: str) -> None:
+    file, accounts = EVENTS / "duplicates-and-conflicts.json", read_organizations(EVENTS / "organizations.json")
+    replayed = replay(read_events([str(file)]), accounts, shipped("data-sharing-2025"), ledger)
+    samples = reported_of(replayed.fates).samples
+    sums = {name: sum(sum(each.values) for each in samples if each.name == name) for name in ("Repeats", "Quarantined")}
+    totals = replayed.totals()
+    assert sums == {"Repeats": totals["repeats"], "Quarantined": totals["quarantined"]}
+    assert min(sums.values()) > 0
+
+
+def test_a_report_shows_each_event_in_the_period_in_which_it_was_received(ledger: str) -> None:
     events, accounts = read_events([str(SEED_DAY)]), read_organizations(EVENTS / "organizations.json")
-    replayed = replay(events, accounts, "data-sharing-2025", ledger, metrics=True)
-    assert replayed.period == 300
-    assert [when.isoformat()[11:16] for when, _ in replayed.printed] == [event["time"][11:16] for event in events]
+    reported = reported_of(replay(events, accounts, shipped("data-sharing-2025"), ledger).fates)
+    assert reported.period == 300
+    received = [each.when.isoformat()[11:16] for each in reported.samples if each.name == "EventsReceived"]
+    assert received == [event["time"][11:16] for event in events]
 
 
-def test_a_report_changes_no_decision(ledger: str, tmp_path: Path) -> None:
-    def decisions(*arguments: object) -> Any:
-        found = json.loads(gratis("replay", "--json", EVENTS / "boundary-day.json", *arguments).stdout)["decisions"]
-        return [each | {"decided_at": None} for each in found]
+def test_a_report_changes_nothing_of_what_is_printed(ledger: str, tmp_path: Path) -> None:
+    with_report = gratis("replay", "--json", EVENTS / "boundary-day.json", "--report", tmp_path / "r.html").stdout
+    assert with_report == gratis("replay", "--json", EVENTS / "boundary-day.json", "--endpoint-url", ledger).stdout
 
-    assert decisions("--report", tmp_path / "r.html") == decisions("--endpoint-url", ledger)
+
+def test_the_same_file_again_on_the_same_table_shows_the_decisions_that_stand(ledger: str) -> None:
+    again = [gratis("replay", "--json", SEED_DAY, "--endpoint-url", ledger).stdout for _ in range(2)]
+    assert again[0] == again[1]
 
 
 def test_what_a_quarantined_event_calls_itself_is_text_on_the_page(ledger: str, tmp_path: Path) -> None:

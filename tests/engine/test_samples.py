@@ -19,10 +19,10 @@ from aws_lambda_powertools import Metrics
 from typer.testing import CliRunner, Result
 
 from gratis.errors import Busy
-from gratis.messages import Message
-from local.cli import app
-from local.functions import ROOT
-from local.sources import Unusable, read_events
+from gratis.intake.messages import Message
+from gratis_local.cli import app
+from gratis_local.functions import ROOT
+from gratis_local.sources import Unusable, read_events
 from tests.fuzz.inputs import CORPUS
 
 EVENTS = ROOT / "events"
@@ -112,7 +112,7 @@ SAMPLES = {
         function_by_name        1m   2025-03-14  free    within_quota            7,600
         model_of_no_group       -    -           billed  model_not_listed            -
         undated_alias           -    -           billed  model_not_listed            -
-        tier_of_no_quota        -    -           billed  tier_not_included           -
+        tier_of_no_quota        1m   -           billed  tier_not_included           -
         tier_unknown            -    -           billed  tier_not_included           -
     """),
     "eval-runs.json": Sample("""
@@ -357,9 +357,9 @@ def test_the_table_of_the_seed_day_reads_as_in_the_seed(ledger: str) -> None:
     result = gratis_replay("--endpoint-url", ledger, SEED_DAY)
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert result.exit_code == 0
-    assert "Time (UTC) Organization Model Tokens total Verdict Reason Amount" in lines
-    assert "2025-03-11 22:15 org_demo gpt-4o-2024-08-06 115,000 975,000 free within_quota $0" in lines
-    assert "2025-03-11 23:10 org_demo gpt-4o-2024-08-06 30,000 1,005,000 billed over_quota $0.13125" in lines
+    assert "Time (UTC) Organization Model Tokens total Verdict Reason Amount Id" in lines
+    assert "2025-03-11 22:15 org_demo gpt-4o-2024-08-06 115,000 975,000 free within_quota $0 req_007" in lines
+    assert "2025-03-11 23:10 org_demo gpt-4o-2024-08-06 30,000 1,005,000 billed over_quota $0.13125 req_008" in lines
     assert "Free 8 (1,000,000 tokens)" in lines
     assert "Billed 1 (30,000 tokens)" in lines
 
@@ -536,7 +536,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[subprocess.
             super().__init__(*arguments, **options)
             processes.append(self)
 
-    monkeypatch.setattr("local.engine.subprocess.Popen", Recorded)
+    monkeypatch.setattr("gratis_local.engine.subprocess.Popen", Recorded)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return processes
 
@@ -558,7 +558,7 @@ def test_no_engine_is_left_behind_when_the_replay_is_cut_short(
     def cut_short(*_: Any) -> None:
         raise ending
 
-    monkeypatch.setattr("local.cli.replay", cut_short)
+    monkeypatch.setattr("gratis_local.replay.replay", cut_short)
     assert gratis_replay(SEED_DAY).exit_code != 0
     (engine,) = started
     assert not is_left_behind(engine, tmp_path)
@@ -594,8 +594,8 @@ def test_the_embedded_engine_is_reached_whatever_the_callers_aws_settings_are(co
 
 def test_a_command_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     terminated_in_the_middle = (
-        "import os, signal; from local import cli; "
-        "cli.replay = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
+        "import os, signal; from gratis_local import cli, replay; "
+        "replay.replay = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); cli.main()"
     )
     command = [sys.executable, "-c", terminated_in_the_middle, "replay", SEED_DAY]
     done = subprocess.run(command, env=os.environ | {"TMPDIR": str(tmp_path)}, capture_output=True, check=False)

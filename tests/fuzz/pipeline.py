@@ -15,15 +15,15 @@ import boto3
 import pytest
 
 from gratis import config
-from gratis.accounts import Accounts
-from gratis.ledger import decision_of
 from gratis.outbox import bus_entries
-from gratis.quarantine import Quarantine
-from local.functions import Context, Handler, handler_of
-from local.simulation.queue import Queue
-from local.simulation.stream import passes, record_of
-from local.simulation.table import Table
-from tests.ledger_builders import account
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import decision_of
+from gratis.table.quarantine import Quarantine
+from gratis_local.functions import Context, Handler, handler_of
+from gratis_simulation.machines.queue import Queue
+from gratis_simulation.machines.stream import passes, record_of
+from gratis_simulation.machines.table import Table
+from tests.ledger_builders import account, by_the_events_clock
 from tests.unit import webhook
 from tests.unit.webhook import BEARER, SECRET
 
@@ -34,7 +34,6 @@ DEPLOYED = {
     "LEDGER_TABLE": TABLE,
     "USAGE_QUEUE": "queue",
     "OFFER": "data-sharing",
-    "CLOCK": "events",
     "WEBHOOK_SECRET": SECRET,
     "LITELLM_SECRET": BEARER,
 }
@@ -68,7 +67,7 @@ class Secrets:
 def environment(client: Callable[[str], Any]) -> Iterator[None]:
     """The configuration of a deployment; its AWS clients are these."""
     with pytest.MonkeyPatch.context() as patched:
-        for name in ("KEEP", "OFFER_ENDS", "PLATFORM_NAME"):
+        for name in ("OFFER_ENDS", "PLATFORM_NAME"):
             patched.delenv(name, raising=False)
         for name, value in DEPLOYED.items():
             patched.setenv(name, value)
@@ -94,7 +93,7 @@ class Pipeline:
     """What a body goes through, and what it leaves behind."""
 
     receive: Handler = field(default_factory=lambda: handler_of("receive_usage"))
-    classify: Handler = field(default_factory=lambda: handler_of("classify_usage"))
+    classify: Handler = field(default_factory=lambda: by_the_events_clock(handler_of("classify_usage")))
     table: Any = field(default_factory=Table)
     queue: Any = field(default_factory=lambda: Queue(lambda: NOW))
 

@@ -13,23 +13,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from gratis import litellm
-from gratis.account import Account
-from gratis.accounts import Accounts
-from gratis.decision import Books, case_of, settle
 from gratis.errors import Rejected
-from gratis.events import parse_event
 from gratis.http import Refused
-from gratis.keys import Holder, Keys
-from gratis.messages import Message
+from gratis.intake import litellm
+from gratis.intake.events import parse_event
+from gratis.intake.messages import Message
+from gratis.intake.signature import require_signature
 from gratis.outbox import bus_entries
-from gratis.quarantine import text_of
-from gratis.signature import require_signature
+from gratis.rules.account import Account
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.window import Counter as Windows
 from gratis.strict_json import parse_json
-from gratis.window import Counter as Windows
-from local.functions import Context, handler_of
-from local.prove import prove_from_records
-from local.sources import Unusable, read_events, read_offer, read_organizations
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.quarantine import text_of
+from gratis_local.functions import Context, handler_of
+from gratis_local.prove import prove_from_records
+from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
 from tests.fuzz.pipeline import KEY, NOW, TABLE, Pipeline, environment, standing_still
 from tests.ledger_builders import DAILY, account, usage
 from tests.unit import account_api, webhook

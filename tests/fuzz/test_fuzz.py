@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from local.functions import ROOT
+from gratis_local.functions import ROOT
 from tests.fuzz.inputs import CORPUS, hostile, kept
 from tests.fuzz.targets import TARGETS, Check
 

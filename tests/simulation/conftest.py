@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from local.engine import engine
+from gratis_local.engine import engine
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local.engine import TABLE_SCHEMA
-from local.functions import ROOT
-from local.simulation import stream
-from local.simulation.stream import Stream
-from local.simulation.table import Change, Table, Unknown
-from local.stack import client_for
+from gratis_local.engine import TABLE_SCHEMA
+from gratis_local.functions import ROOT
+from gratis_local.stack import client_for
+from gratis_simulation.machines import stream
+from gratis_simulation.machines.stream import Stream
+from gratis_simulation.machines.table import Change, Table, Unknown
 
 NEW = "attribute_not_exists(pk)"
 UNCHANGED = "version = :version_read"

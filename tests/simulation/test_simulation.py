@@ -8,15 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from gratis import classify, decision
-from local.functions import ROOT
-from local.simulation import Result, simulate
-from local.simulation.crew import Crash, Crew
-from local.simulation.dice import Dice
-from local.simulation.play import play
-from local.simulation.run import Run
-from local.simulation.shrink import fails, without
-from local.simulation.world import Knobs, build
+from gratis import classify
+from gratis.rules import decision
+from gratis_local.functions import ROOT
+from gratis_simulation import Result, simulate
+from gratis_simulation.machines.crew import Crash, Crew
+from gratis_simulation.machines.dice import Dice
+from gratis_simulation.machines.run import Run
+from gratis_simulation.play import play
+from gratis_simulation.shrink import fails, without
+from gratis_simulation.worlds.world import Knobs, build
 
 WORLDS = 300
 FIRST = 100_000
@@ -26,7 +27,7 @@ def told(seed: int) -> list[str]:
     """The story of a world, and what it left behind."""
     world, dice = build(seed), Dice(seed)
     run = Run(world, dice, telling=True)
-    play(world, dice, run)
+    play(run)
     items = sorted(repr(sorted(item.items())) for item in run.table.items.values())
     return [*run.seen.story, *items, *map(repr, run.bus.events)]
 
@@ -104,7 +105,7 @@ def test_without_turns_a_run_takes_the_ordinary_course() -> None:
     world = build(FIRST)
     dice = Dice(world.seed, only=frozenset())
     run = Run(replace(world, knobs=Knobs()), dice, telling=True)
-    play(run.world, dice, run)
+    play(run)
     assert dice.taken == []
     assert not any("crash" in line or "again" in line for line in run.seen.story)
 

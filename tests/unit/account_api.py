@@ -15,14 +15,15 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from gratis import config, dynamo
-from gratis.account import Account
-from gratis.accounts import Accounts
+from gratis import config
 from gratis.config import QUICK
-from gratis.keys import Holder, Keys
-from gratis.ledger import Ledger
-from local.engine import create_table
-from local.functions import Context, Handler, handler_of
+from gratis.rules.account import Account
+from gratis.table import dynamo
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.ledger import Ledger
+from gratis_local.engine import create_table
+from gratis_local.functions import Context, Handler, handler_of
 from tests.ledger_builders import BIG, account, classifier, message
 from tests.unit import builders
 
@@ -287,7 +288,7 @@ def deployed(shared: Loaded) -> Iterator[Api]:
     api = Api(shared.client, f"gratis-{next(_NUMBERS)}", shared.handler)
     create_table(shared.client, api.table)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("KEEP", "OFFER_ENDS", "PLATFORM_NAME", "CLOCK"):
+        for name in ("OFFER_ENDS", "PLATFORM_NAME"):
             patch.delenv(name, raising=False)
         patch.setenv("OFFER", "data-sharing")
         patch.setenv("LEDGER_TABLE", api.table)

@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime
 from itertools import count
 from typing import Any
 
-from gratis.account import Account
-from gratis.decision import Books, CounterId, case_of, settle
-from gratis.offer import Offer
-from gratis.offer_file import read_offer, shipped
-from gratis.receipt import Decision
-from gratis.request import Kind, Request, Tokens
-from gratis.window import Counter
+from gratis.rules.account import Account
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import read_offer, shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Kind, Request, Tokens
+from gratis.rules.window import Counter, CounterId
 
 NOW = datetime(2025, 3, 12, tzinfo=UTC)
 LARGE = "gpt-4o-2024-08-06"

@@ -14,11 +14,12 @@ from typing import Any
 import boto3
 from moto import mock_aws
 
-from gratis import config, dynamo, moment
-from gratis.accounts import Accounts
-from gratis.keys import Holder, Keys
-from local.engine import create_table
-from local.functions import Context, handler_of
+from gratis import config, moment
+from gratis.table import dynamo
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis_local.engine import create_table
+from gratis_local.functions import Context, handler_of
 from tests.ledger_builders import account
 from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, SHARING, USAGE, http
 from tests.unit.webhook import FIFO, event, request, signature

@@ -11,9 +11,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from gratis import moment
-from gratis.ledger import KEEP_DECISIONS
-from gratis.request import RequestKey
-from local.functions import Context
+from gratis.rules.request import RequestKey
+from gratis.table.ledger import KEEP_DECISIONS
+from gratis_local.functions import Context
 from tests.ledger_builders import BIG, MINI, aws_error
 from tests.unit.account_api import (
     ALLOWANCE,

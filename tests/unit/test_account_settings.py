@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
-from gratis import moment, sharing
+from gratis import moment
+from gratis.account import sharing
+from gratis.account.sharing import MOST_PROJECTS, SharingChange
 from gratis.http import MOST_BYTES
-from gratis.sharing import MOST_PROJECTS, SharingChange
 from tests.unit.account_api import (
     ALLOWANCE,
     HOUR,

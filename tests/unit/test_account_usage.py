@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from gratis import moment
-from gratis.decision import Books, CounterId
-from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter
+from gratis.rules.decision import Books
+from gratis.rules.totals import RowKey, Sums, Totals
+from gratis.rules.window import Counter, CounterId
 from tests.ledger_builders import BIG, MINI
 from tests.unit.account_api import (
     COSTS,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gratis import config
-from gratis.account import Account
+from gratis.rules.account import Account
 from tests.ledger_builders import MINI, account
 from tests.unit.account_api import ALLOWANCE, Api, Clock, billed, organization, used
 from tests.unit.builders import settings

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from local.functions import ROOT
-from local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
+from gratis_local.functions import ROOT
+from gratis_local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
 from tests.unit.webhook import SECRET, request, signed
 
 
@@ -124,11 +124,15 @@ POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities
 """Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
 CORE = "account config dynamo errors moment offer request startup telemetry"
 RULES = "decision eligibility ledger pricing totals window"
+CLOSING = (
+    "closing closing.again closing.check closing.close closing.days closing.duplicates closing.proof closing.proving "
+    "closing.statements closing.sums closing.tiling closing.totals closing.windows figures"
+)
 IMPORTS = {
     "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature strict_json",
     "classify_usage": f"{CORE} {RULES} classify events messages quarantine strict_json",
-    "emit_billing": f"{CORE} {RULES} days outbox",
-    "close_day": f"{CORE} {RULES} closing days evidence proof statements",
+    "emit_billing": f"{CORE} {RULES} closing closing.days outbox",
+    "close_day": f"{CORE} {RULES} {CLOSING}",
     "account_api": f"{CORE} {RULES} accounts allowance api_request explanation http keys openapi sharing strict_json "
     "usage",
 }
@@ -168,10 +172,11 @@ def test_a_start_imports_what_its_function_needs_and_nothing_else(folder: str, l
     parts: dict[str, set[str]] = {}
     for package, *rest in names:
         parts.setdefault(package, set()).update(rest[:1])
-    ours, powertools = parts.pop("gratis"), parts.pop("aws_lambda_powertools")
+    ours = {".".join(rest) for package, *rest in names if package == "gratis" and rest}
+    powertools = parts.pop("aws_lambda_powertools")
     assert ours == set(IMPORTS[folder].split())
     assert powertools == {*POWERTOOLS.split(), *ALSO_OF_POWERTOOLS.get(folder, "").split()}
-    assert parts.keys() == {*PACKAGES.split(), *ALSO.get(folder, "").split()}
+    assert parts.keys() == {"gratis", *PACKAGES.split(), *ALSO.get(folder, "").split()}
 
 
 def test_the_models_of_openapi_wait_until_the_page_is_asked_for(layer: Path, runtime: Path) -> None:

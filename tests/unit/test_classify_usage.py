@@ -8,15 +8,17 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
-from gratis import classify, config, ledger
-from gratis.account import Account
-from gratis.accounts import Accounts
+from gratis import classify, config
 from gratis.classify import Outcome
-from gratis.decision import Case, CounterId, case_of
-from gratis.messages import Message
-from gratis.request import RequestKey
+from gratis.intake.messages import Message
+from gratis.rules.account import Account
+from gratis.rules.decision import Case, case_of
+from gratis.rules.request import RequestKey
+from gratis.rules.window import CounterId
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
 from gratis.table.keys import decision_key
-from local.functions import Context, Handler, handler_of
+from gratis_local.functions import Context, handler_of
 from tests.ledger_builders import (
     ALWAYS,
     BIG,
@@ -30,6 +32,7 @@ from tests.ledger_builders import (
     Faulty,
     account,
     aws_error,
+    by_the_events_clock,
     cancelled,
     classifier,
     dies_after,
@@ -69,14 +72,13 @@ def faulty(client: Any) -> Faulty:
 @pytest.fixture
 def handle(faulty: Faulty, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
     """Calls the real function with SQS records; answers the ids of the messages that come again."""
-    environment = {"LEDGER_TABLE": TABLE, "OFFER": "data-sharing", "CLOCK": "events"}
+    environment = {"LEDGER_TABLE": TABLE, "OFFER": "data-sharing"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("KEEP", raising=False)
     monkeypatch.delenv("OFFER_ENDS", raising=False)
     monkeypatch.setattr(config, "dynamodb", lambda: faulty)
     config.config.cache_clear()
-    handler: Handler = handler_of("classify_usage")
+    handler = by_the_events_clock(handler_of("classify_usage"))
 
     def call(*records: dict[str, Any]) -> list[str]:
         answer = handler({"Records": list(records)}, Context("classify_usage"))
@@ -498,6 +500,23 @@ def test_the_same_id_with_another_payload_in_a_batch_is_a_conflict_and_the_first
     assert {json.loads(entry.raw)["data"]["usage"]["total_tokens"] for entry in stored(client).quarantine} == {11, 13}
     assert stored(client).used() == 22
     prove(stored(client))
+
+
+def test_an_outcome_says_of_each_message_what_its_event_became(client: Any) -> None:
+    (earlier,) = classified(client, message("m0", usage("r1", 10))).decisions
+    events = [usage("r1", 10), usage("r1", 11), usage("r2", 12), usage("r2", 12), usage("r3") | {"subject": 3}]
+    outcome = classified(client, *(message(f"m{number}", each) for number, each in enumerate(events, start=1)))
+    became = {message_id: each.key for message_id, each in outcome.fates}
+    (decided,), (invalid, conflict) = outcome.decisions, outcome.quarantined
+    expected = [each.key for each in (earlier, conflict, decided, decided, invalid)]
+    assert [became[f"m{number}"] for number in range(1, 6)] == expected
+    assert len(outcome.fates) == outcome.events
+
+
+def test_what_has_to_come_again_has_no_fate_yet(client: Any, faulty: Faulty) -> None:
+    faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), ALWAYS, only=holding("r2"))
+    outcome = classified(faulty, message("m1", usage("r1", model=MINI)), message("m2", usage("r2")))
+    assert ([message_id for message_id, _ in outcome.fates], outcome.unfinished) == (["m1"], ["m2"])
 
 
 def test_a_conflict_keeps_the_record_that_stands(client: Any, handle: Any) -> None:

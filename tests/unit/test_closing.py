@@ -5,30 +5,36 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
-from itertools import count, pairwise
+from itertools import count, groupby, pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gratis import closing, ledger, pricing
-from gratis.accounts import Accounts
-from gratis.classify import Classifier, event_clock
-from gratis.closing import BLOCK, Proving, close, prove
+from gratis import moment
+from gratis.classify import Classifier
+from gratis.closing.close import Closed, PutDown, Unchanged, close
+from gratis.closing.proof import Difference, Differences, Proof
+from gratis.closing.proving import NoLongerKept, Proving, prove
+from gratis.closing.statements import Statements
+from gratis.closing.tiling import Path, Step, overlaps, tiling
 from gratis.errors import Busy
-from gratis.evidence import Tiles
-from gratis.ledger import Ledger
-from gratis.offer import Offer
-from gratis.proof import Difference, Proof
-from gratis.quarantine import Quarantine
-from gratis.receipt import Decision
-from gratis.statements import Statements
-from gratis.totals import MOST_ROWS
-from local.functions import Context, handler_of
-from local.simulation.table import Table
+from gratis.rules import pricing
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.totals import MOST_ROWS
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
+from gratis_local.functions import Context, handler_of
+from gratis_local.replay import event_clock
+from gratis_simulation.machines.table import Table
 from tests.ledger_builders import (
     BIG,
     DAILY,
@@ -82,7 +88,20 @@ def seed_day(**data: Any) -> list[Any]:
 
 
 def proof_of(table: Any, offer: Offer = DAILY, day: date = DAY) -> Proof:
-    return prove(Ledger(table, TABLE), "org_a", day, lambda _: offer)
+    proof = prove(Ledger(table, TABLE), "org_a", day, lambda _: offer, LATER)
+    assert isinstance(proof, Proof)
+    return proof
+
+
+def begun(table: Any, offer: Offer = DAILY, day: date = DAY, kept: Any = None) -> Proving:
+    """A proof that has read nothing, or what an earlier one had read."""
+    return Proving(Ledger(table, TABLE), "org_a", day, lambda _: offer, kept)
+
+
+def finished(proving: Proving, most: int = 100) -> Any:
+    while not proving.go_on(most):
+        pass
+    return proving.proof(LATER)
 
 
 def differences(proof: Proof) -> dict[str, set[str]]:
@@ -245,7 +264,7 @@ def test_an_offer_that_nobody_knows_any_more_is_a_difference(table: Any) -> None
         raise KeyError(name)
 
     decide(table, usage("r1"))
-    proof = prove(Ledger(table, TABLE), "org_a", DAY, unknown)
+    proof = prove(Ledger(table, TABLE), "org_a", DAY, unknown, LATER)
     assert differences(proof) == {"decided_differently": {"r1"}}
 
 
@@ -272,13 +291,11 @@ def test_the_rows_that_a_document_has_no_room_for_add_up(table: Any) -> None:
 
 def test_a_day_that_is_written_to_meanwhile_is_not_proved(table: Any) -> None:
     decide(table, usage("r1"))
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     proving.go_on(1)
     decide(table, usage("r2"))
-    while not proving.go_on(1):
-        pass
     with pytest.raises(Busy, match="still being added"):
-        proving.proof()
+        finished(proving)
 
 
 # --- windows that reach into other days ----------------------------------------------------------------------------
@@ -318,6 +335,18 @@ def test_what_would_fit_is_billed_wrongly_if_nothing_closed_its_counter(table: A
     assert "m2" in differences(proof_of(table, CLOSING))["decided_differently"]  # group 1m was closed, not 10m
 
 
+@pytest.mark.parametrize("event", [usage("r1"), usage("r1", kind="usage.eval_run")], ids=["day", "week"])
+@pytest.mark.parametrize("window", [None, "", "2025-03-10T24", "last week"])
+def test_a_window_that_nothing_is_named_like_is_found_and_does_not_stop_the_proof(
+    table: Any, event: Any, window: str | None
+) -> None:
+    for offer in (DAILY, rolling(DAILY)):
+        decide(table, event, offer=offer)
+        tampered(table, "r1", window=window)
+        assert "gap" in differences(proof_of(table, offer))
+        table.items.clear()
+
+
 def test_eval_runs_are_proved_over_their_week(table: Any) -> None:
     runs = [
         usage(f"run{number}", 5, kind="usage.eval_run", at=f"2025-03-1{number % 3}T08:00:00Z") for number in range(9)
@@ -335,9 +364,9 @@ def in_pieces(table: Any, offer: Offer, day: date, most: int) -> Proof:
     """The proof, put down and taken up again, as JSON, after every `most` request ids."""
     kept = None
     while True:
-        proving = Proving(Ledger(table, TABLE), "org_a", day, lambda _: offer, kept)
+        proving = begun(table, offer, day, kept)
         if proving.go_on(most):
-            return proving.proof()
+            return proving.proof(LATER)
         kept = json.loads(json.dumps(proving.content()))
 
 
@@ -363,68 +392,173 @@ def test_a_proof_in_pieces_is_the_same_proof(table: Any, offer: Offer, most: int
 
 def test_a_proof_begins_anew_if_the_day_was_written_to_since(table: Any) -> None:
     decide(table, *seed_day())
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     proving.go_on(5)
     decide(table, usage("a-late-one", 7))
-    again = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, proving.content())
-    while not again.go_on(100):
-        pass
-    assert again.proof() == proof_of(table)
-    assert again.proof().statement["decisions"] == 10
+    proof = finished(begun(table, kept=proving.content()))
+    assert proof == proof_of(table)
+    assert proof.statement["decisions"] == 10
 
 
 def test_a_week_that_goes_on_without_free_runs_does_not_keep_an_earlier_day_open(table: Any) -> None:
     decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(7)))
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     while not proving.go_on(1):
         decide(table, usage(f"more{next(_NUMBERS)}", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
-    assert proving.proof().holds
+    assert finished(proving).holds
 
 
-def test_what_another_release_kept_is_not_taken_up(table: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_release_kept_is_not_taken_up(table: Any) -> None:
     decide(table, *seed_day())
-    proving = Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY)
+    proving = begun(table)
     proving.go_on(5)
     kept = proving.content()
-    monkeypatch.setattr(closing, "FORMAT", 2)
-    assert not Proving(Ledger(table, TABLE), "org_a", DAY, lambda _: DAILY, kept).after
+    assert begun(table, kept=kept).after == "req_5"
+    assert not begun(table, kept=kept | {"format": kept["format"] - 1}).after
 
 
 def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_the_way(table: Any) -> None:
     decide(table, *(usage(f"run{number}", 5, kind="usage.eval_run") for number in range(3)))
     decide(table, *(usage(f"monday{n}", 5, kind="usage.eval_run", at="2025-03-10T09:00:00Z") for n in range(2)))
     for _ in range(3):  # the last one has read the day, and reads the other days of the week
-        assert close_once(table, hurry=lambda: True, block=2) == "put down"
+        assert close_once(table, 2, hurry=lambda: True) == PutDown()
     decide(table, usage("wednesday", 5, kind="usage.eval_run", at="2025-03-12T09:00:00Z"))
     with pytest.raises(Busy):
         close_once(table)
     assert progress(table) == []
-    assert close_once(table)[0].holds
+    assert close_once(table).proof.holds
 
 
-@given(st.lists(st.integers(1, 1000), max_size=40), st.data())
-def test_tiles_are_recognized_in_any_order_and_nothing_else_is(sizes: list[int], data: st.DataObject) -> None:
-    ends = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
-    pieces = data.draw(st.permutations(list(pairwise(ends))))
-    tiles = Tiles()
-    for before, after in pieces:
-        tiles.add(before, after)
-    assert tiles.reach(ends[-1])
-    assert not tiles.reach(ends[-1] + 1)
-    if pieces:
-        before, after = data.draw(st.sampled_from(pieces))
-        tiles.add(before, after)
-        assert not tiles.reach(ends[-1])
-        assert not tiles.reach(ends[-1] + after - before)
+# --- tiling --------------------------------------------------------------------------------------------------------
+
+
+def steps(*figures: tuple[Any, Any]) -> list[Step]:
+    return [Step(before, after, 1000, f"r{number}") for number, (before, after) in enumerate(figures)]
+
+
+def named(find: Callable[..., None], *figures: tuple[Any, Any], **ends: Any) -> list[tuple[str, list[str]]]:
+    """Messages and ids of what is found in these steps."""
+    found = Differences()
+    find("here", steps(*figures), found, **ends)
+    return [(each.message.removeprefix("here: "), list(each.ids)) for each in found.listed()]
+
+
+def is_path(taken: list[Step], start: Any, used: Any) -> bool:
+    """Whether steps are a path, by the sum of hashes and by all that can be named; these must agree."""
+    path, found = Path(), Differences()
+    for step in taken:
+        path.add(step)
+    tiling("here", taken, found, start=start, used=used)
+    assert path.leads_to(used, start) == (not found.count)
+    return not found.count
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.sampled_from([1, Decimal("0.01")]), st.data())
+def test_steps_forward_and_back_are_a_path_in_any_order_and_nothing_else_is(
+    visited: list[int], unit: Any, data: st.DataObject
+) -> None:
+    points = [unit * number for number, _ in groupby(visited)]
+    start, used = points[0], points[-1]
+    taken = data.draw(st.permutations(steps(*pairwise(points))))
+    assert is_path(taken, start, used)
+    assert not is_path(taken, start, used + unit)
+    assert not is_path(taken, start - unit, used)
+    if taken:
+        one = data.draw(st.sampled_from(taken))
+        assert not is_path([*taken, one], start, used)
+        assert not is_path([step for step in taken if step is not one], start, used)
+
+
+def test_a_figure_is_the_same_point_however_it_is_written() -> None:
+    assert is_path(steps((0, Decimal("0.50")), (Decimal("0.5"), Decimal("2.0"))), Decimal("0.00"), 2)
+
+
+TORN: dict[str, tuple[list[tuple[int, int]], dict[str, int], list[tuple[str, list[str]]]]] = {
+    "held, but not taken": ([], {"used": 5}, [("the decisions reach 0, the counter holds 5", [])]),
+    "a gap": ([(0, 10), (20, 30)], {"used": 30}, [("no decision on 10 to 20", ["r1"])]),
+    "a gap, wherever it leads": ([(0, 10), (20, 30)], {}, [("no decision on 10 to 20", ["r1"])]),
+    "a gap at the beginning": ([(10, 20)], {"used": 20}, [("no decision on 0 to 10", ["r0"])]),
+    "begun where another counter stood": ([(10, 20)], {"start": 10, "used": 20}, []),
+    "an overlap": ([(0, 10), (5, 20)], {"used": 20}, [("two decisions on the same tokens", ["r0", "r1"])]),
+    "the same step twice": ([(0, 10), (0, 10)], {"used": 10}, [("two decisions on the same tokens", ["r0", "r1"])]),
+    "two gaps": (
+        [(0, 10), (20, 30)],
+        {"used": 15},
+        [("no decision on 10 to 20", ["r1"]), ("the decisions reach 30, the counter holds 15", ["r1"])],
+    ),
+    "a step back": ([(0, 10), (10, 30), (30, 20), (20, 40)], {"used": 40}, []),
+    "a step back that is missing": ([(0, 10)], {"used": 5}, [("the decisions reach 10, the counter holds 5", ["r0"])]),
+    "a step back from elsewhere": ([(0, 10), (30, 10)], {"used": 10}, [("no decision on 10 to 30", ["r1"])]),
+}
+
+
+@pytest.mark.parametrize(("taken", "ends", "found"), TORN.values(), ids=TORN)
+def test_what_is_no_path_is_named(taken: Any, ends: dict[str, int], found: Any) -> None:
+    assert named(tiling, *taken, **ends) == found
+
+
+def test_where_some_steps_are_not_known_only_overlaps_are_named() -> None:
+    assert named(overlaps, (30, 40), (5, 10)) == []
+    assert named(overlaps, (30, 40), (5, 10), (7, 12)) == [("two decisions on the same tokens", ["r1", "r2"])]
+
+
+# --- decisions that are no longer kept -----------------------------------------------------------------------------
+
+NO_LONGER = moment.midnight(DAY) + moment.DAY + ledger.KEEP_DECISIONS
+JUST_KEPT = NO_LONGER - timedelta(microseconds=1)
+
+
+def proved_at(now: datetime, table: Any, offer: Offer = DAILY, day: date = DAY, *, expire: bool = True) -> Any:
+    return prove(Ledger(table, TABLE, expire=expire), "org_a", day, lambda _: offer, now)
+
+
+@pytest.mark.parametrize("lost", [["req_3"], [f"req_{number}" for number in range(1, 10)]], ids=["one", "all"])
+def test_a_day_whose_decisions_are_no_longer_kept_is_neither_stated_nor_an_alarm(table: Any, lost: list[str]) -> None:
+    decide(table, *seed_day())
+    assert proved_at(NO_LONGER, table).holds  # they are still there
+    for request_id in lost:
+        del table.items[decision_item(table, request_id)[0]]
+    assert not proved_at(JUST_KEPT, table).holds
+    assert not proved_at(NO_LONGER, table, expire=False).holds
+    assert proved_at(NO_LONGER, table) == NoLongerKept()
+    assert close_once(table, 4, hurry=lambda: True, now=NO_LONGER) in (PutDown(), NoLongerKept())
+    assert close_once(table, now=NO_LONGER) == NoLongerKept()
+    assert not any(key[1].startswith(("STATEMENT#", "PROGRESS#")) for key in table.items)
+
+
+def test_of_a_day_of_which_nothing_is_left_it_is_said_too(table: Any) -> None:
+    assert proved_at(JUST_KEPT, table).statement["decisions"] == 0
+    assert proved_at(NO_LONGER, table) == NoLongerKept()
+
+
+def test_a_week_that_began_on_days_no_longer_kept_is_no_alarm_but_its_overlaps_are_found(table: Any) -> None:
+    days = ("10", "11", "12", "12")
+    runs = [usage(f"run{n}", 5, kind="usage.eval_run", at=f"2025-03-{day}T08:00:00Z") for n, day in enumerate(days)]
+    decide(table, *runs, received_at=RECEIVED.replace(day=12))
+    for gone in ("run0", "run1"):
+        del table.items[decision_item(table, gone)[0]]
+    assert differences(proved_at(JUST_KEPT - moment.DAY, table, day=NEXT)) == {"gap": {"run2"}}
+    assert proved_at(NO_LONGER, table, day=NEXT).holds
+    tampered(table, "run3", used_before=2, used_after=3, running_total=3)
+    assert differences(proved_at(NO_LONGER, table, day=NEXT)) == {"overlap": {"run2", "run3"}}
+
+
+def test_who_closed_a_window_on_a_day_no_longer_kept_is_not_asked_for(table: Any) -> None:
+    decide(table, *over_two_days(), offer=rolling(CLOSING))
+    for gone in ("evening", "too-much"):
+        del table.items[decision_item(table, gone)[0]]
+    assert "decided_differently" in differences(proved_at(JUST_KEPT - moment.DAY, table, rolling(CLOSING), NEXT))
+    assert proved_at(NO_LONGER, table, rolling(CLOSING), NEXT).holds
 
 
 # --- closing -------------------------------------------------------------------------------------------------------
 
 
-def close_once(table: Any, *, hurry: Callable[[], bool] = lambda: False, block: int = BLOCK) -> Any:
-    statements = Statements(table, TABLE)
-    ours = Ledger(table, TABLE)
-    return close(ours, statements, "org_a", DAY, offer_of=lambda _: DAILY, now=lambda: LATER, hurry=hurry, block=block)
+def close_once(
+    table: Any, block: int = 100, *, hurry: Callable[[], bool] = lambda: False, now: datetime = LATER
+) -> Any:
+    parts = Ledger(table, TABLE), Statements(table, TABLE), "org_a", DAY
+    return close(*parts, offer_of=lambda _: DAILY, now=lambda: now, hurry=hurry, block=block)
 
 
 def progress(table: Any) -> list[Any]:
@@ -433,11 +567,11 @@ def progress(table: Any) -> list[Any]:
 
 def test_a_large_day_is_closed_in_several_calls_and_leaves_nothing_behind(table: Any) -> None:
     decide(table, *seed_day())
-    assert close_once(table, hurry=lambda: True, block=4) == "put down"
+    assert close_once(table, 4, hurry=lambda: True) == PutDown()
     assert progress(table)
-    assert close_once(table, hurry=lambda: True, block=4) == "put down"
-    proof, stated = close_once(table, hurry=lambda: True, block=4)
-    assert (proof.holds, stated["revision"], stated["decisions"]) == (True, 1, 9)
+    assert close_once(table, 4, hurry=lambda: True) == PutDown()
+    closed = close_once(table, 4, hurry=lambda: True)
+    assert (closed.proof.holds, closed.statement["revision"], closed.statement["decisions"]) == (True, 1, 9)
     assert progress(table) == []
 
 
@@ -452,9 +586,9 @@ def test_a_day_that_fits_one_block_keeps_no_progress(table: Any) -> None:
 def test_a_closing_that_dies_at_any_call_is_finished_by_the_next(table: Any, call: int) -> None:
     decide(table, *seed_day())
     expected = proof_of(table).content()
-    with pytest.raises(Crash) if call < calls_of_a_closing() else _nothing():
-        close_once(Dying(table, after=call), block=3)
-    close_once(table, block=3)
+    with pytest.raises(Crash) if call < calls_of_a_closing() else nullcontext():
+        close_once(Dying(table, after=call), 3)
+    close_once(table, 3)
     latest = Statements(table, TABLE).latest("org_a", DAY)
     assert latest is not None
     assert {name: latest[name] for name in expected} == expected
@@ -466,7 +600,7 @@ def calls_of_a_closing() -> int:
     whole = Table(100, page_size=2)
     decide(whole, *seed_day())
     counted = Dying(whole, after=10**6)
-    close_once(counted, block=3)
+    close_once(counted, 3)
     return counted.calls
 
 
@@ -493,32 +627,23 @@ class Dying:
         return call
 
 
-class _nothing:  # noqa: N801 - stands in for pytest.raises
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-
 def test_a_late_decision_makes_a_new_revision_and_closing_twice_makes_none(table: Any) -> None:
     decide(table, *seed_day())
-    assert close_once(table)[1]["revision"] == 1
+    assert close_once(table).statement["revision"] == 1
     reads = Dying(table, after=10**6)
-    assert close_once(reads) == "unchanged"
+    assert close_once(reads) == Unchanged()
     assert reads.calls < 10  # it looks at versions, not at decisions
     decide(table, usage("late", 1))
-    assert close_once(table)[1]["revision"] == 2
+    assert close_once(table).statement["revision"] == 2
 
 
 def test_a_day_that_does_not_hold_is_proved_again_and_says_so_once(table: Any) -> None:
     decide(table, *seed_day())
     tampered(table, "req_1", amount_usd="7")
-    assert close_once(table)[1]["holds"] is False
-    proof, stated = close_once(table)
-    assert (proof.holds, stated) == (False, None)
+    assert close_once(table).statement["holds"] is False
+    assert close_once(table) == Closed(proof_of(table), None)
     tampered(table, "req_1", amount_usd="0")
-    assert close_once(table)[1]["revision"] == 2
+    assert close_once(table).statement["revision"] == 2
 
 
 # --- the function --------------------------------------------------------------------------------------------------

@@ -4,17 +4,25 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import tomllib
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ProfileNotFound
 from typer.testing import CliRunner, Result
 
-from local import stack
-from local.cli import app
-from local.functions import ROOT
-from local.sources import Unusable, read_events, read_offer, read_organizations
+from gratis import __file__ as package
+from gratis import __version__
+from gratis.table.api_keys import ROLES
+from gratis_local import places, stack
+from gratis_local.arguments import event_files
+from gratis_local.cli import app
+from gratis_local.places import ROOT
+from gratis_local.sender import moved
+from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
 
 SEED_DAY = str(ROOT / "events/seed-day.json")
 SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing-2025.json"
@@ -43,6 +51,122 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     stack._callers_session.cache_clear()
     stack._local_session.cache_clear()
+
+
+# --- help and version ------------------------------------------------------------------------------------------------
+
+SLOW = {
+    "botocore",
+    "matplotlib",
+    "gratis.rules.account",
+    "gratis.table.ledger",
+    "gratis_local.replay",
+    "gratis_local.report",
+}
+"""What takes its time to load, and neither help nor version needs."""
+LOADED = f"""
+import sys
+from gratis_local import cli
+try:
+    cli.main()
+finally:
+    print(*({SLOW!r} & sys.modules.keys()), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("replay", "--help"), ("keys", "create", "--help")])
+def test_help_and_version_load_nothing_slow(arguments: Sequence[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True)
+    assert (bool(done.stdout), done.stderr.strip()) == (True, "")
+
+
+def test_there_is_one_version_number() -> None:
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert gratis("--version").stdout == f"gratis {__version__}\n"
+    assert written["project"]["dynamic"] == ["version"]
+    assert written["tool"]["hatch"]["version"]["path"] == str(Path(package).relative_to(ROOT))
+
+
+def test_the_help_names_every_role() -> None:
+    shown = gratis("keys", "create", "--help").stdout
+    assert [role for role in ROLES if role not in shown] == []
+
+
+# --- where it runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["seed-day", "seed-day.json", "events/seed-day.json"])
+def test_a_sample_is_found_by_its_name_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert event_files([named]) == [SEED_DAY]
+
+
+def test_a_file_goes_before_a_sample_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seed-day.json").write_text("[]")
+    assert event_files(["seed-day.json", "-"]) == ["seed-day.json", "-"]
+
+
+def test_what_is_neither_a_file_nor_a_sample_is_told_the_samples() -> None:
+    line = refused("replay", "seed-dya")
+    assert "seed-dya: No such file or directory" in line
+    assert "seed-day" in line
+
+
+def test_what_needs_the_repository_says_so_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    line = refused("up")
+    assert "`gratis up`" in line
+    assert "clone the repository" in line
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report", "-", "--json"])
+def test_a_report_that_is_no_page_is_refused(name: str) -> None:
+    assert f"--report: is a page; name a file that ends in .html, not {name!r}" in refused(
+        "replay", SEED_DAY, "--report", name
+    )
+
+
+def test_a_report_never_takes_the_place_of_the_events(tmp_path: Path) -> None:
+    events = tmp_path / "events.html"
+    shutil.copy(SEED_DAY, events)
+    assert "holds the events; name another file" in refused("replay", str(events), "--report", str(events))
+    assert events.read_bytes() == Path(SEED_DAY).read_bytes()
+
+
+def test_a_report_needs_what_draws_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gratis_local.arguments.find_spec", lambda _: None)
+    assert "--report: its charts need matplotlib" in refused("replay", SEED_DAY, "--report", str(tmp_path / "r.html"))
+
+
+def test_a_report_of_what_cannot_be_read_leaves_no_file_behind(tmp_path: Path) -> None:
+    (tmp_path / "torn.json").write_text("[")
+    refused("replay", str(tmp_path / "torn.json"), "--report", str(tmp_path / "r.html"))
+    assert not (tmp_path / "r.html").exists()
+
+
+# --- events that are moved -------------------------------------------------------------------------------------------
+
+
+def test_events_are_moved_so_that_the_latest_is_on_the_day_and_none_comes_after_it() -> None:
+    times = ["2025-03-10T23:00:00Z", "2025-03-12T01:00:00+02:00", "2025-03-11T12:00:00.500Z"]
+    found = moved([*({"time": each} for each in times), {"time": "?"}, "no event"], date(2026, 1, 2))
+    assert found == [
+        {"time": "2026-01-01T23:00:00Z"},
+        {"time": "2026-01-02T23:00:00Z"},
+        {"time": "2026-01-02T12:00:00.500Z"},
+        {"time": "?"},
+        "no event",
+    ]
+
+
+def test_events_without_a_time_are_not_moved() -> None:
+    assert moved([{"time": None}], date(2026, 1, 2)) == [{"time": None}]
 
 
 # --- days ----------------------------------------------------------------------------------------------------------
@@ -209,7 +333,7 @@ def offer_problem(folder: Path, content: str) -> str:
 
 def test_an_offer_that_is_no_json_is_not_shown_as_bytes(tmp_path: Path) -> None:
     said = offer_problem(tmp_path, '{"a": \n')
-    assert said == "offer.json: Invalid JSON: EOF while parsing a value at line 2 column 0"
+    assert said == "offer.json: is no JSON: EOF while parsing a value at line 2 column 0"
 
 
 def test_an_offer_with_two_mistakes_is_told_two(tmp_path: Path) -> None:
@@ -217,14 +341,14 @@ def test_an_offer_with_two_mistakes_is_told_two(tmp_path: Path) -> None:
     offer["versions"] = [offer["versions"][0] | {"window": "utc_month", "overflow": "spill"}]
     said = offer_problem(tmp_path, json.dumps(offer))
     assert [each.partition(": ")[0] for each in said.removeprefix("offer.json: ").split("; ")] == [
-        "versions.0.window",
-        "versions.0.overflow",
+        "versions[0].window",
+        "versions[0].overflow",
     ]
 
 
 def test_an_offer_without_versions_is_told_so(tmp_path: Path) -> None:
     offer = json.loads(SHIPPED.read_text()) | {"versions": []}
-    assert "versions: Tuple should have at least 1 item" in offer_problem(tmp_path, json.dumps(offer))
+    assert "versions: must not be empty" in offer_problem(tmp_path, json.dumps(offer))
 
 
 def test_a_file_without_organizations_is_told_what_is_missing(tmp_path: Path) -> None:
@@ -238,7 +362,7 @@ def test_a_file_without_organizations_is_told_what_is_missing(tmp_path: Path) ->
 
 def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "local/__pycache__").mkdir(parents=True)
+    (tmp_path / "gratis_local/__pycache__").mkdir(parents=True)
     for name in (".venv", ".venv-sam", ".aws-sam", ".gratis", ".hypothesis"):
         (tmp_path / name).mkdir()
     for name in (".mypy_cache", ".ruff_cache", ".pytest_cache"):
@@ -246,7 +370,7 @@ def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> N
     for name in ("report.html", "records.json"):
         (tmp_path / name).touch()
     subprocess.run(["make", "-s", "clean"], cwd=tmp_path, check=True)  # noqa: S607 - the reader's own make
-    assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "local"}
+    assert {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*")} == {"Makefile", "gratis_local"}
 
 
 def test_make_clean_keeps_what_make_fuzz_found(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gratis.account import Account
-from gratis.decision import Books, CounterId, case_of, settle
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.receipt import Decision
-from gratis.request import Request, Tokens
-from gratis.totals import RowKey, Sums, Totals
-from gratis.window import Counter, Window
+from gratis.rules.account import Account
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, Tokens
+from gratis.rules.totals import RowKey, Sums, Totals
+from gratis.rules.window import Counter, CounterId, Window
 from tests.unit import builders
 from tests.unit.builders import (
     LARGE,

@@ -2,7 +2,7 @@
 
 import re
 
-from local.functions import ROOT
+from gratis_local.functions import ROOT
 
 NAMED = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 

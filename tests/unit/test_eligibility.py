@@ -5,11 +5,11 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
-from gratis.account import Account
-from gratis.eligibility import Allowed, judge, terms_of
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.request import Request
+from gratis.rules.account import Account
+from gratis.rules.eligibility import Allowed, judge, terms_of
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.request import Request
 from tests.unit.builders import LARGE, SMALL, account, eval_run, profile, request, settings, small_offer
 
 OFFER = shipped("data-sharing-2025")
@@ -354,5 +354,5 @@ def test_a_back_dated_version_does_not_hide_one_that_took_effect_later() -> None
 
 
 def test_terms_name_the_offer_and_its_version_in_force() -> None:
-    assert terms_of(request(when="2025-03-05T23:59"), OFFER, None).offer_name == "data-sharing-2025@2025-01-01"
-    assert terms_of(request(when="2025-03-06T00:00"), OFFER, None).offer_name == "data-sharing-2025@2025-03-06"
+    assert terms_of(request(when="2025-03-05T23:59"), OFFER, None).version.name == "data-sharing-2025@2025-01-01"
+    assert terms_of(request(when="2025-03-06T00:00"), OFFER, None).version.name == "data-sharing-2025@2025-03-06"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from gratis.errors import Rejected
-from gratis.events import moment_of, parse_event
-from gratis.request import Request, Tokens
+from gratis.intake.events import moment_of, parse_event
+from gratis.rules.request import Request, Tokens
 from gratis.strict_json import parse_json
 from tests.unit.builders import at, chat_usage, responses_usage, usage_data, usage_event
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gratis.explanation import SENTENCES, explain
-from gratis.offer_file import shipped
+from gratis.account.explanation import SENTENCES, explain
+from gratis.rules.offer_file import shipped
 from tests.unit.builders import SMALL, Desk, account, eval_run, profile, request, settings, small_offer
 
 # --- explanations ----------------------------------------------------------------------------------------------------

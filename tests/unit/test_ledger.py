@@ -18,18 +18,17 @@ from botocore.exceptions import (
 from botocore.stub import Stubber
 
 from benchmarks.meter import size_of
-from gratis import ledger
-from gratis.accounts import Accounts
 from gratis.classify import chunk_size
-from gratis.decision import Books, CounterId, case_of, settle
 from gratis.errors import Busy, Rejected
-from gratis.ledger import MOST_ATTEMPTS, CommitRefused, Document, Ledger
-from gratis.quarantine import Quarantine, entry
-from gratis.receipt import Decision
-from gratis.request import RequestKey
-from gratis.table import keys
-from gratis.totals import Totals
-from gratis.window import Counter, Window
+from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey
+from gratis.rules.totals import Totals
+from gratis.rules.window import Counter, CounterId, Window
+from gratis.table import keys, ledger
+from gratis.table.accounts import Accounts
+from gratis.table.ledger import MOST_ATTEMPTS, CommitRefused, Document, Ledger
+from gratis.table.quarantine import Quarantine, entry
 from tests.ledger_builders import (
     ALWAYS,
     BIG,

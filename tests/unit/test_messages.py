@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.errors import Rejected
-from gratis.events import compact
-from gratis.messages import Message, pack
+from gratis.intake.events import compact
+from gratis.intake.messages import Message, pack
 from gratis.strict_json import parse_json
 from tests.unit.builders import at
 

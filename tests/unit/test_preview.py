@@ -1,6 +1,5 @@
-"""A report shows the figures that CloudWatch would show for what the functions printed, and its page is safe."""
+"""A report shows the figures that CloudWatch would show for what the functions report, and its page is safe."""
 
-import json
 import re
 import subprocess
 import sys
@@ -9,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from local.preview import charts, emf, page, series
-from local.preview.dashboard import Dashboard, Widget, _line, dashboards, substituted
-from local.preview.emf import Sample
-from local.preview.periods import MOST_POINTS, period_of
-from local.preview.series import Drawn, lines_of, statistic
-from local.preview.widgets import Printed, drawn
+from gratis_local.preview import charts, page, series
+from gratis_local.preview.dashboard import Dashboard, Widget, _line, dashboards, substituted
+from gratis_local.preview.periods import MAX_POINTS, period_of
+from gratis_local.preview.samples import Dimensions, Sample
+from gratis_local.preview.series import Drawn, lines_of, statistic
+from gratis_local.preview.widgets import Reported, drawn
 
 NOON = datetime(2025, 3, 11, 12, tzinfo=UTC)
 START = int(NOON.timestamp())
 OURS = frozenset({("service", "classify_usage")})
 
 
-def sample(name: str, minutes: float, *values: float, dimensions: emf.Dimensions = OURS) -> Sample:
+def sample(name: str, minutes: float, *values: float, dimensions: Dimensions = OURS) -> Sample:
     return Sample("Gratis", name, dimensions, NOON + timedelta(minutes=minutes), values)
 
 
@@ -38,36 +37,6 @@ def points(*metrics: list[Any], samples: list[Sample], period: int = 300, **prop
     """The points of each visible line, by the seconds since noon."""
     lines = lines_of(widget(*metrics, **properties), samples, period)
     return [{start - START: value for start, value in line.points.items()} for line in lines]
-
-
-# --- what functions print ------------------------------------------------------------------------------------------
-
-BLOB = {
-    "_aws": {
-        "CloudWatchMetrics": [
-            {
-                "Namespace": "Gratis",
-                "Dimensions": [["service"], ["service", "Reason"]],
-                "Metrics": [{"Name": "A"}, {"Name": "B"}],
-            }
-        ]
-    },
-    "service": "classify_usage",
-    "Reason": "over_quota",
-    "A": [1.0, 2.0],
-    "B": 3,
-}
-
-
-def test_a_blob_holds_each_metric_once_for_each_set_of_dimensions() -> None:
-    both = frozenset({("service", "classify_usage"), ("Reason", "over_quota")})
-    text = json.dumps({"message": "batch decided"}) + "\n" + json.dumps(BLOB) + "\n"
-    assert list(emf.samples(text, NOON)) == [
-        Sample("Gratis", "A", OURS, NOON, (1.0, 2.0)),
-        Sample("Gratis", "B", OURS, NOON, (3,)),
-        Sample("Gratis", "A", both, NOON, (1.0, 2.0)),
-        Sample("Gratis", "B", both, NOON, (3,)),
-    ]
 
 
 # --- the definition ------------------------------------------------------------------------------------------------
@@ -148,8 +117,8 @@ def test_the_searches_of_the_dashboards_are_understood() -> None:
     ("span", "period"),
     [
         (timedelta(0), 300),
-        (timedelta(seconds=300 * MOST_POINTS), 300),
-        (timedelta(seconds=300 * MOST_POINTS + 1), 900),
+        (timedelta(seconds=300 * MAX_POINTS), 300),
+        (timedelta(seconds=300 * MAX_POINTS + 1), 900),
         (timedelta(days=365), 7 * 86400),
         (timedelta(days=20_000), 7 * 86400),
     ],
@@ -164,7 +133,7 @@ def test_the_period_is_the_shortest_that_leaves_a_chart_readable(span: timedelta
 def test_a_widget_without_any_sample_is_named_and_not_drawn() -> None:
     there = widget(metric("A"), metric("Missing"), title="There")
     absent = widget(["AWS/SQS", "Age", "QueueName", "Q", {"label": "age"}], title="Queue <age>")
-    content = drawn(Dashboard("d", (there, absent)), Printed([sample("A", 0, 2)], [], 300))
+    content = drawn(Dashboard("d", (there, absent)), Reported([sample("A", 0, 2)], [], 300))
     assert content.count("<svg") == 1
     assert "Not in a replay: Queue &lt;age&gt;." in content
     assert re.search(r"Missing <span class=\"muted\">not in a replay</span>", content)
@@ -172,7 +141,7 @@ def test_a_widget_without_any_sample_is_named_and_not_drawn() -> None:
 
 def test_a_line_that_adds_up_is_summed_and_another_is_shown_by_its_highest_point() -> None:
     lines = widget(metric("A"), metric("A", stat="p50", label="p50"))
-    content = drawn(Dashboard("d", (lines,)), Printed([sample("A", 0, 2), sample("A", 5, 3)], [], 300))
+    content = drawn(Dashboard("d", (lines,)), Reported([sample("A", 0, 2), sample("A", 5, 3)], [], 300))
     assert 'A <span class="muted">5</span>' in content
     assert 'p50 <span class="muted">up to 3</span>' in content
 
@@ -182,7 +151,7 @@ def test_contributors_are_listed_from_the_log_lines_that_match() -> None:
     insight = {"ruleName": "r", "maxContributorCount": 1}
     one = Widget("metric", 0, 0, 24, 6, {"title": "Who", "period": 300, "insightRule": insight})
     lines = [{"message": "reached", "organization": each} for each in ("a", "b", "b")] + [{"message": "other"}]
-    content = drawn(Dashboard("d", (one,), {"r": rule}), Printed([], lines, 300))
+    content = drawn(Dashboard("d", (one,), {"r": rule}), Reported([], lines, 300))
     assert "<td>b</td><td class=figure>2</td>" in content
     assert "<td>a</td>" not in content
 
@@ -231,12 +200,13 @@ def test_whatever_is_shown_is_escaped() -> None:
 
 
 def test_a_long_table_ends_with_how_much_is_missing() -> None:
-    content = page.table(["n"], [[str(number)] for number in range(page.MOST_ROWS + 3)])
-    assert content.count("<td>") == page.MOST_ROWS
+    content = page.table(["n"], [[str(number)] for number in range(page.MAX_PAGE_ROWS + 3)])
+    assert content.count("<td>") == page.MAX_PAGE_ROWS
     assert "3 more rows" in content
 
 
 def test_the_command_does_not_load_the_plotting_library() -> None:
-    loaded = "import sys, local.cli; print('matplotlib' in sys.modules, 'local.preview.dashboard' in sys.modules)"
+    slow = ("matplotlib", "gratis_local.preview.dashboard")
+    loaded = f"import sys, gratis_local.cli; print(*(name in sys.modules for name in {slow}))"
     answer = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["False", "False"]

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 from genai_prices import Usage
 
-from gratis import pricing
-from local import prices
+from gratis.rules import pricing
+from gratis_local import prices
 from tests.unit.builders import at
 
 LISTED = {

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from gratis.proof import statement_of
-from gratis.receipt import Decision
-from local.cli import app
+from gratis.closing.sums import statement_of
+from gratis.rules.receipt import Decision
+from gratis_local.cli import app
 from tests.ledger_builders import DAY
 from tests.unit.builders import Desk, request
 
@@ -23,7 +23,7 @@ RECORDS = [decision.record() for decision in decided()]
 
 
 def statement(**changed: Any) -> dict[str, Any]:
-    content = statement_of("org_demo", DAY, sorted(RECORDS, key=lambda each: str(each["id"]))).content()
+    content = statement_of("org_demo", DAY, sorted(RECORDS, key=lambda each: str(each["id"])))
     return content | {"revision": 3} | changed
 
 

@@ -11,10 +11,10 @@ from botocore.exceptions import ConnectTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis.dynamo import MOST_ATTEMPTS
 from gratis.errors import Busy, Rejected
-from gratis.quarantine import MOST_BYTES, Entry, Quarantine, entry
-from local.engine import create_table
+from gratis.table.dynamo import MOST_ATTEMPTS
+from gratis.table.quarantine import MOST_BYTES, Entry, Quarantine, entry
+from gratis_local.engine import create_table
 from tests.unit.builders import at, usage_event
 from tests.unit.webhook import Call, Flaky, aws, aws_error, fails, incompressible
 

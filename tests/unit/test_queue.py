@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.errors import Busy, Rejected
-from gratis.events import MOST_BYTES as MOST_EVENT_BYTES
-from gratis.events import compact, parse_event
-from gratis.messages import MOST_EVENTS
-from gratis.queue import MOST_ATTEMPTS, UsageQueue
+from gratis.intake.events import MOST_BYTES as MOST_EVENT_BYTES
+from gratis.intake.events import compact, parse_event
+from gratis.intake.messages import MOST_EVENTS
+from gratis.intake.queue import MOST_ATTEMPTS, UsageQueue
 from tests.unit.builders import at, usage_event
 from tests.unit.webhook import FIFO, Flaky, aws, aws_error, fails, leaves
 

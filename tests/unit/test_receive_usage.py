@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from gratis import moment
 from gratis.http import MOST_BYTES
-from gratis.messages import Message
-from gratis.queue import MOST_ATTEMPTS
-from local.functions import Context
+from gratis.intake.messages import Message
+from gratis.intake.queue import MOST_ATTEMPTS
+from gratis_local.functions import Context
 from tests.unit.webhook import (
     BEARER,
     OTHER_SECRET,

@@ -1,18 +1,25 @@
 """The tables that people read: no figure is ever cut, however narrow the terminal."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from local import report
-from local.replay import Replayed
-from tests.unit.builders import SMALL, Desk, request
+from gratis_local import report
+from gratis_local.console import PIPE_COLUMNS
+from gratis_local.replay import Replayed
+from gratis_local.what_if import Compared
+from tests.unit.builders import SMALL, Desk, request, small_offer
 
 
 def printed(replayed: Replayed, width: int) -> str:
     console = Console(file=io.StringIO(), width=width)
     report.print_replayed(replayed, console)
+    return text_of(console)
+
+
+def text_of(console: Console) -> str:
     file = console.file
     assert isinstance(file, io.StringIO)
     return file.getvalue()
@@ -39,12 +46,101 @@ def test_no_figure_and_no_name_is_cut(width: int) -> None:
 def test_what_all_rows_share_stands_above_them_on_a_narrow_terminal() -> None:
     replayed = Replayed(1, Desk().decide(request(1000, id="r1")))
     assert "Decisions of org_demo on 2025-03-11 (UTC)" in printed(replayed, 80)
-    assert max(map(len, printed(replayed, 80).splitlines())) <= 80
+    assert "Organization" not in printed(replayed, 80)
     assert "Organization" in printed(replayed, 120)
 
 
-def test_rows_of_two_days_keep_their_dates() -> None:
+def test_rows_of_two_days_take_two_lines_on_a_narrow_terminal() -> None:
     decisions = Desk().decide(request(1000, id="r1"), request(1000, "2025-03-12T00:00", id="r2"))
-    shown = printed(Replayed(2, decisions), 60)
-    assert "2025-03-11 09:15" in shown
-    assert "2025-03-12 00:00" in shown
+    shown = [line.split() for line in printed(Replayed(2, decisions), 80).splitlines()]
+    first = shown.index(["2025-03-12", "org_demo", "gpt-4o-2024-08-06", "1,000", "free"])
+    assert shown[first + 1] == ["00:00", "r2", "within_quota", "1,000", "$0"]
+
+
+def long_names() -> Replayed:
+    """Two days, an id of 256 characters and a long model."""
+    requests = [request(999_999, day, id="x" * 256, model="m" * 60) for day in ("2025-03-11T09:15", "2025-03-12T23:59")]
+    return Replayed(2, Desk().decide(*requests), [{"index": 2, "id": "y" * 100, "error": ERROR}])
+
+
+ERROR = {"code": "invalid_event", "message": "id: must be 1 to 256 letters, digits or . _ - : /: " + "y" * 100}
+
+
+@pytest.mark.parametrize("width", [80, 100, 149])
+def test_a_table_fits_the_terminal_however_long_the_names_are(width: int) -> None:
+    lines = printed(long_names(), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert "".join(lines).count("x") == 2 * 256
+
+
+def test_what_goes_into_a_pipe_is_a_line_for_each_decision() -> None:
+    lines = printed(long_names(), PIPE_COLUMNS).splitlines()
+    assert [line.split()[-1] for line in lines if "not_listed" in line] == ["x" * 256] * 2
+
+
+def test_bills_fit_a_narrow_terminal() -> None:
+    decisions = Desk().decide(request(999_999_999, id="r1"), request(10, model="unheard-of"))
+    console = Console(file=io.StringIO(), width=80)
+    report.print_compared(Compared(("a", "b"), (Replayed(2, decisions), Replayed(2, decisions[:1]))), console)
+    lines = text_of(console).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any("and 1 of unknown price" in line for line in lines)
+
+
+# --- more rows than a terminal shows ---------------------------------------------------------------------------------
+
+
+def many(count: int) -> Replayed:
+    """As many requests of org_0 to org_4 in turn. The first ten fit, whoever made them; of the others none does."""
+    decisions = Desk(small_offer(quota=1000)).decide(*(request(100, id=f"r{number}") for number in range(count)))
+    in_turn = [each._replace(organization=f"org_{number % 5}") for number, each in enumerate(decisions)]
+    return Replayed(count, in_turn)
+
+
+def on_a_terminal(replayed: Replayed) -> str:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    report.print_replayed(replayed, console)
+    return re.sub(r"\x1b\[[0-9;]*m", "", text_of(console))
+
+
+def test_as_many_rows_as_a_terminal_takes_are_all_shown() -> None:
+    shown = on_a_terminal(many(report.MAX_TERMINAL_ROWS))
+    assert (shown.count("within_quota"), shown.count("over_quota")) == (10, 190)
+
+
+def test_one_row_more_becomes_a_summary_by_organization_and_where_the_verdict_changes() -> None:
+    shown = on_a_terminal(many(report.MAX_TERMINAL_ROWS + 1))
+    summary = [line.split() for line in shown.splitlines()]
+    assert ["org_0", "2", "39", "200", "3,900", "$0.01025", "$0.00975"] in summary
+    assert [line[0] for line in summary if len(line) == 7 and line[0] in "org_0 org_4"] == ["org_0", "org_4"]
+    changes = shown[shown.index("Where the verdict changes") :]
+    assert changes.count("over_quota") == 5
+    assert "within_quota" not in changes
+
+
+def test_a_pipe_takes_all_rows() -> None:
+    shown = printed(many(report.MAX_TERMINAL_ROWS + 1), PIPE_COLUMNS)
+    assert (shown.count("within_quota"), shown.count("over_quota")) == (10, 191)
+
+
+def test_of_many_quarantined_events_a_terminal_shows_the_first_and_says_how_many_more_there_are() -> None:
+    refused = [
+        {"index": number, "id": f"bad_{number}", "error": ERROR} for number in range(report.MAX_TERMINAL_ROWS + 1)
+    ]
+    shown = on_a_terminal(Replayed(len(refused), [], refused))
+    assert len(set(re.findall(r"bad_\d+", shown))) == report.FIRST_ROWS
+    assert (
+        f"{report.MAX_TERMINAL_ROWS + 1 - report.FIRST_ROWS} more in quarantine: --json or a pipe has them all."
+        in shown
+    )
+
+
+def test_a_verdict_changes_against_the_same_organizations_and_models_before() -> None:
+    decisions = Desk(small_offer(quota=1000)).decide(
+        request(1000, id="fits"),
+        request(1, id="does-not"),
+        request(1, id="neither"),
+        request(1, id="another-model", model=SMALL),
+        request(0, id="empty"),
+    )
+    assert [each.request_id for each in report.verdict_changes(decisions)] == ["does-not", "empty"]

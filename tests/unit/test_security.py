@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gratis import usage
+from gratis.account import usage
 from gratis.errors import Rejected
-from gratis.keys import Holder, Keys
-from gratis.quarantine import entry
-from gratis.receive import Received
-from local import prove, report
-from local.functions import ROOT
-from local.prove import prove_from_records
-from local.redrive import Redriven
-from local.sources import Unusable
+from gratis.intake.receive import Received
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.quarantine import entry
+from gratis_local import prove, report
+from gratis_local.functions import ROOT
+from gratis_local.prove import prove_from_records
+from gratis_local.redrive import Redriven
+from gratis_local.sources import Unusable
 from tests.unit import webhook
 from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
 from tests.unit.test_template import function_of
@@ -207,8 +207,10 @@ def test_every_package_is_locked_by_its_hash_and_installed_by_it() -> None:
         packages = re.split(r"\n(?=[a-z0-9])", re.sub(r"(?m)^\s*#.*\n", "", lock.read_text()), flags=re.IGNORECASE)
         assert [each for each in packages if "==" not in each or "--hash=sha256:" not in each] == [], lock
     makefiles = [ROOT / "Makefile", ROOT / "layers/core/Makefile"]
-    lines = [line for each in makefiles for line in each.read_text().splitlines() if "pip install" in line]
-    assert len(lines) >= 5
+    defined = "INSTALL = $(BIN)/python -m pip install"
+    commands = [line for each in makefiles for line in each.read_text().splitlines() if not line.startswith(defined)]
+    lines = [line for line in commands if "pip install" in line or "$(INSTALL)" in line]
+    assert len(lines) >= 7
     assert [line for line in lines if "--require-hashes" not in line and "--editable ." not in line] == []
 
 
@@ -244,7 +246,7 @@ def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostil
     for shown in (
         printed(report.print_quarantine, [kept]),
         printed(report.print_redriven, [Redriven(kept, "refused", hostile)], 0),
-        printed(report.print_sent, Received(0, [refused])),
+        printed(report.print_sent, Received(0, quarantined=[refused])),
         printed(report.print_proofs, [prove._proof(hostile, "2025-03-11", [], {"hash": hostile, "revision": hostile})]),
     ):
         assert [each for each in shown if unicodedata.category(each)[0] == "C" and each != "\n"] == []
@@ -269,7 +271,7 @@ def test_hours_of_more_decisions_than_a_call_may_read_are_refused_before_one_is_
 
 
 def test_records_that_inflate_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prove, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(prove, "MAX_INFLATED_BYTES", 100_000)
     file = tmp_path / "records.jsonl.gz"
     file.write_bytes(gzip.compress(b" " * 100_001))
     with pytest.raises(Unusable, match="inflates to more than 100,000 bytes"):

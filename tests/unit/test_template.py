@@ -14,19 +14,21 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from gratis import events, ledger
-from gratis.account import Account
-from gratis.accounts import Accounts
+from gratis.closing.late import LateDays
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.statements import Statements
+from gratis.closing.sums import statement_of
 from gratis.errors import Rejected
-from gratis.keys import Holder, Keys
-from gratis.late import LateDays
+from gratis.intake import events
 from gratis.outbox import bus_entries
-from gratis.proof import Differences, Proof, statement_of
-from gratis.quarantine import Quarantine, entry
-from gratis.statements import Statements
-from local.deploy import read_template
-from local.engine import TABLE_SCHEMA
-from local.functions import ROOT
+from gratis.rules.account import Account
+from gratis.table import ledger
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis.table.quarantine import Quarantine, entry
+from gratis_local.deploy import read_template
+from gratis_local.engine import TABLE_SCHEMA
+from gratis_local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
 from tests.unit.transformed import ACCOUNT, PSEUDO, STACK, Deployed, as_list, transformed
@@ -247,13 +249,13 @@ def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -
 
 def test_a_transaction_holds_nothing_but_puts() -> None:
     kinds = {"Put", "Update", "Delete", "ConditionCheck"}
-    tree = module(PACKAGE / "ledger.py").tree
+    tree = module(PACKAGE / "table/ledger.py").tree
     assert {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in kinds} == {"Put"}
 
 
 def test_the_code_that_a_function_reaches_is_found_through_calls_and_not_through_imports() -> None:
     assert {"put_item", "query", "delete_item"} & mentioned("receive_usage") == set()
-    assert "query" in names_in([module(PACKAGE / "quarantine.py").tree])
+    assert "query" in names_in([module(PACKAGE / "table/quarantine.py").tree])
 
 
 def test_no_role_may_do_everything_or_to_everything() -> None:
@@ -286,9 +288,7 @@ OF_TYPE = {
 @pytest.mark.parametrize("folder", FUNCTIONS)
 def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_environment_names(folder: str) -> None:
     shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    named = {
-        str(deployed().resolved(each)) for each in (shared | function_of(folder)["Environment"]["Variables"]).values()
-    }
+    named = {str(deployed().resolved(each)) for each in (shared | own_variables(folder)).values()}
     for statement in deployed().statements(role_of(folder)):
         (service,) = {action.partition(":")[0] for action in as_list(statement["Action"])}
         if set(as_list(statement["Action"])) <= done_for(folder) - {"sqs:SendMessage"}:
@@ -300,6 +300,14 @@ def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_enviro
         kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder)}
         wanted = {name for name, kind in deployed().kinds.items() if kind == OF_TYPE[service] and is_named(name, named)}
         assert on - ({each.rpartition(":")[2] for each in kept} - wanted) == wanted
+
+
+def own_variables(folder: str) -> dict[str, Any]:
+    """The environment of a function beside what all of them have."""
+    (own,) = [
+        each for each in of_type("AWS::Serverless::Function").values() if each["CodeUri"] == f"functions/{folder}"
+    ]
+    return dict(own.get("Environment", {"Variables": {}})["Variables"])
 
 
 def is_named(logical_id: str, named: set[str]) -> bool:

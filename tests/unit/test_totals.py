@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gratis.request import Tokens
-from gratis.totals import MOST_ROWS, OTHER, RowKey, Sums, Totals
+from gratis.rules.request import Tokens
+from gratis.rules.totals import MOST_ROWS, OTHER, RowKey, Sums, Totals
 from tests.unit.builders import LARGE, SMALL, request
 
 ORDINARY = RowKey("proj_web", LARGE, "default", False, "billed")

@@ -4,13 +4,13 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from gratis.offer import Offer
-from gratis.offer_file import shipped
-from gratis.receipt import Decision
-from gratis.request import Request
-from local import report
-from local.replay import Replayed
-from local.what_if import Compared, bill_of, stranded_tokens
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request
+from gratis_local import report
+from gratis_local.replay import Replayed
+from gratis_local.what_if import Compared, bill_of, stranded_tokens
 from tests.unit.builders import SMALL, Desk, request
 
 SHIPPED = shipped("data-sharing-2025")

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gratis.decision import CounterId
-from gratis.offer_file import shipped
-from gratis.receipt import Decision
-from gratis.window import Counter, Window, ends_at, name, rolling_window, start_of_day, start_of_week
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.window import Counter, CounterId, Window, ends_at, name, rolling_window, start_of_day, start_of_week
 from tests.unit.builders import LARGE, Desk, at, eval_run, request, small_offer
 
 DAY = timedelta(hours=24)

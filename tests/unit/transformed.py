@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from samtranslator.translator.transform import transform
 
-from local.deploy import read_template
-from local.functions import ROOT
+from gratis_local.deploy import read_template
+from gratis_local.functions import ROOT
 
 ACCOUNT, REGION, STACK = "123456789012", "us-east-1", "gratis-test"
 PSEUDO = {

@@ -17,11 +17,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from gratis import config, dynamo, moment
+from gratis import config, moment
 from gratis.config import QUICK
-from gratis.quarantine import Entry, Quarantine
-from local.engine import create_table
-from local.functions import Context, Handler, handler_of
+from gratis.table import dynamo
+from gratis.table.quarantine import Entry, Quarantine
+from gratis_local.engine import create_table
+from gratis_local.functions import Context, Handler, handler_of
 
 SECRET = "whsec_" + base64.b64encode(b"the first of two secrets").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"the second of two secrets").decode()

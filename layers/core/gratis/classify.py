@@ -11,11 +11,17 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.decision import Case, CounterId, case_of, likely_counter, settle
-from gratis.dynamo import MOST_ATTEMPTS, Pause, pause
 from gratis.errors import Busy, Rejected
-from gratis.events import parse_event
-from gratis.ledger import (
+from gratis.intake.events import parse_event
+from gratis.intake.messages import Message
+from gratis.rules.decision import Case, case_of, likely_counter, settle
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, RequestKey
+from gratis.rules.totals import MOST_ROWS
+from gratis.rules.window import CounterId
+from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause
+from gratis.table.ledger import (
     LATEST_DECISION,
     MOST_ITEMS,
     CommitRefused,
@@ -25,12 +31,7 @@ from gratis.ledger import (
     is_day,
     totals_of,
 )
-from gratis.messages import Message
-from gratis.offer import Offer
-from gratis.quarantine import Entry, Quarantine, entry
-from gratis.receipt import Decision
-from gratis.request import Request, RequestKey
-from gratis.totals import MOST_ROWS
+from gratis.table.quarantine import Entry, Quarantine, entry
 
 WHENCE = "classify_usage"
 Clock = Callable[[Sequence[Request]], datetime]
@@ -41,19 +42,19 @@ def wall_clock(_: Sequence[Request]) -> datetime:
     return datetime.now(UTC)
 
 
-def event_clock(requests: Sequence[Request]) -> datetime:
-    """The moment at which the last of `requests` was received: replay's clock follows the events."""
-    return max(request.received_at for request in requests)
-
-
 @dataclass
 class Outcome:
-    """What became of a batch. `unfinished`: ids of the messages that have to come again, in order; `causes`: why."""
+    """What became of a batch.
+
+    `fates`: for each event that is done the id of its message, and its decision (of a repeat the earlier one) or its
+    quarantine entry; `unfinished`: ids of the messages that have to come again, in order; `causes`: why.
+    """
 
     events: int = 0
     decisions: list[Decision] = field(default_factory=list)
     repeats: int = 0
     quarantined: list[Entry] = field(default_factory=list)
+    fates: list[tuple[str, Decision | Entry]] = field(default_factory=list)
     contended: int = 0
     unfinished: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
@@ -275,9 +276,9 @@ class _Batch:
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
-        for arrival, _ in chunk:
-            arrival.done = True
-            self._count_repeats(arrival.copies)
+        for (arrival, _), decision in zip(chunk, decisions, strict=True):
+            self._is_decided(arrival, decision)
+            self._count_repeats(arrival.copies, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
         """The chunk without what was decided before."""
@@ -290,14 +291,18 @@ class _Batch:
     def _decided_before(self, arrival: Arrival, decision: Decision) -> None:
         """A repeat if the payload is the same, else a conflict."""
         if decision.payload_hash == arrival.request.payload_hash:
-            self._count_repeats([arrival, *arrival.copies])
+            self._count_repeats([arrival, *arrival.copies], decision)
         else:
             self._refuse_all(arrival, conflict(arrival.request, decision), decision)
 
-    def _count_repeats(self, arrivals: Sequence[Arrival]) -> None:
+    def _count_repeats(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
         self.outcome.repeats += len(arrivals)
         for arrival in arrivals:
-            arrival.done = True
+            self._is_decided(arrival, decision)
+
+    def _is_decided(self, arrival: Arrival, decision: Decision) -> None:
+        arrival.done = True
+        self.outcome.fates.append((arrival.message.id, decision))
 
     def _refuse_all(self, arrival: Arrival, rejected: Rejected, decided: Decision | None = None) -> None:
         for each in (arrival, *arrival.copies):
@@ -313,6 +318,7 @@ class _Batch:
             self.outcome.causes.append(str(busy))
             return False
         self.outcome.quarantined.append(kept)
+        self.outcome.fates.append((message.id, kept))
         return True
 
 

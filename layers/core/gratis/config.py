@@ -4,14 +4,13 @@ import os
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config as BotoConfig
 
-from gratis.offer import Offer, Version
-from gratis.offer_file import offer_from, shipped
+from gratis.rules.offer import Offer, Version
+from gratis.rules.offer_file import succession
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -28,14 +27,11 @@ QUICK = BotoConfig(
 
 @dataclass(frozen=True)
 class Config:
-    """`LEDGER_TABLE`; `OFFER` (a shipped offer's id or a file) and `OFFER_ENDS` (a last day in place of its own);
-    `KEEP=forever` for items without a time to live, `CLOCK=events` for a clock that follows the events: both are
-    replay's."""
+    """`LEDGER_TABLE`; `OFFER` (shipped offers' ids or files, one taking over from the other) and `OFFER_ENDS` (a last
+    day in place of the last one's own)."""
 
     table: str
     offer: Offer
-    expire: bool
-    clock_follows_events: bool
 
 
 @cache
@@ -44,27 +40,31 @@ def config() -> Config:
     return Config(
         table=os.environ["LEDGER_TABLE"],
         offer=configured_offer(os.environ.get("OFFER", "data-sharing"), os.environ.get("OFFER_ENDS", "")),
-        expire=os.environ.get("KEEP") != "forever",
-        clock_follows_events=os.environ.get("CLOCK") == "events",
     )
 
 
 def configured_offer(named: str, ends: str = "") -> Offer:
-    """A shipped offer by its id, or one from a file (`*.json`); `ends` replaces its last day."""
-    last = date.fromisoformat(ends) if ends else None
-    return offer_from(Path(named), last) if named.endswith(".json") else shipped(named, last)
+    """The offers that a deployment names, with blanks between them, each taking over on its first day.
+
+    `ends` replaces the last day of the last one. Raises what `succession` does, and ValueError for what is no day.
+    """
+    return succession(named.split(), date.fromisoformat(ends) if ends else None)
 
 
 def known_offer(offer_id: str) -> Offer:
-    """The offer that a receipt names: the one in force here, or another one that ships. Raises KeyError."""
-    return config().offer if config().offer.id == offer_id else shipped(offer_id)
+    """The offers of this deployment, if the one that a receipt names is among them. Raises KeyError if it is not.
+
+    So a decision that was taken under another offer than the deployment says shows as a difference in its day's proof.
+    """
+    if offer_id not in config().offer.ids:
+        raise KeyError(f"the deployment's parameter Offer does not name {offer_id}")
+    return config().offer
 
 
 def known_version(named: str) -> Version | None:
     """The version of an offer that a decision names, `data-sharing@2025-03-06`; None if nobody knows it any more."""
-    offer_id, _, effective_at = named.partition("@")
     try:
-        return known_offer(offer_id).version_of(effective_at)
+        return config().offer.version_named(named)
     except LookupError:
         return None
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gratis.errors import GratisError
 
-MOST_BYTES = 4 * 1024 * 1024
-"""Of a request's body."""
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Of a request's body, unpacked."""
 
 
 class Refused(GratisError):
@@ -36,16 +36,21 @@ def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) 
     }
 
 
-def body_of(event: Mapping[str, Any]) -> bytes:
+def body_of(event: Mapping[str, Any], max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The request's body as it was sent. Raises Refused: 413 if it is too large, 400 if it cannot be decoded."""
     body = event.get("body") or ""
     try:
         decoded = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
     except ValueError:  # bad base64, and text that is none
         raise Refused(400, "invalid_body", "the body cannot be decoded") from None
-    if len(decoded) > MOST_BYTES:
-        raise Refused(413, "body_too_large", f"the body is {len(decoded)} bytes; at most {MOST_BYTES} are accepted")
+    if len(decoded) > max_bytes:
+        raise too_large(f"{len(decoded)} bytes", max_bytes)
     return decoded
+
+
+def too_large(found: str, max_bytes: int) -> Refused:
+    """413: a body that is too large, however it was packed."""
+    return Refused(413, "body_too_large", f"the body is {found}; at most {max_bytes} are accepted")
 
 
 def headers_of(event: Mapping[str, Any]) -> dict[str, str]:

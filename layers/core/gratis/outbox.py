@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gratis.account import Account
-from gratis.dynamo import Pause, pause
-from gratis.ledger import account_of, decision_of
-from gratis.receipt import Decision
+from gratis.rules.account import Account
+from gratis.rules.receipt import Decision
 from gratis.table import keys
+from gratis.table.dynamo import Pause, pause
 from gratis.table.keys import Item
+from gratis.table.ledger import account_of, decision_of
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient

@@ -3,9 +3,9 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -16,17 +16,19 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from datetime import date, datetime
 
     from gratis.classify import Outcome
+    from gratis.closing.proof import Proof
     from gratis.http import Refused
+    from gratis.intake.receive import Received
     from gratis.outbox import Emitted
-    from gratis.proof import Proof
-    from gratis.receipt import Decision
-    from gratis.receive import Received
+    from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
 MOST_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
 STACK = "Stack"
 """A dimension of every metric: it keeps the stacks of an account apart."""
+QUOTA_REACHED = "quota threshold reached"
+"""The log line that a Contributor Insights rule of the template looks for."""
 for _library in ("botocore", "aws_lambda_powertools"):
     logging.getLogger(_library).setLevel(logging.INFO)  # at DEBUG they log whole calls and answers, secrets included
 
@@ -43,34 +45,60 @@ def metrics_of(service: str) -> Metrics:
     return metrics
 
 
+class MetricValue(NamedTuple):
+    """A value of a metric. `reason`: the metric's dimension in place of the function's own, `service`."""
+
+    name: str
+    unit: MetricUnit
+    value: float
+    reason: str | None = None
+
+
 def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
     """What a batch of `classify_usage` did. No identifiers of requests, no payloads."""
-    decided, counts = outcome.decisions, _counts(outcome)
-    for name, value in counts.items():
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+    values = list(batch_metrics(outcome))
+    for name, unit, value, reason in values:
+        if reason is None:
+            metrics.add_metric(name=name, unit=unit, value=value)
+            continue
+        reason_of = stack_dimension() | {"Reason": reason}
+        with single_metric(name, unit, value, namespace=NAMESPACE, default_dimensions=reason_of):
+            pass
+    reasons = {each.reason: each.value for each in values if each.reason is not None}
+    counts = {each.name: each.value for each in values if each.unit is MetricUnit.Count and each.reason is None}
+    log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
+    log("batch decided", extra={"counts": counts, "reasons": reasons, "causes": outcome.causes[:10]})
+    unpriced = sorted({decision.model for decision in outcome.decisions if decision.list_amount_usd is None})
+    if unpriced:
+        logger.warning("models without a price", extra={"models": unpriced[:20]})
+    for reached in quotas_reached(outcome.decisions):
+        logger.info(QUOTA_REACHED, extra=reached)
+
+
+def batch_metrics(outcome: "Outcome") -> Iterator[MetricValue]:
+    """What CloudWatch is told of a batch of `classify_usage`."""
+    decided = outcome.decisions
+    for name, count in _counts(outcome).items():
+        yield MetricValue(name, MetricUnit.Count, count)
     for name, amounts in {
         "ListAmountUsd": [decision.list_amount_usd for decision in decided],
         "BilledAmountUsd": [decision.amount_usd for decision in decided],
     }.items():
-        metrics.add_metric(name=name, unit=MetricUnit.NoUnit, value=sum(float(each) for each in amounts if each))
+        yield MetricValue(name, MetricUnit.NoUnit, sum(float(each) for each in amounts if each))
     for use in picked(quota_uses(decided)):
-        metrics.add_metric(name="QuotaUse", unit=MetricUnit.Percent, value=use)
+        yield MetricValue("QuotaUse", MetricUnit.Percent, use)
     for wait in waits((decision.received_at, decision.decided_at) for decision in decided):
-        metrics.add_metric(name="DecisionLatency", unit=MetricUnit.Milliseconds, value=wait)
-    reasons = Counter(decision.reason for decision in decided)
-    for reason, count in reasons.items():
-        reason_of = stack_dimension() | {"Reason": reason}
-        with single_metric("Decisions", MetricUnit.Count, count, namespace=NAMESPACE, default_dimensions=reason_of):
-            pass
-    log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
-    log("batch decided", extra={"counts": counts, "reasons": dict(reasons), "causes": outcome.causes[:10]})
-    unpriced = sorted({decision.model for decision in decided if decision.list_amount_usd is None})
-    if unpriced:
-        logger.warning("models without a price", extra={"models": unpriced[:20]})
-    for decision in decided:
-        for threshold in decision.thresholds:
-            named = {"organization": decision.organization, "group": decision.group, "window": decision.window}
-            logger.info("quota threshold reached", extra=named | {"reached": f"{threshold} %"})
+        yield MetricValue("DecisionLatency", MetricUnit.Milliseconds, wait)
+    for reason, count in Counter(decision.reason for decision in decided).items():
+        yield MetricValue("Decisions", MetricUnit.Count, count, reason)
+
+
+def quotas_reached(decided: Iterable["Decision"]) -> Iterator[dict[str, str | None]]:
+    """The fields of a log line for each threshold of a quota that one of these decisions reached."""
+    for each in decided:
+        for threshold in each.thresholds:
+            named = {"organization": each.organization, "group": each.group, "window": each.window}
+            yield named | {"reached": f"{threshold} %"}
 
 
 def _counts(outcome: "Outcome") -> dict[str, int]:
@@ -121,9 +149,13 @@ def report_received(received: "Received", logger: Logger, metrics: Metrics) -> N
     quarantined = len(received.quarantined)
     metrics.add_metric(name="EventsAccepted", unit=MetricUnit.Count, value=received.accepted)
     metrics.add_metric(name="Quarantined", unit=MetricUnit.Count, value=quarantined)
+    for reason, count in received.skipped.items():
+        with single_metric(name="Skipped", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
+            metric.add_dimension(name="Reason", value=reason)
     codes = Counter(entry["error"]["code"] for entry in received.quarantined)
     log = logger.warning if quarantined else logger.debug
-    log("events stored", extra={"accepted": received.accepted, "quarantined": dict(codes)})
+    said = {"accepted": received.accepted, "skipped": dict(received.skipped), "quarantined": dict(codes)}
+    log("events stored", extra=said)
 
 
 def report_refused(refused: "Refused", cause: str, logger: Logger, metrics: Metrics) -> None:
@@ -179,6 +211,12 @@ def report_unchanged(organization: str, day: "date", logger: Logger, metrics: Me
     """A day that nothing was written to since it was proved."""
     metrics.add_metric(name="DaysUnchanged", unit=MetricUnit.Count, value=1)
     logger.info("unchanged", extra={"organization": organization, "day": str(day)})
+
+
+def report_no_longer_kept(organization: str, day: "date", logger: Logger, metrics: Metrics) -> None:
+    """A day whose decisions are gone. Its last statement, if there is one, stays as it is."""
+    metrics.add_metric(name="DaysUnchanged", unit=MetricUnit.Count, value=1)
+    logger.warning("decisions no longer kept", extra={"organization": organization, "day": str(day)})
 
 
 def report_not_closed(organization: str, day: "date", busy: Exception, logger: Logger, metrics: Metrics) -> None:

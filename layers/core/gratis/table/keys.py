@@ -24,9 +24,8 @@ from datetime import date
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from gratis.decision import CounterId
-from gratis.request import RequestKey
-from gratis.window import day_of_slot
+from gratis.rules.request import RequestKey
+from gratis.rules.window import CounterId, day_of_slot
 
 Item = dict[str, Any]
 """An item, or a part of one, in DynamoDB's JSON."""

@@ -1,0 +1,111 @@
+"""What commands are called with, checked before anything is connected to. Errors name the option and the value."""
+
+import re
+from collections.abc import Sequence, Set
+from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+import typer
+
+from gratis.intake.events import FIRST_YEAR, LAST_YEAR
+from gratis.rules.account import IDENTIFIER
+from gratis.table.api_keys import ROLES, Holder, Role
+from gratis_local import places
+from gratis_local.sources import Unusable
+
+FIRST_DAY, LAST_DAY = date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31)
+"""No event may occur beyond these."""
+WRITTEN_DAY = r"\d{4}-\d{2}-\d{2}"
+PAGE_SUFFIXES = (".html", ".htm")
+
+
+def day_of(text: str, named: str) -> date:
+    """A UTC day. `named`: the option or argument that holds it."""
+    today = datetime.now(UTC).date()
+    try:
+        day = {"today": today, "yesterday": today - timedelta(days=1)}.get(text) or date.fromisoformat(text)
+    except ValueError:
+        raise Unusable(f"{named}: must be a day as YYYY-MM-DD (or 'today', 'yesterday'), not {text!r}") from None
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise Unusable(f"{named}: must be a day from {FIRST_DAY} to {LAST_DAY}, not {day}")
+    return day
+
+
+def period_of(day: str | None, days: int) -> tuple[date, date]:
+    """The first and the last of `days` UTC days up to `day`."""
+    last = day_of("today" if day is None else day, "--day")
+    if days - 1 > (last - FIRST_DAY).days:
+        raise Unusable(f"--days: {days} days up to {last} begin before {FIRST_DAY}")
+    return last - timedelta(days=days - 1), last
+
+
+def organization_and_day(organization: str, day: str) -> tuple[str, date]:
+    """Whose day, and which."""
+    if re.fullmatch(WRITTEN_DAY, organization) and not re.fullmatch(WRITTEN_DAY, day):
+        raise Unusable(f"the organization comes first, then the day: gratis prove {day} {organization}")
+    return organization, day_of(day, "DAY")
+
+
+def holder_of(role: str, organization: str | None, name: str) -> Holder:
+    """Whose key is asked for."""
+    if role not in ROLES:
+        raise Unusable(f"--role: {role!r} is none of {', '.join(ROLES)}")
+    if role == "platform" and organization is not None:
+        raise Unusable(f"--organization: a platform key has none, not {organization!r}; leave it out")
+    if role != "platform" and organization is None:
+        raise Unusable(f"--organization: is missing; a key of the role {role} belongs to one organization")
+    if organization is not None and not re.fullmatch(IDENTIFIER, organization):
+        raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
+    return Holder(cast("Role", role), organization, name)
+
+
+def event_files(named: Sequence[str]) -> list[str]:
+    """Files of events. What is no file may be the name of a sample that ships: `seed-day`, `seed-day.json`."""
+    return [each if each == "-" or Path(each).exists() else _sample(each) for each in named]
+
+
+def _sample(named: str) -> str:
+    samples = places.samples()
+    for name, file in samples.items():
+        if named in (name, file.name, f"events/{file.name}"):
+            return str(file)
+    raise Unusable(f"{named}: No such file or directory; samples that ship: {', '.join(samples)}")
+
+
+def refuse_given(context: typer.Context, options: Set[str], why: str) -> None:
+    """Refuse options that were given on the command line, but would do nothing."""
+    given = (each for each in context.command.params if _is_given(context, each.name or ""))
+    if unused := sorted(each.opts[0] for each in given if each.opts[0] in options):
+        raise Unusable(f"{', '.join(unused)}: {why}")
+
+
+def _is_given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def check_report(file: Path | None, inputs: Sequence[str]) -> None:
+    """Refuse a report that could not be written after the work, or that would take the place of what is read."""
+    if file is None:
+        return
+    if file.suffix.lower() not in PAGE_SUFFIXES:
+        raise Unusable(f"--report: is a page; name a file that ends in .html, not {str(file)!r}")
+    if find_spec("matplotlib") is None:
+        raise Unusable("--report: its charts need matplotlib, which is not installed: `make setup` in a clone does it")
+    if any(each != "-" and file.exists() and file.samefile(each) for each in inputs):
+        raise Unusable(f"--report: {file} holds the events; name another file")
+    is_new = not file.exists()
+    write_report(file, "", "a")
+    if is_new:
+        file.unlink()
+
+
+def write_report(file: Path, content: str, mode: str = "w") -> None:
+    """Write the page. `mode`: what `open` calls it."""
+    try:
+        with file.open(mode, encoding="utf-8") as page:
+            page.write(content)
+    except OSError as error:
+        raise Unusable(f"--report: {file}: {error.strerror}") from None

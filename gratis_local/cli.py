@@ -1,0 +1,421 @@
+"""The command `gratis`. A command imports what it needs when it runs: help and version are there at once."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gratis import __version__
+from gratis_local.console import UNDECIDED, console, errors, print_json, progress, usable_input
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from gratis.closing.proof import Proof
+    from gratis.rules.account import Account
+    from gratis.rules.offer import Offer
+    from gratis.table.ledger import Ledger
+    from gratis_local.sources import Events
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STACK = "gratis"
+HORIZON_DAYS = 36
+REPLAYED_ONLY = frozenset({"--organizations", "--offer", "--report", "--endpoint-url"})
+SENT_ONLY = frozenset({"--secret", "--move-to"})
+LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
+
+app = typer.Typer(
+    help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+quarantine = typer.Typer(help="Events that could not be decided: what, why, and send them through again.")
+keys = typer.Typer(help="Keys of the account API.")
+app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
+app.add_typer(keys, name="keys", no_args_is_help=True)
+
+StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
+EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
+Files = Annotated[
+    list[str],
+    typer.Argument(help="JSON, JSON lines (.jsonl), - for standard input, or a sample that ships, such as seed-day."),
+]
+Organizations = Annotated[
+    Path | None,
+    typer.Option(help="Who the organizations are and what they share.", show_default="those of the samples"),
+]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write a page with charts to this file (.html); it needs nothing else.")
+]
+Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if left out.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gratis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def gratis(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it."""
+
+
+@app.command("replay")
+def replay_command(
+    context: typer.Context,
+    files: Files,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
+    organizations: Organizations = None,
+    offer: Annotated[str, typer.Option(help="The rules: a file, or the id of a shipped offer.")] = "data-sharing-2025",
+    report_file: ReportFile = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="A DynamoDB to use in place of the embedded engine.")] = None,
+    to: Annotated[str | None, typer.Option(help="Post the events, signed, to this deployed webhook instead.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(envvar="GRATIS_WEBHOOK_SECRET", help="With --to: the webhook's secret (whsec_...).")
+    ] = None,
+    move_to: Annotated[
+        str | None,
+        typer.Option(
+            help="With --to: move all events by whole days, the last to this UTC day (YYYY-MM-DD, today or yesterday)."
+        ),
+    ] = None,
+) -> None:
+    """Run sample events through the code that is deployed and show what each one costs, and why."""
+    with usable_input():
+        from gratis_local.arguments import check_report, event_files, refuse_given
+        from gratis_local.sources import read_events, read_offer, read_organizations
+
+        if to:
+            refuse_given(context, REPLAYED_ONLY, "a webhook decides by its own rules, unseen here; leave out --to")
+        else:
+            refuse_given(context, SENT_ONLY, "only for events that are posted with --to")
+        named = event_files(files)
+        check_report(report_file, named)
+        events = read_events(named)
+        if to:
+            _send(events, to, secret, move_to, as_json=as_json)
+            return
+        chosen, accounts = read_offer(offer), read_organizations(_organizations(organizations))
+        _replay(events, accounts, chosen, endpoint_url, report_file, as_json=as_json)
+
+
+def _organizations(file: Path | None) -> Path:
+    from gratis_local.places import shipped
+
+    return file or shipped("events") / "organizations.json"
+
+
+def _replay(
+    events: "Events",
+    accounts: "Sequence[Account]",
+    offer: "Offer",
+    endpoint_url: str | None,
+    report_file: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from gratis_local import report
+    from gratis_local.arguments import write_report
+    from gratis_local.engine import engine_at
+    from gratis_local.replay import replay
+
+    with engine_at(endpoint_url) as url, progress("Deciding", len(events)) as advance:
+        replayed = replay(events, accounts, offer, url, advance, skipped=events.skipped)
+    if report_file:
+        from gratis_local.preview.replayed import replay_page
+
+        write_report(report_file, replay_page(replayed, offer.versions[-1].offer))
+    if as_json:
+        print_json(replayed.as_json())
+    else:
+        report.print_replayed(replayed, console())
+    if replayed.quarantined:
+        raise typer.Exit(UNDECIDED)
+
+
+def _send(events: "Sequence[Any]", to: str, secret: str | None, move_to: str | None, *, as_json: bool) -> None:
+    from gratis_local import report
+    from gratis_local.arguments import day_of
+    from gratis_local.sender import moved, send
+    from gratis_local.sources import Unusable
+
+    if not secret:
+        raise Unusable("--to needs the webhook's secret: --secret or GRATIS_WEBHOOK_SECRET")
+    url = to if to.rstrip("/").endswith("usage-events") else f"{to.rstrip('/')}/usage-events"
+    chosen = moved(events, day_of(move_to, "--move-to")) if move_to else events
+    with progress("Sending", len(events)) as advance:
+        sent = send(chosen, url, secret, advance)
+    if as_json:
+        print_json(sent.content())
+    else:
+        report.print_sent(sent, console())
+    if sent.quarantined:
+        raise typer.Exit(UNDECIDED)
+
+
+@app.command("what-if")
+def what_if_command(
+    files: Files,
+    *,
+    offer: Annotated[
+        list[str], typer.Option(help="Twice: offer A, then offer B; a file, or the id of a shipped offer.")
+    ],
+    organizations: Organizations = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")] = False,
+    report_file: ReportFile = None,
+) -> None:
+    """Decide the same events under two offers and show who pays what.
+
+    Stranded are tokens that would have been free if a request could be split: of each window in which requests were
+    billed over_quota, what the quota has left in the end, but no more than those requests' tokens.
+    """
+    with usable_input():
+        from gratis_local import report
+        from gratis_local.arguments import check_report, event_files, write_report
+        from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
+        from gratis_local.what_if import what_if
+
+        if len(offer) != 2:
+            raise Unusable(f"--offer: name two offers, A and B ({len(offer)} given)")
+        named = event_files(files)
+        check_report(report_file, named)
+        events, accounts = read_events(named), read_organizations(_organizations(organizations))
+        for each in offer:
+            read_offer(each)
+        with progress("Deciding", 2 * len(events)) as advance:
+            compared = what_if(events, accounts, (offer[0], offer[1]), advance)
+        if report_file:
+            from gratis_local.preview.compared import compared_page
+
+            write_report(report_file, compared_page(compared))
+    if as_json:
+        print_json(compared.content())
+    else:
+        report.print_compared(compared, console())
+    if any(each.quarantined for each in compared.replays):
+        raise typer.Exit(UNDECIDED)
+
+
+@app.command("up")
+def up_command(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
+) -> None:
+    """Deploy the whole system on the local engine and run it until Ctrl-C."""
+    with usable_input():
+        from gratis_local.places import needs_repository
+
+        needs_repository("gratis up")
+        from gratis_local import report
+        from gratis_local.up import running
+
+        for number in STOPPING:
+            signal.signal(number, _stop_once)
+        with running(port) as (_, up), suppress(SystemExit):
+            report.print_running(up, console())
+            signal.pause()
+
+
+def _stop_once(number: int, _: object) -> None:
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not end the clean-up
+    sys.exit(128 + number)
+
+
+@app.command("prove")
+def prove_command(
+    context: typer.Context,
+    named: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="ORGANIZATION DAY", help="Whose day, and which (YYYY-MM-DD). With --records: further files."
+        ),
+    ] = None,
+    *,
+    records: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE...",
+            help="Prove from emitted billing records and DayClosed events in these files, without AWS.",
+        ),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+    stack: StackName = STACK,
+    table: Annotated[str | None, typer.Option(help="The ledger table, if it is not the stack's.")] = None,
+    offer: Annotated[str | None, typer.Option(help="The offer's file, if it is none that ships.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the proofs as JSON and nothing else.")] = False,
+) -> None:
+    """Prove a day again from its decisions; exit 1 and the differing ids if it does not hold."""
+    with usable_input():
+        from gratis_local import report
+        from gratis_local.arguments import organization_and_day, refuse_given
+        from gratis_local.prove import ledger_at, prove_from_records
+        from gratis_local.sources import Unusable, read_offer
+
+        proofs: Sequence[Proof]
+        if records:
+            refuse_given(context, LEDGER_ONLY, "files are proved without a ledger; leave out --records")
+            proofs = prove_from_records([*records, *(named or ())])
+        elif named and len(named) == 2:
+            organization, day = organization_and_day(*named)
+            custom = read_offer(offer) if offer else None
+            proofs = [_proof(ledger_at(endpoint_url, stack, table), organization, day, custom)]
+        else:
+            raise Unusable("name an organization and a day, or files with --records")
+    if as_json:
+        print_json([proof.content() for proof in proofs])
+    else:
+        report.print_proofs(proofs, console())
+    if not all(proof.holds for proof in proofs):
+        raise typer.Exit(UNDECIDED)
+
+
+def _proof(ledger: "Ledger", organization: str, day: "date", offer: "Offer | None") -> "Proof":
+    from gratis.errors import Busy
+    from gratis_local.prove import prove_from_ledger
+    from gratis_local.sources import Unusable
+
+    try:
+        return prove_from_ledger(ledger, organization, day, offer)
+    except Busy as error:
+        if not str(error).startswith("ResourceNotFoundException"):
+            raise
+        raise Unusable(f"there is no table {ledger.table!r}; --table names another") from None
+
+
+@app.command("simulate")
+def simulate_command(
+    *,
+    worlds: Annotated[int, typer.Option(min=1, help="How many worlds, one a seed.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The first world's seed; --worlds 1 plays just that one.")] = 1,
+) -> None:
+    """Play the core in worlds full of faults; exit 1 and the failing seed if a promise breaks."""
+    from gratis_simulation import simulate
+
+    with progress("Playing", worlds) as advance:
+        result = simulate(worlds, seed, advance)
+    if result.failure:
+        console().print(result.failure.text(), soft_wrap=True, markup=False, highlight=False)
+        raise typer.Exit(UNDECIDED)
+    played = f"{result.worlds:,} worlds from seed {seed} on" if result.worlds > 1 else f"The world of seed {seed}"
+    console().print(f"{played}: every promise held.", highlight=False)
+
+
+@quarantine.command("list")
+def quarantine_list(
+    *,
+    days: Annotated[int, typer.Option(min=1, help="How many UTC days back from --day.")] = HORIZON_DAYS,
+    day: Day = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON, raw events included.")] = False,
+) -> None:
+    """Show what could not be decided, and why, in the order in which it was received."""
+    with usable_input():
+        from gratis_local import report
+        from gratis_local.arguments import period_of
+        from gratis_local.redrive import Desk
+        from gratis_local.stack import stack_of
+
+        period = period_of(day, days)
+        entries = Desk(stack_of(endpoint_url, stack)).entries(*period)
+    if as_json:
+        print_json([report.as_dict(entry) for entry in entries])
+    elif not entries:
+        report.print_nothing(*period, {}, console())
+    else:
+        report.print_quarantine(entries, console())
+
+
+@quarantine.command("redrive")
+def quarantine_redrive(
+    *,
+    request_id: Annotated[str | None, typer.Option("--id", help="Only the entries of this request id.")] = None,
+    code: Annotated[str | None, typer.Option(help="Only the entries with this error code.")] = None,
+    days: Annotated[int, typer.Option(min=1, help="How many UTC days back from --day.")] = HORIZON_DAYS,
+    day: Day = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Send quarantined events and the dead-letter queue through again; exit 1 if something stays behind."""
+    with usable_input():
+        from gratis_local import report
+        from gratis_local.arguments import period_of
+        from gratis_local.redrive import Desk
+        from gratis_local.stack import stack_of
+
+        period = period_of(day, days)
+        desk = Desk(stack_of(endpoint_url, stack))
+        dead_letters = desk.redrive_dead_letters()
+        entries = [
+            entry for entry in desk.entries(*period) if request_id in (None, entry.id) and code in (None, entry.code)
+        ]
+        redriven = list(desk.redrive(entries))
+    if not entries:
+        report.print_nothing(*period, {"--id": request_id, "--code": code}, console())
+    report.print_redriven(redriven, dead_letters, console())
+    if any(each.state != "decided" for each in redriven):
+        raise typer.Exit(UNDECIDED)
+
+
+@keys.command("create")
+def keys_create(
+    *,
+    role: Annotated[str, typer.Option(help="One of owner, reader, platform.")],
+    organization: Annotated[str | None, typer.Option(help="Whose key it is; none for a platform key.")] = None,
+    name: Annotated[str, typer.Option(help="What it is for, to tell keys apart.")] = "",
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Create an API key and print it: this is the only time that it can be seen."""
+    with usable_input():
+        from gratis.table.accounts import Accounts
+        from gratis.table.api_keys import Keys
+        from gratis_local.arguments import holder_of
+        from gratis_local.stack import stack_of
+
+        holder = holder_of(role, organization, name)
+        deployed = stack_of(endpoint_url, stack)
+        client, table = deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]
+        if organization and Accounts(client, table).get(organization) is None:
+            errors().print(f"note: {organization} has no account yet; its first profile or setting makes one")
+        key = Keys(client, table).create(holder)
+    sys.stdout.write(key + "\n")
+
+
+@keys.command("revoke")
+def keys_revoke(*, stack: StackName = STACK, endpoint_url: EndpointUrl = None) -> None:
+    """Take back the key that is asked for, or that standard input holds: it is accepted no more from now on."""
+    with usable_input():
+        from gratis.table.api_keys import Keys
+        from gratis_local.sources import Unusable
+        from gratis_local.stack import stack_of
+
+        key = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+        deployed = stack_of(endpoint_url, stack)
+        holder = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).revoke(key.strip())
+        if holder is None:
+            raise Unusable("there is no such key")
+    named = f" ({holder.name})" if holder.name else ""
+    sys.stdout.write(f"revoked: {holder.role} of {holder.organization or 'the platform'}{named}\n")
+
+
+def main() -> None:
+    """Entry point of the command. SIGTERM ends it as Ctrl-C does: what was started is stopped."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    app()
+
+
+if __name__ == "__main__":
+    main()

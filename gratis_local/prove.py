@@ -1,0 +1,290 @@
+"""Proves days again: from a ledger table, or from emitted billing records alone, without AWS."""
+
+import gzip
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.proving import NoLongerKept, prove
+from gratis.closing.sums import Record, statement_of
+from gratis.closing.tiling import Step, over_granted, overlaps, step_of, tiling
+from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
+from gratis.rules.figures import Figure, parsed
+from gratis.rules.offer import Offer
+from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import usual_unit
+from gratis.strict_json import parse_json
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis_local.replay import TABLE
+from gratis_local.sources import Unusable, problems
+from gratis_local.stack import NoStack, client_for, stack_of
+
+MAX_INFLATED_BYTES = 1_000_000_000
+"""Of one file: those of our delivery stream are cut at 64 MB."""
+
+
+def _with_day(written: str) -> str:
+    """A moment or a day, by what it begins with."""
+    if date.fromisoformat(written[:10]).isoformat() != written[:10]:
+        raise ValueError("must begin with a day, YYYY-MM-DD")
+    return written
+
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Name = Annotated[str, Field(min_length=1)]
+Amount = Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
+Dated = Annotated[str, AfterValidator(_with_day)]
+
+
+class _Emitted(BaseModel):
+    """What a proof looks at; whatever else there is, is hashed as it is."""
+
+    model_config = ConfigDict(strict=True)
+
+    organization: str
+
+
+class _Tokens(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    input: Count
+    output: Count
+    total: Count
+
+
+class _BillingRecord(_Emitted):
+    id: str
+    request_id: str
+    occurred_at: Dated
+    verdict: Literal["free", "billed"]
+    reason: str
+    tokens: _Tokens
+    list_amount_usd: Amount | None
+    amount_usd: Amount | None
+    offer: str
+    group: Name | None
+    window: Name | None
+    quota: Count | Amount | None
+    used_before: Count | Amount | None
+    used_after: Count | Amount | None
+    running_total: Count | Amount | None
+
+    @model_validator(mode="after")
+    def _has_a_place_in_its_counter(self) -> Self:
+        place = (self.group, self.quota, self.used_before, self.used_after)
+        is_nowhere = None in place or (self.used_before != self.used_after and self.window is None)
+        if self.verdict == "free" and is_nowhere:
+            raise ValueError("is free, but does not say where it lies in which counter")
+        return self
+
+
+class _Statement(_Emitted):
+    day: Dated
+    hash: str
+    revision: Count = 0
+
+
+def ledger_at(endpoint_url: str | None, stack: str, table: str | None) -> Ledger:
+    """A deployed stack's ledger; on a local engine without the stack, replay's, in which nothing expires."""
+    name = table or _table(endpoint_url, stack)
+    return Ledger(client_for(endpoint_url, "dynamodb"), name, expire=name != TABLE)
+
+
+def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer | None) -> Proof:
+    """Prove a day. `offer`: one that does not ship. Raises Unusable for a day of which the table holds nothing."""
+    proof = prove(ledger, organization, day, _offers(offer), datetime.now(UTC))
+    if isinstance(proof, NoLongerKept):
+        kept = f"decisions are kept for {KEEP_DECISIONS.days} days"
+        raise Unusable(f"{kept}, so those of {organization} on {day} are no longer there to be proved")
+    if proof.holds and not proof.statement["decisions"]:
+        raise Unusable(f"there is not one decision of {organization} on {day}: is it the right organization and day?")
+    return proof
+
+
+@dataclass(frozen=True)
+class RecordsProof(Proof):
+    """What emitted records alone prove. `revision`: of the statement they were held against; None without one."""
+
+    revision: int | None = None
+
+
+def prove_from_records(files: Sequence[str]) -> list[RecordsProof]:
+    """Prove every organization's day that the files hold records or statements of."""
+    records: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    stated: dict[tuple[str, str], Record] = {}
+    for found in (found for file in files for found in _found_in(file)):
+        if "hash" in found:
+            key = (found["organization"], found["day"])
+            stated[key] = max(found, stated.get(key, found), key=lambda each: each.get("revision", 0))
+        else:
+            records[found["organization"], found["occurred_at"][:10]].append(found)
+    if not records and not stated:
+        raise Unusable(f"{', '.join(files)}: no billing records and no statements, so there is nothing to prove")
+    return [_proof(*key, records.get(key, []), stated.get(key)) for key in sorted(records.keys() | stated.keys())]
+
+
+def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> RecordsProof:
+    found = Differences()
+    kept = _by_id(records, found)
+    statement = statement_of(organization, date.fromisoformat(day), kept)
+    for record in kept:
+        for message in _contradictions(record, day):
+            found.add("contradiction", message, record["id"])
+    _tile(date.fromisoformat(day), kept, found)
+    if stated is not None:
+        for name, value in statement.items():
+            if value != stated.get(name):
+                message = f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
+                found.add("statement", message)
+    revision = stated.get("revision") if stated else None
+    return RecordsProof(statement, found.listed(), found.count, revision)
+
+
+def _by_id(records: Sequence[Record], found: Differences) -> list[Record]:
+    """Records sorted by id, repeats dropped; the same id with another content is a difference."""
+    kept: dict[str, Record] = {}
+    for record in records:
+        if kept.setdefault(record["id"], record) != record:
+            found.add("repeat", "emitted twice with another content", record["id"])
+    return sorted(kept.values(), key=lambda record: str(record["id"]))
+
+
+def _contradictions(record: Record, day: str) -> Iterator[str]:
+    """What a record says against itself. Rules: SPEC sections 2 (rule 7) and 5."""
+    tokens, is_free = record["tokens"], record["verdict"] == "free"
+    if is_free != (record["reason"] == "within_quota"):
+        yield "the verdict does not have this reason"
+    if record["amount_usd"] != ("0" if is_free else record["list_amount_usd"]):
+        yield "the verdict does not have this amount"
+    if tokens["input"] + tokens["output"] != tokens["total"]:
+        yield "input and output do not make the total"
+    if record["id"] != f"{record['organization']}:{day}:{record['request_id']}":
+        yield "the id is not that of this request and day"
+    before, after, running_total = (_figure(record[name]) for name in ("used_before", "used_after", "running_total"))
+    if before is not None:
+        asked = before + _units(record)
+        if (running_total, after) != (asked, asked if is_free else before):
+            yield "the counter's figures do not follow from what the request takes of the quota"
+
+
+def _units(record: Record) -> Figure:
+    """What a request takes of a quota; the first format counted runs and tokens, and did not say so."""
+    tokens = record["tokens"]
+    match record.get("unit", usual_unit(record["group"])):
+        case "tokens":
+            return int(tokens["total"])
+        case "uncached_tokens":
+            return int(tokens["total"] - tokens["cached_input"])
+        case "usd":
+            return Decimal(record["list_amount_usd"] or 0)
+        case _:
+            return 1
+
+
+def _figure(stated: Any) -> Figure | None:
+    return None if stated is None else parsed(stated)
+
+
+def _tile(day: date, records: Sequence[Record], found: Differences) -> None:
+    """Free decisions tile their counters, as far as these records hold all decisions of a counter.
+
+    They do if its window is this UTC day. Of an offer that does not ship nobody can tell.
+    """
+    counters = Counters(shipped)
+    steps: dict[CounterWindow, list[Step]] = defaultdict(list)
+    partial: set[CounterWindow] = set()
+    for record in records:
+        step, offer, group = step_of(record), record["offer"], record["group"]
+        pool = counters.pool(offer, group, record["project"]) if group else None
+        counter = counters.of(record["organization"], offer, group, record["window"], pool)
+        if step and counter:
+            steps[counter].append(step)
+            if counters.group(offer, group) is None or utc_days(counter) != [day]:
+                partial.add(counter)
+    for counter in sorted(steps, key=str):
+        over_granted(counter, steps[counter], found)
+        (overlaps if counter in partial else tiling)(counter, steps[counter], found)
+
+
+def _offers(offer: Offer | None) -> OfferOf:
+    def offer_of(offer_id: str) -> Offer:
+        if offer is not None and offer_id in offer.ids:
+            return offer
+        try:
+            return shipped(offer_id)
+        except KeyError:
+            raise Unusable(f"the receipts name the offer {offer_id!r}: name its file with --offer") from None
+
+    return offer_of
+
+
+def _table(endpoint_url: str | None, stack: str) -> str:
+    try:
+        return stack_of(endpoint_url, stack).outputs["LedgerTableName"]
+    except NoStack:
+        if endpoint_url is None:
+            raise
+        return TABLE
+
+
+def _found_in(file: str) -> Iterator[Record]:
+    """The records and statements of a file: replay's output, bus events, what Firehose delivers, or bare ones."""
+    try:
+        text = _inflated(file) if file.endswith(".gz") else Path(file).read_bytes()
+    except OSError as error:
+        raise Unusable(f"{file}: {error.strerror or error}") from None
+    try:
+        yield from _unwrapped(_decoded(file, text))
+    except (TypeError, ValidationError) as error:
+        why = problems(error) if isinstance(error, ValidationError) else error
+        raise Unusable(f"{file}: holds no billing records: {why}") from None
+
+
+def _inflated(file: str) -> bytes:
+    try:
+        with gzip.open(file) as packed:
+            text = packed.read(MAX_INFLATED_BYTES + 1)
+    except (EOFError, zlib.error) as error:
+        raise Unusable(f"{file}: is not whole: {error}") from None
+    if len(text) > MAX_INFLATED_BYTES:
+        raise Unusable(f"{file}: inflates to more than {MAX_INFLATED_BYTES:,} bytes; cut it into parts")
+    return text
+
+
+def _decoded(file: str, text: bytes) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError:
+        pass
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    decoded = []
+    for number, line in lines:
+        try:
+            decoded.append(parse_json(line))
+        except ValueError as error:
+            raise Unusable(f"{file}:{number}: is no JSON: {error}") from None
+    return decoded
+
+
+def _unwrapped(content: Any) -> Iterator[Record]:
+    if isinstance(content, list):
+        for each in content:
+            yield from _unwrapped(each)
+    elif not isinstance(content, dict):
+        raise TypeError(f"found {content!r:.80}")
+    elif "detail" in content:
+        yield from _unwrapped(content["detail"])
+    elif "records" in content or ("decisions" in content and "totals" in content):
+        yield from _unwrapped(content.get("records", content.get("decisions")))
+    elif "verdict" in content or "hash" in content:
+        (_Statement if "hash" in content else _BillingRecord).model_validate(content)
+        yield content
+    # other events of the bus say nothing about a day's records

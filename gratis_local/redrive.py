@@ -1,0 +1,144 @@
+"""Sends through again what could not be decided: quarantine entries, and messages of the dead-letter queue."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from gratis import moment
+from gratis.errors import Rejected
+from gratis.intake.events import compact, parse_event
+from gratis.intake.queue import UsageQueue
+from gratis.intake.receive import ENTRY
+from gratis.intake.sources import SOURCES, Source, source_named
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Entry, Quarantine
+from gratis_local.stack import Stack
+
+DECIDED_SECONDS = 60
+"""How long a redriven event may take to its decision before we say that it has none yet."""
+
+
+def event_of(entry: Entry) -> Any:
+    """The event of an entry: what a source sent is mapped anew, by what is known today. Raises Rejected."""
+    sent = _sent(entry)
+    return json.loads(entry.raw) if sent is None else sent[0].event(sent[1])
+
+
+def _sent(entry: Entry) -> tuple[Source, Any] | None:
+    """What a source sent, refused at the webhook or carried by its event until it was refused; None for an event."""
+    raw = json.loads(entry.raw)
+    if entry.source is not None:
+        return source_named(entry.source), raw
+    carried = isinstance(raw, dict) and ENTRY in raw
+    source = next((each for each in SOURCES if carried and each.kept and each.name == raw.get("source")), None)
+    return (source, raw[ENTRY]) if source else None
+
+
+def _skipped(entry: Entry) -> str | None:
+    """Why its source would skip today what it refused then; None if it would not."""
+    sent = _sent(entry)
+    return sent[0].skipped(sent[1]) if sent else None
+
+
+def _received_at(entry: Entry) -> datetime:
+    """When the event is received: as it was, unless that was too early."""
+    return datetime.now(UTC) if entry.code == "in_the_future" else moment.parse(entry.received_at)
+
+
+@dataclass(frozen=True)
+class Redriven:
+    """What became of one entry: `decided` or `skipped` (the entry is gone), `refused` again or `waiting`; and why."""
+
+    entry: Entry
+    state: str
+    why: str
+
+
+class Desk:
+    """Quarantine and dead letters of one deployed stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        table = stack.outputs["LedgerTableName"]
+        client = stack.client("dynamodb")
+        self.quarantine = Quarantine(client, table)
+        self.ledger = Ledger(client, table)
+        self.sqs = stack.client("sqs")
+        self.queue = UsageQueue(self.sqs, stack.outputs["UsageQueueUrl"])
+        self.dead_letters = stack.outputs["UsageDeadLettersUrl"]
+
+    def entries(self, first: date, last: date) -> list[Entry]:
+        """What was received on the UTC days from `first` to `last` and put into quarantine, the earliest first."""
+        days = (first + timedelta(days=after) for after in range((last - first).days + 1))
+        found = (entry for day in days for entry in self.quarantine.of_day(day))
+        return sorted(found, key=lambda entry: moment.parse(entry.received_at))
+
+    def redrive(self, entries: Iterable[Entry]) -> Iterator[Redriven]:
+        """Send entries through again. One goes out of quarantine only when its decision exists, or it needs none."""
+        sent: list[Entry] = []
+        for entry in entries:
+            received_at = _received_at(entry)
+            if reason := _skipped(entry):
+                self.quarantine.remove(entry)
+                yield Redriven(entry, "skipped", reason)
+                continue
+            try:
+                event = event_of(entry)
+                request = parse_event(event, received_at)
+            except Rejected as rejected:
+                yield Redriven(entry, "refused", rejected.message)
+            else:
+                self.queue.send({request.organization: [compact(event)]}, received_at, nonce=uuid.uuid4().hex)
+                sent.append(entry)
+        yield from self._settled(sent)
+
+    def _settled(self, sent: Sequence[Entry]) -> Iterator[Redriven]:
+        deadline = time.monotonic() + DECIDED_SECONDS
+        waiting = {entry: parse_event(event_of(entry), _received_at(entry)) for entry in sent}
+        while waiting and time.monotonic() < deadline:
+            decided = self.ledger.decisions(dict.fromkeys(request.key for request in waiting.values()))
+            for entry, request in list(waiting.items()):
+                decision = decided.get(request.key)
+                if decision is None:
+                    continue
+                del waiting[entry]
+                if decision.payload_hash == request.payload_hash:
+                    self.quarantine.remove(entry)
+                    yield Redriven(entry, "decided", f"{decision.verdict}: {decision.reason}")
+                else:
+                    yield Redriven(entry, "refused", entry.message)
+            if waiting:
+                time.sleep(0.5)
+        for entry in waiting:
+            yield Redriven(entry, "waiting", "has no decision yet; look again later")
+
+    def redrive_dead_letters(self) -> int:
+        """Move every message of the dead-letter queue back to the usage queue; returns how many."""
+        moved = 0
+        while messages := self._receive():
+            for message in messages:
+                attributes = message["Attributes"]
+                self.sqs.send_message(
+                    QueueUrl=self.queue.url,
+                    MessageBody=message["Body"],
+                    MessageGroupId=attributes["MessageGroupId"],
+                    MessageDeduplicationId=uuid.uuid4().hex,
+                    MessageAttributes=message.get("MessageAttributes", {}),
+                )
+                self.sqs.delete_message(QueueUrl=self.dead_letters, ReceiptHandle=message["ReceiptHandle"])
+                moved += 1
+        return moved
+
+    def _receive(self) -> list[dict[str, dict[str, str]]]:
+        answer = self.sqs.receive_message(
+            QueueUrl=self.dead_letters,
+            MaxNumberOfMessages=10,
+            AttributeNames=["All"],
+            MessageAttributeNames=["All"],
+            WaitTimeSeconds=1,
+        )
+        messages: list[dict[str, dict[str, str]]] = answer.get("Messages", [])
+        return messages

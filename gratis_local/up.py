@@ -1,0 +1,130 @@
+"""`gratis up`: the whole system on the embedded engine, with a demo organization, until it is stopped."""
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import urllib3
+
+from gratis.rules.account import Account, Profile, Settings, Sharing
+from gratis.table.accounts import Accounts
+from gratis.table.api_keys import Holder, Keys
+from gratis_local.deploy import deploy
+from gratis_local.engine import EngineFailed, engine
+from gratis_local.places import ROOT
+from gratis_local.stack import Stack
+
+STATE = ROOT / ".gratis" / "up.json"
+DEMO = "org_demo"
+IN_FORCE = timedelta(days=60)
+READY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a client needs; written to .gratis/up.json. Names: SPEC section 5."""
+
+    base_url: str
+    page_url: str
+    owner_key: str
+    platform_key: str
+    webhook_secret: str
+    litellm_secret: str
+    endpoint_url: str
+
+
+@contextmanager
+def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running]]:
+    """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all.
+
+    Raises EngineFailed, also if another one runs here.
+    """
+    with _alone(state), engine(port) as url:
+        stack = deploy(url, {"ArchiveRetentionDays": "-1", "ContributorInsights": "false"})
+        webhook, litellm = _replace_secrets(stack)
+        owner, platform = _seed(stack)
+        _wait_for_api(stack)
+        up = Running(stack.base_url, stack.page_url, owner, platform, webhook, litellm, url)
+        text = json.dumps(asdict(up), indent=1) + "\n"
+        try:
+            state.write_text(text, encoding="utf-8")
+            yield stack, up
+        finally:
+            _remove(state, text)
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Keeps a second system away from `state`. The lock ends with this process, however that ends."""
+    state.parent.mkdir(exist_ok=True)
+    with state.with_suffix(".lock").open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            process = lock.read()
+            raise EngineFailed(
+                f"another `gratis up` runs here (process {process}, addresses in {state} once it answers); "
+                f"use it, or stop it first: kill {process}"
+            ) from None
+        try:
+            state.unlink(missing_ok=True)  # of one that was killed
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+        finally:
+            Path(lock.name).unlink(missing_ok=True)
+            if state.parent.is_dir() and not any(state.parent.iterdir()):
+                state.parent.rmdir()
+
+
+def _remove(state: Path, text: str) -> None:
+    """Take the file away, also if it was not written to its end, but not another system's."""
+    if state.is_file() and text.startswith(state.read_text(encoding="utf-8")):
+        state.unlink()
+
+
+def _replace_secrets(stack: Stack) -> tuple[str, str]:
+    webhook = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+    litellm = secrets.token_urlsafe(32)
+    manager = stack.client("secretsmanager")
+    manager.put_secret_value(SecretId=stack.outputs["WebhookSecretName"], SecretString=webhook)
+    manager.put_secret_value(SecretId=stack.outputs["LitellmSecretName"], SecretString=litellm)
+    return webhook, litellm
+
+
+def _seed(stack: Stack) -> tuple[str, str]:
+    """The demo organization, and a key for its owner and one for the platform."""
+    since = datetime.now(UTC) - IN_FORCE
+    shared = Sharing(mode="enabled")
+    account = Account(
+        id=DEMO,
+        profile=(Profile(effective_at=since, tier=4, actor="gratis up"),),
+        sharing=(Settings(effective_at=since, actor="gratis up", confirmed=True, traffic=shared, evals=shared),),
+    )
+    ledger, table = stack.client("dynamodb"), stack.outputs["LedgerTableName"]
+    Accounts(ledger, table).put(account)
+    keys = Keys(ledger, table)
+    owner = keys.create(Holder("owner", DEMO, "gratis up"))
+    return owner, keys.create(Holder("platform", None, "gratis up"))
+
+
+def _wait_for_api(stack: Stack) -> None:
+    """Ready is when the webhook refuses an unsigned request itself."""
+    deadline = time.monotonic() + READY_SECONDS
+    with urllib3.PoolManager() as pool:
+        while time.monotonic() < deadline:
+            answer = pool.request("POST", f"{stack.base_url}/usage-events", body=b"[]", retries=False)
+            if answer.status == 401:
+                return
+            time.sleep(0.2)
+    raise EngineFailed(f"the API does not answer: {answer.status} {answer.data[:500]!r}")

@@ -1,0 +1,24 @@
+"""Where nothing fails, nobody gives up: what comes again without a cause would hide what has one."""
+
+from gratis_simulation.broken import Broken
+from gratis_simulation.checks.ended import Ended
+from gratis_simulation.machines.seen import Classified
+
+
+def check(ended: Ended) -> None:
+    """In worlds without faults. Classifiers that share a queue without order are in each other's way all the same."""
+    if ended.run.knobs.faults:
+        return
+    for work, busy in ended.run.seen.gave_up:
+        if work.kind in {"receive", "change"}:
+            raise Broken("done at once", f"nothing failed, and {work.name} gave up: {busy}")
+    if ended.run.knobs.fifo:
+        for classified in ended.run.seen.classified:
+            _is_done(classified)
+
+
+def _is_done(classified: Classified) -> None:
+    outcome = classified.outcome
+    known_before = outcome.repeats or outcome.quarantined
+    if outcome.unfinished or (outcome.contended and not known_before):
+        raise Broken("done at once", f"nobody was in the way of {classified.work.name}, and it says {outcome}")

@@ -1,0 +1,23 @@
+"""What a batch says of itself is true: every event is counted once, every decision that it names is stored."""
+
+from gratis_simulation.broken import Broken
+from gratis_simulation.checks.ended import Ended
+from gratis_simulation.machines.seen import Classified
+
+
+def check(ended: Ended) -> None:
+    """Whatever the classifier came back from."""
+    for classified in ended.run.seen.classified:
+        _counts(classified)
+        for decision in classified.outcome.decisions:
+            taken = ended.told.taken.get((decision.organization, decision.day, decision.request_id))
+            said = decision._replace(thresholds=list(decision.thresholds))
+            if taken is None or taken.decision != said:
+                raise Broken("exactly once", f"{classified.work.name} says that it took {decision}")
+
+
+def _counts(classified: Classified) -> None:
+    outcome = classified.outcome
+    finished = len(outcome.decisions) + outcome.repeats + len(outcome.quarantined)
+    if finished > outcome.events or (finished < outcome.events and not outcome.unfinished):
+        raise Broken("nothing lost", f"{classified.work.name} was given {outcome.events} events and says {outcome}")

@@ -1,0 +1,35 @@
+"""Counters and totals hold what the decisions so far add up to: not even for a second do they disagree."""
+
+from typing import Any
+
+from gratis.rules.window import CounterId
+from gratis.table.ledger import Document
+from gratis_simulation.broken import Broken
+from gratis_simulation.checks.ended import Ended
+from gratis_simulation.checks.told import Sum
+
+
+def check(ended: Ended) -> None:
+    """After each commit every document that it touched agrees with all decisions up to then."""
+    for commit in ended.told.commits:
+        for identity, (document, decided) in commit.documents.items():
+            _counter_agrees(identity, document, decided)
+            _totals_agree(identity, document, decided)
+
+
+def _counter_agrees(identity: CounterId, document: Document, decided: Sum) -> None:
+    windows = document.counter.windows
+    held = {window.start: (window.used, window.overflowed, window.announced) for window in windows}
+    if held != decided.windows:
+        raise Broken("windows right", f"{identity} holds {held}, its decisions make {decided.windows}")
+
+
+def _totals_agree(identity: CounterId, document: Document, decided: Sum) -> None:
+    held: dict[Any, list[Any]] = {
+        tuple(key): [row.requests, row.input, row.cached, row.output, row.list_amount, row.amount, row.unpriced]
+        for key, row in document.totals.rows.items()
+    }
+    if held != decided.rows:
+        raise Broken("totals are sums of decisions", f"{identity} holds {held}, its decisions make {decided.rows}")
+    if list(document.recent) != decided.recent:
+        raise Broken("explained", f"{identity} remembers {document.recent}, decided were {decided.recent}")

@@ -1,0 +1,90 @@
+"""Events are decided in the order of their arrival, as far as the queue keeps it."""
+
+from collections import Counter as Tally
+from collections import defaultdict
+from itertools import groupby
+from typing import Any
+
+from gratis.rules.receipt import Decision
+from gratis_simulation.broken import Broken
+from gratis_simulation.checks.arrivals import accepted, events_of
+from gratis_simulation.checks.ended import Ended
+from gratis_simulation.machines.queue import stated
+from gratis_simulation.worlds.payload import Event
+from gratis_simulation.worlds.world import Stray
+
+
+def check(ended: Ended) -> None:
+    """From a body to the queue, and from there to the ledger."""
+    _messages_follow_bodies(ended)
+    _bodies_are_queued_in_order(ended)
+    _commits_follow_arrival(ended)
+    _messages_are_finished_in_turn(ended)
+
+
+def _messages_follow_bodies(ended: Ended) -> None:
+    """A message holds events of one organization in a row, as they stood in a body, and says when that came."""
+    bodies = [(stated(posted.received_at), accepted(posted)) for posted in ended.run.seen.posted]
+    strays = {step.body for step in ended.run.world.plan if isinstance(step, Stray)}
+    for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.queue.sent[each.place[0]]):
+        row = [arrival.event for arrival in arrivals]
+        of_group = (body.get(message.group, []) for attributes, body in bodies if attributes == message.attributes)
+        if message.body not in strays and not any(_in_a_row(row, events) for events in of_group):
+            raise Broken("decided in arrival order", f"nobody posted {[event.raw for event in row]} in a row")
+
+
+def _in_a_row(row: list[Event], events: list[Event]) -> bool:
+    return any(events[start : start + len(row)] == row for start in range(len(events)))
+
+
+def _bodies_are_queued_in_order(ended: Ended) -> None:
+    """Where nothing fails, the events that nobody else sends are in the queue in the order of their body."""
+    if ended.run.knobs.faults:
+        return
+    sent = Tally(event.content for step in ended.run.world.plan for event in events_of(step))
+    places: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for arrival in ended.arrivals.all:
+        places[arrival.event.content].append(arrival.place)
+    times = Tally(id(posted.step) for posted in ended.run.seen.posted)
+    for posted in (posted for posted in ended.run.seen.posted if times[id(posted.step)] == 1):
+        for events in accepted(posted).values():
+            once = [places[event.content][0] for event in events if sent[event.content] == 1]
+            if once != sorted(once):
+                raise Broken("decided in arrival order", f"{posted.step} is in the queue in another order")
+
+
+def _commits_follow_arrival(ended: Ended) -> None:
+    """A worker commits the events of a counter in their order. Where the queue keeps order, so do all of them."""
+    last: dict[Any, Any] = {}
+    for taken in ended.told.taken.values():
+        if taken.payload is None:
+            continue
+        decision, places = taken.decision, ended.arrivals.places[taken.payload]
+        asked = decision.quota is not None
+        counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
+        if ended.run.knobs.fifo:
+            _in_order(last, counter, places[0], decision)
+            first = ended.arrivals.payloads[taken.payload.key][0]
+            if first != taken.payload and not ended.overdue(first):
+                raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
+        else:
+            work = taken.actor.work.name
+            batch = ended.run.seen.handed_out[work]
+            _in_order(last, (work, *counter), min(each for each in places if each[0] in batch), decision)
+
+
+def _in_order(last: dict[Any, Any], counter: Any, place: Any, decision: Decision) -> None:
+    if counter in last and place < last[counter][0]:
+        raise Broken("decided in arrival order", f"{decision} was decided after {last[counter][1]}")
+    last[counter] = (place, decision)
+
+
+def _messages_are_finished_in_turn(ended: Ended) -> None:
+    """After a group's first unfinished message all its later ones come again too."""
+    for classified in ended.run.seen.classified:
+        waiting: set[str] = set()
+        for message in classified.messages:
+            if message.id in classified.outcome.unfinished:
+                waiting.add(message.group)
+            elif message.group in waiting:
+                raise Broken("decided in arrival order", f"{classified.work.name} finished {message.id} out of turn")

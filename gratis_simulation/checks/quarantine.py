@@ -1,0 +1,84 @@
+"""Nothing is in quarantine that could be decided; what is there can be read, and says why."""
+
+import json
+
+from gratis import moment
+from gratis.table.quarantine import Entry
+from gratis_simulation.broken import Broken
+from gratis_simulation.checks.arrivals import not_accepted
+from gratis_simulation.checks.ended import Ended
+from gratis_simulation.machines.table import Item, Key
+from gratis_simulation.worlds.payload import Event, Payload, content_of
+
+
+def check(ended: Ended) -> None:
+    """Entry by entry: it is whole, it can be read, and it is there for a cause."""
+    _entries_are_whole(ended)
+    heads = [key for key, item in ended.run.table.items.items() if key[0].startswith("QUARANTINE#") and "code" in item]
+    if len(heads) != len(ended.entries):
+        raise Broken("nothing lost", f"{len(heads)} entries are in quarantine, {len(ended.entries)} can be read")
+    arrived = {
+        (event.content, moment.text(each.received_at)): not_accepted(event, each.received_at)
+        for each in ended.run.seen.posted
+        for event in each.step.events
+    }
+    arrived |= {
+        (each.event.content, moment.text(each.received_at)): not_accepted(each.event, each.received_at)
+        for each in ended.arrivals.all
+    }
+    for entry in ended.entries:
+        text = content_of(json.loads(entry.raw))
+        event = ended.arrivals.events.get(text)
+        if event is None:
+            raise Broken("nothing lost", f"nobody sent what is in quarantine: {entry}")
+        _is_just(ended, event, entry, arrived.get((text, entry.received_at)))
+
+
+def _entries_are_whole(ended: Ended) -> None:
+    """Whoever finds an entry in quarantine, at whatever moment, finds all of it."""
+    there: set[Key] = set()
+    for change in ended.run.table.log:
+        if change.key[0].startswith("QUARANTINE#") and change.new is not None:
+            there.add(change.key)
+            _is_whole(change.key, change.new, there, ended.run.limits.quarantined_bytes)
+
+
+def _is_whole(key: Key, item: Item, there: set[Key], most_bytes: int) -> None:
+    parts = {(key[0], f"{key[1]}#{number}") for number in range(2, int(item.get("parts", {"N": "0"})["N"]) + 1)}
+    if key[1].count("#") != (2 if "code" in item else 3):
+        raise Broken("explained", f"what an event calls itself was taken for a part of the key: {key}")
+    if len(item["raw"]["B"]) > most_bytes:
+        raise Broken("known to the services", f"a part of {key} holds {len(item['raw']['B'])} bytes")
+    if not parts <= there:
+        raise Broken("nothing lost", f"{key} is in quarantine, but not all of its parts")
+
+
+def _is_just(ended: Ended, event: Event, entry: Entry, not_accepted_as: str | None) -> None:
+    """It could not be decided, and a conflict shows the decision that stands."""
+    if entry.code == "conflict":
+        _conflicts(ended, event, entry)
+    elif entry.code in (event.wrong, not_accepted_as):
+        return
+    elif entry.code == "too_old" and event.payload is not None and ended.overdue(event.payload):
+        _is_undecided(ended, event.payload, entry)
+    else:
+        raise Broken("nothing lost", f"{entry.code} ({entry.message}) is not why {event.raw} is in quarantine")
+
+
+def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
+    taken = ended.told.taken.get(event.payload.key) if event.payload else None
+    if taken is None or taken.payload == event.payload:
+        raise Broken("exactly once", f"a conflict with nothing: {entry}")
+    if entry.decided is None or json.loads(entry.decided) != taken.decision.record():
+        raise Broken("exactly once", f"the conflict does not show the decision that stands: {entry}")
+    if (entry.organization, entry.id) != (taken.decision.organization, taken.decision.request_id):
+        raise Broken("explained", f"the entry names somebody else: {entry}")
+
+
+def _is_undecided(ended: Ended, payload: Payload, entry: Entry) -> None:
+    """What is found to have waited too long was not decided by then."""
+    taken = ended.told.taken.get(payload.key)
+    place = entry.key["pk"]["S"], entry.key["sk"]["S"]
+    kept = next(change for change in ended.run.table.log if change.key == place)
+    if taken is not None and taken.payload == payload and taken.number < kept.actor.work.log_start:
+        raise Broken("nothing lost", f"it was decided before it was put into quarantine: {entry}")

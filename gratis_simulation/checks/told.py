@@ -1,0 +1,218 @@
+"""The ledger's log told again, commit by commit, as it stands. It judges nothing: that is what the checks do.
+
+Beside each decision stands what the rules make of it, told by the reference; beside each document what the decisions
+so far add up to, right or wrong.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any, cast
+
+from gratis import moment
+from gratis.rules.account import Account
+from gratis.rules.decision import NO_GROUP
+from gratis.rules.receipt import Decision
+from gratis.rules.window import CounterId, kind_of, kind_of_slot
+from gratis.table.keys import counter_of_key
+from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of
+from gratis_simulation.checks.arrivals import Arrivals
+from gratis_simulation.checks.reference import Expected, Place, Reference, Span
+from gratis_simulation.machines.run import TABLE, Run
+from gratis_simulation.machines.seen import Actor
+from gratis_simulation.machines.table import Change, Table
+from gratis_simulation.worlds.payload import Payload
+
+Key = tuple[str, str, str]
+LATE = timedelta(days=45)
+"""A window that opened so long before the newest one need not be held any longer."""
+Window = tuple[Any, bool, frozenset[Any]]
+"""What it holds, whether a request did not fit, and the quotas of which it was announced that they are used up."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A decision that was committed. `expected`: what it must say; None, like `payload`, if nobody sent it."""
+
+    decision: Decision
+    payload: Payload | None
+    expected: Expected | None
+    change: Change
+    number: int
+
+    @property
+    def actor(self) -> Actor:
+        """Who committed it, and when."""
+        return cast("Actor", self.change.actor)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.decision.organization}:{self.decision.day}:{self.decision.request_id}"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """What the decisions on a document add up to. `windows`: by their first moment."""
+
+    windows: dict[datetime, Window]
+    rows: dict[Any, list[Any]]
+    recent: list[str]
+
+
+@dataclass
+class Commit:
+    """One transaction: its decisions, and each document that it has to agree with, as it stands and as it must be."""
+
+    taken: list[Taken] = field(default_factory=list)
+    documents: dict[CounterId, tuple[Document, Sum]] = field(default_factory=dict)
+
+
+class Told:
+    """`commits`: in their order; `taken`: the decisions, likewise, by key; `overwritten`: those that were replaced."""
+
+    def __init__(self, run: Run, arrivals: Arrivals) -> None:
+        self.commits: list[Commit] = []
+        self.taken: dict[Key, Taken] = {}
+        self.overwritten: list[Change] = []
+        self._run = run
+        self._arrivals = arrivals
+        self._past = Table()
+        self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
+        self._reference = Reference(run.world.stated, run.limits.rows)
+        self._places: dict[CounterId, set[Any]] = defaultdict(set)
+        """The counters that the rules know for a document: before and after something else came, if it rolls."""
+        self._recent: dict[CounterId, list[str]] = defaultdict(list)
+        self._accounts: dict[str, list[tuple[int, Account]]] = defaultdict(list)
+        self._tell()
+
+    def _tell(self) -> None:
+        numbered = enumerate(self._run.table.log)
+        for _, transaction in groupby(numbered, key=lambda each: each[1].transaction):
+            changes = list(transaction)
+            for _, change in changes:
+                self._past.items.pop(change.key, None)
+                if change.new is not None:
+                    self._past.items[change.key] = change.new
+            self._commit(changes)
+
+    def _commit(self, changes: Sequence[tuple[int, Change]]) -> None:
+        commit = Commit()
+        touched: set[CounterId] = set()
+        for number, change in changes:
+            if change.key[1] == "ACCOUNT" and change.new is not None:
+                account = account_of(change.new)
+                self._accounts[account.id].append((number, account))
+            elif change.key[1].startswith("REQ#"):
+                self._decision(number, change, commit, touched)
+            elif change.key[0].startswith("COUNTER#"):
+                touched.add(counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}}))
+        if touched:
+            documents = self._ledger.read((), touched)[1]
+            commit.documents = {
+                identity: (documents.get(identity, Document()), self._sum(identity)) for identity in touched
+            }
+            self.commits.append(commit)
+
+    # Decisions ------------------------------------------------------------------------------------------------------
+
+    def _decision(self, number: int, change: Change, commit: Commit, touched: set[CounterId]) -> None:
+        if change.new is None or change.old is not None:
+            self.overwritten.append(change)
+            return
+        decision, actor = decision_of(change.new), cast("Actor", change.actor)
+        payload = self._payload(decision)
+        expected = self._expected(decision, payload, number, actor) if payload else None
+        taken = Taken(decision, payload, expected, change, number)
+        commit.taken.append(taken)
+        self.taken[decision.organization, decision.day, decision.request_id] = taken
+        totals = CounterId(decision.organization, decision.group or NO_GROUP, decision.day)
+        self._recent[totals].insert(0, decision.request_id)
+        touched.add(totals)
+        if payload and expected:
+            self._reference.take(payload, _as_it_stands(expected, decision))
+            if expected.place is not None:
+                counter = _document_of(expected.place, payload)
+                self._places[counter].add(expected.place.counter)
+                touched.add(counter)
+
+    def _payload(self, decision: Decision) -> Payload | None:
+        """What was sent and is decided here; None if nobody sent it."""
+        said = {name: getattr(decision, name) for name in SAME}
+        meant = [
+            payload
+            for payload in self._arrivals.payloads[decision.organization, decision.day, decision.request_id]
+            if said == {name: getattr(payload, name) for name in SAME}
+            and moment.parse(decision.occurred_at) == payload.occurred_at
+        ]
+        if len(meant) > 1:
+            meant.sort(key=lambda payload: self._arrivals.hash_of(payload) != decision.payload_hash)
+        return meant[0] if meant else None
+
+    def _expected(self, decision: Decision, payload: Payload, number: int, actor: Actor) -> Expected:
+        """What the decision must say, judged by what its worker can have read of the account."""
+        latest: Expected | None = None
+        for account in self._accounts_read(payload.organization, number, actor):
+            expected = self._reference.expected(payload, account)
+            if not differing(decision, expected):
+                return expected
+            latest = latest or expected
+        if latest is None:
+            raise AssertionError("an account was read, or found missing")
+        return latest
+
+    def _accounts_read(self, organization: str, number: int, actor: Actor) -> Iterator[Account | None]:
+        """The states of an account that the worker can have read between its start and its commit, latest first."""
+        states = [(written, account) for written, account in self._accounts[organization] if written < number]
+        for written, account in reversed(states):
+            yield account
+            if written < actor.work.log_start:
+                return
+        yield None
+
+    # Documents ------------------------------------------------------------------------------------------------------
+
+    def _sum(self, identity: CounterId) -> Sum:
+        rows: dict[Any, list[Any]] = {}
+        if identity.pool is None:
+            rows = self._reference.totals.get((identity.organization, identity.group, identity.slot), {})
+        return Sum(
+            windows={span.start: (span.used, span.missed, frozenset(span.announced)) for span in self._spans(identity)},
+            rows={key: list(row) for key, row in rows.items()},
+            recent=self._recent[identity][:RECENT],
+        )
+
+    def _spans(self, identity: CounterId) -> list[Span]:
+        """The windows that a document has to hold: of a calendar's, one; of those that roll, the later ones."""
+        slot_of = kind_of_slot(identity.slot).slot
+        spans = [span for counter in self._places[identity] for span in self._reference.spans[counter]]
+        held = [span for span in spans if slot_of(span.start) == identity.slot]
+        newest = max((span.start for span in held), default=None)
+        return [span for span in held if newest and newest - span.start <= LATE]
+
+
+SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")
+"""What a decision and what was sent have in common, word for word."""
+
+
+def differing(decision: Decision, expected: Expected) -> dict[str, tuple[Any, Any]]:
+    """What the decision says and what it should say, where that is not the same."""
+    said = {name: getattr(decision, name) for name in expected.figures}
+    differing = {name: (said[name], meant) for name, meant in expected.figures.items() if said[name] != meant}
+    announced = set(decision.thresholds)
+    if announced != expected.announces:
+        differing["thresholds"] = (sorted(announced), sorted(expected.announces))
+    return differing
+
+
+def _as_it_stands(expected: Expected, decision: Decision) -> Expected:
+    """The decision, to be counted as it was taken."""
+    figures = {name: getattr(decision, name) for name in expected.figures}
+    return replace(expected, figures=figures, announces=frozenset(decision.thresholds))
+
+
+def _document_of(place: Place, payload: Payload) -> CounterId:
+    organization, group, pool, window, _ = place.counter
+    return CounterId(organization, group, kind_of(dict(window)).slot(payload.occurred_at), pool)

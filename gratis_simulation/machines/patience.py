@@ -1,0 +1,30 @@
+"""How many calls a world may take until it must have come to its end. Whoever makes more will never stop.
+
+It follows from the world: every event, step and closing costs calls, and nothing is done again but for a cause. A
+fault, a repeated delivery and a slow worker each cost at most one invocation more, and all of them are counted.
+"""
+
+from gratis.table.keys import DECISION_SHARDS
+from gratis_simulation.worlds.world import Close, Post, World
+
+MOST_SLOW = 10
+"""Times that time runs out: that workers outlast the queue's patience, and that a closing is put down. If it always
+did, no message would ever be deleted, and a day be read from its beginning for each of its decisions."""
+CLOSED = 2
+"""Days that are closed at the end: reading them all takes longer than the run."""
+CALLS = 30
+"""That an event, a step or a disturbance costs at most outside of closings, for each worker that is in the way: to
+queue, read, decide and emit it, eight attempts, and twenty calls of a partition that is busy for long."""
+DAYS = 3 + 32
+"""That a closing reads at most: the day, its neighbours, and those of a month's window. Each is read in shards."""
+
+
+def most_calls(world: World) -> int:
+    """Of a whole run, invocations included."""
+    events = sum(len(step.events) if isinstance(step, Post) else 1 for step in world.plan)
+    closings = sum(isinstance(step, Close) for step in world.plan)
+    troubled = world.knobs.faults or world.knobs.again
+    disturbances = MOST_SLOW + (world.knobs.most_faults if troubled else 0)
+    closing = DAYS * DECISION_SHARDS + CALLS + events
+    others = (events + len(world.plan) + disturbances) * CALLS * world.knobs.workers
+    return others + (CLOSED + closings + disturbances) * closing

@@ -1,0 +1,39 @@
+"""What a worker runs: the core, and what stands between it and the services.
+
+A world in which releases change has several; a deliberate fault is a release that lies or forgets in one place.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gratis.classify import Classifier
+from gratis.intake.queue import UsageQueue
+from gratis.intake.receive import Received, receive
+from gratis.outbox import Emitted, emit
+from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
+
+
+def as_it_is(client: Any) -> Any:
+    """Nothing stands between."""
+    return client
+
+
+@dataclass(frozen=True)
+class Release:
+    """`table`, `queue` and `bus` are put before the clients of the services; the rest is what the functions wire."""
+
+    name: str
+    table: Callable[[Any], Any] = as_it_is
+    queue: Callable[[Any], Any] = as_it_is
+    bus: Callable[[Any], Any] = as_it_is
+    ledger: Callable[..., Ledger] = Ledger
+    quarantine: Callable[..., Quarantine] = Quarantine
+    usage_queue: Callable[..., UsageQueue] = UsageQueue
+    classifier: Callable[..., Classifier] = Classifier
+    receive: Callable[..., Received] = receive
+    emit: Callable[..., Emitted] = emit
+
+
+THIS = Release("this release")

@@ -1,0 +1,238 @@
+"""A small random world, all of it from its seed: who there is, what happens when, and how unkind the machines are."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from gratis.closing.proving import BLOCK
+from gratis.intake.messages import MOST_EVENTS
+from gratis.moment import midnight
+from gratis.outbox import MOST_RECORDS
+from gratis.rules.account import Account
+from gratis.rules.offer import Offer
+from gratis.rules.totals import MOST_ROWS
+from gratis.table.ledger import MOST_ITEMS
+from gratis.table.quarantine import MOST_BYTES
+from gratis_simulation.machines.faults import KINDS, SOMEWHERE
+from gratis_simulation.worlds import rules
+from gratis_simulation.worlds.payload import Event
+from gratis_simulation.worlds.traffic import Traffic
+
+BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
+"""Days around which worlds are built: Sundays and Mondays, and the day before o3 became cheaper."""
+ORGANIZATIONS = ("org_a", "org_a.b", "org_c")
+"""One is named as another begins: what is asked of one must not be answered of the other."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """A sender posts these events in one body."""
+
+    at: datetime
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's; `since`: back-dated by it."""
+
+    at: datetime
+    organization: str
+    actor: str
+    profile: dict[str, Any] | None = None
+    sharing: dict[str, Any] | None = None
+    since: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A message that the webhook never packed, or long ago: `received_at`, as it says; None if it does not."""
+
+    at: datetime
+    group: str
+    body: str
+    event: Event
+    received_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Close:
+    """A day of an organization is closed."""
+
+    at: datetime
+    organization: str
+    day: date
+
+
+Step = Post | Change | Stray | Close
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes that the core keeps to, unless they are made small so that few events reach them."""
+
+    transaction: int = MOST_ITEMS
+    message: int = MOST_EVENTS
+    records: int = MOST_RECORDS
+    quarantined_bytes: int = MOST_BYTES
+    rows: int = MOST_ROWS
+    block: int = BLOCK
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How the machines behave. Chances are per call or per turn."""
+
+    fifo: bool = True
+    """One batch of a message group at a time, as the queue promises; else any number."""
+    workers: int = 1
+    senders: int = 1
+    shards: int = 1
+    messages: int = 10
+    """Most messages in a batch."""
+    records: int = 100
+    """Most stream records in a batch."""
+    switching: float = 0.0
+    """That another worker goes on at a call."""
+    faults: float = 0.0
+    """That something happens to a call."""
+    kinds: tuple[str, ...] = ()
+    """What may happen to a call."""
+    most_faults: int = 25
+    again: float = 0.0
+    """That what succeeded is delivered once more."""
+    skews: tuple[float, ...] = (0.0,)
+    """How far the clocks of the machines are off, in seconds."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a run starts from."""
+
+    seed: int
+    offer: Offer
+    stated: dict[str, Any]
+    """The offer as its file says it."""
+    accounts: tuple[Account, ...]
+    start: datetime
+    plan: tuple[Step, ...]
+    knobs: Knobs
+
+
+def build(seed: int) -> World:
+    """The world of a seed."""
+    dice = random.Random(seed)  # noqa: S311 - a simulation, not a secret
+    roomy = dice.random() < 0.02
+    base = dice.choice(BASES)
+    chosen = rules.rules(dice, base, roomy=roomy)
+    organizations = ORGANIZATIONS[: dice.choice((1, 1, 2, 3))]
+    accounts = rules.histories(dice, base, organizations)
+    start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
+    traffic = Traffic(dice, chosen, accounts, organizations, base)
+    plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
+    knobs = _knobs(dice, roomy=roomy)
+    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, tuple(plan), knobs)
+
+
+def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
+    """More of one counter, or of what nobody can decide, than a transaction, a message or another call holds."""
+    events = traffic.many(start, dice.randrange(100, 130))
+    bad = [traffic.undecidable(start) for _ in range(dice.choice((0, 30)))]
+    return [Post(start, (*events, *bad)), Post(start, tuple(dice.sample(events, 5)))]
+
+
+def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
+    steps: list[Step] = []
+    at, gaps = start, dice.choice(_GAPS)
+    changing = dice.choice((0.0, 0.1, 0.3))
+    delayed = dice.choice((0.0, 0.0, 0.0, 0.3))
+    closing = dice.choice((0.0, 0.0, 0.1))
+    for number in range(dice.choice((2, 4, 6, 8, 12))):
+        if dice.random() < changing:
+            steps += _changes(dice, at, number, traffic.organizations)
+        if dice.random() < closing:
+            steps.append(
+                Close(at, dice.choice(traffic.organizations), at.date() - timedelta(days=dice.choice((0, 1, 1))))
+            )
+        if dice.random() < 0.05:
+            steps.append(_stray(dice, at, traffic))
+        if dice.random() < delayed:
+            steps.append(_delayed(dice, at, traffic))
+        events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))
+        steps.append(Post(at, events))
+        at += timedelta(seconds=dice.choice(gaps))
+    return steps
+
+
+_GAPS: Sequence[Sequence[float]] = (
+    (0, 0.1, 1),
+    (0, 0.1, 1),
+    (0, 5, 60, 1800),
+    (60, 3600, 6 * 3600),
+    (3600, 10 * 3600, 14 * 3600, 24 * 3600),
+    (0, 60, 3600, 2 * 86400),
+)
+
+
+def _changes(dice: random.Random, at: datetime, number: int, organizations: Sequence[str]) -> Iterator[Change]:
+    """A change of an account, or two that know nothing of each other."""
+    organization = dice.choice(organizations)
+    for each in range(dice.choice((1, 1, 2))):
+        actor = f"actor-{number}-{each}"
+        if dice.random() < 0.5:
+            since = timedelta(hours=dice.choice((0, 0, 0, 1, 48, -1)))
+            yield Change(at, organization, actor, profile=rules.new_profile(dice), since=since)
+        else:
+            yield Change(at, organization, actor, sharing=rules.new_sharing(dice))
+
+
+def _stray(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
+    """What is no JSON, or holds an event that the webhook would have refused."""
+    group = dice.choice(traffic.organizations)
+    if dice.random() < 0.5:
+        body = dice.choice(("", "{", "[NaN]"))
+        return Stray(at, group, body, Event(body, None, "invalid_event"))
+    event = traffic.undecidable(at)
+    return Stray(at, group, json.dumps([event.raw]), event)
+
+
+def _delayed(dice: random.Random, at: datetime, traffic: Traffic) -> Stray:
+    """What comes from the queue only now, perhaps too late to be decided."""
+    event, received_at = traffic.delayed(at)
+    body = json.dumps(event.raw if dice.random() < 0.5 else [event.raw])
+    return Stray(at, event.raw["subject"], body, event, received_at if received_at < at else None)
+
+
+def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
+    kinds = tuple(kind for kind in KINDS if dice.random() < 0.6) or KINDS
+    rare, fifo = dice.random() < 0.4, dice.random() < 0.5
+    return Knobs(
+        fifo=fifo,
+        workers=dice.choice((1, 2, 2, 3, 4) if fifo else (2, 2, 3, 4)),
+        senders=dice.choice((1, 2, 3)),
+        shards=dice.choice((1, 2)),
+        messages=dice.choice((1, 2, 4, 10, 10)),
+        records=dice.choice((1, 5, 100)) if not roomy else 100,
+        switching=dice.choice((0.0, 0.1, 0.3, 0.6) if fifo else (0.1, 0.3, 0.6)),
+        faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
+        kinds=kinds if not rare else tuple(dice.sample(tuple(SOMEWHERE), dice.choice((1, 2)))),
+        most_faults=dice.choice((1, 5, 25)),
+        again=dice.choice((0.0, 0.05, 0.3)),
+        skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
+        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((MOST_EVENTS, 5))),
+    )
+
+
+def _limits(dice: random.Random) -> Limits:
+    return Limits(
+        transaction=dice.choice((6, 7, 9, 14)),
+        message=dice.choice((1, 2, 4)),
+        records=dice.choice((1, 2, 5)),
+        quarantined_bytes=dice.choice((MOST_BYTES, MOST_BYTES, MOST_BYTES, 120)),
+        rows=dice.choice((MOST_ROWS, MOST_ROWS, MOST_ROWS, 2)),
+        block=dice.choice((1, 3)),
+    )

@@ -1,0 +1,1 @@
+"""What the account API needs: allowance, usage, sharing, explanations."""

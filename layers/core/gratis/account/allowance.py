@@ -1,0 +1,136 @@
+"""What is left of an organization's allowance, now. SPEC section 4; the words are those of the published terms."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gratis import moment
+from gratis.account.explanation import amount
+from gratis.rules.eligibility import Terms, ruled_out, terms_at
+from gratis.rules.figures import Figure, written
+from gratis.rules.offer import Group, Offer
+from gratis.rules.window import UTC_DAY, CounterId, Window
+from gratis.table.ledger import Document, Ledger
+
+Documents = Mapping[CounterId, Document]
+ENDED = "offer_ended"
+
+
+def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, platform: str) -> dict[str, Any]:
+    """One read of account and counters. Shape: SPEC section 5. `platform`: whose traffic it is, for the messages."""
+    version = offer.version_at(now)
+    groups = version.all_groups()
+    shared = [_counter(organization, group, now) for group in groups if group.scope == "organization"]
+    accounts, documents = ledger.read([organization], shared)
+    for group in groups:
+        if group.scope == "project":
+            documents |= ledger.pools(_counter(organization, group, now))
+    terms = terms_at(now, offer, accounts.get(organization))
+    status, ends = _status(terms, now), terms.version.dates.ends
+    rows = _groups(terms, organization, documents, now) if status in ("eligible", "enrolled") else ()
+    return {
+        "object": "allowance",
+        "organization": organization,
+        "status": status,
+        "message": _message(status, terms, platform),
+        "why": _why(terms, now) if status == "ineligible" else None,
+        "ends": ends.isoformat() if ends else None,
+        "as_of": moment.text(now),
+        "groups": list(rows),
+        "eval_runs": _eval_runs(terms, organization, documents, now),
+    }
+
+
+def quotas(terms: Terms) -> list[tuple[Group, Figure]]:
+    """The groups that the organization's tier has a quota of, with it."""
+    found = ((group, group.quota(terms.profile.tier)) for group in terms.version.groups)
+    return [(group, quota) for group, quota in found if quota is not None]
+
+
+def _status(terms: Terms, now: datetime) -> str:
+    if terms.version.dates.outside(now) == ENDED:
+        return "ended"
+    if _why(terms, now):
+        return "ineligible"
+    traffic = terms.settings.traffic
+    shared = traffic.mode == "enabled" or (traffic.mode == "selected" and bool(traffic.projects))
+    return "enrolled" if shared else "eligible"
+
+
+def _why(terms: Terms, now: datetime) -> str | None:
+    """The reason for which an organization has no free tokens, whatever it shares; None if it can have some."""
+    nothing = None if any(quota for _, quota in quotas(terms)) else "tier_not_included"
+    return terms.version.dates.outside(now) or ruled_out(terms.profile, terms.version) or nothing
+
+
+def _message(status: str, terms: Terms, platform: str) -> str:
+    ends = terms.version.dates.ends
+    return {
+        "ineligible": "You are not eligible for the complimentary tokens at this time",
+        "eligible": f"You're eligible for free daily usage on traffic shared with {platform}",
+        "enrolled": f"You're enrolled for up to {_in_words(quotas(terms))}",
+        "ended": f"The offer was valid until {ends:%B} {ends.day}, {ends.year}" if ends else "The offer has ended",
+    }[status]
+
+
+def _in_words(given: Sequence[tuple[Group, Figure]]) -> str:
+    """The published sentence where all groups count tokens a UTC day; each quota of any other offer is listed."""
+    if all((group.unit, group.scope, group.window) == ("tokens", "organization", UTC_DAY) for group, _ in given):
+        return f"{sum(int(quota) for _, quota in given) / 1_000_000:g} million complimentary tokens per day"
+    return "; ".join(f"{stated(group, quota)} for group {group.name}" for group, quota in given)
+
+
+def stated(group: Group, quota: Figure) -> str:
+    """A quota in words: `1,500 requests a day (America/Los_Angeles) and project`."""
+    pool = " and project" if group.scope == "project" else ""
+    return f"{amount(group.unit, quota)} {group.window.each()}{pool}"
+
+
+def _counter(organization: str, group: Group, now: datetime, pool: str | None = None) -> CounterId:
+    return CounterId(organization, group.name, group.window.slot(now), pool)
+
+
+def _groups(terms: Terms, organization: str, documents: Documents, now: datetime) -> Iterator[dict[str, Any]]:
+    """A row for each group, of a group that counts by project one for each project that used it."""
+    for group, quota in quotas(terms):
+        counter = _counter(organization, group, now)
+        if group.scope == "organization":
+            yield _row(group, quota, documents.get(counter, Document()), now)
+            continue
+        pools = sorted({each.pool or "" for each in documents if each.pool is not None and each[:3] == counter[:3]})
+        for pool in pools:
+            row = _row(group, quota, documents[counter._replace(pool=pool)], now)
+            yield row | {"project": pool or None}
+
+
+def _row(group: Group, quota: Figure, document: Document, now: datetime) -> dict[str, Any]:
+    window = group.window.window_at(document.counter, now, group.span)
+    used = type(quota)(window.used if window else 0)
+    return {
+        "group": group.name,
+        "unit": group.unit,
+        "quota": written(quota),
+        "used": written(used),
+        "reserved": written(type(quota)(0)),
+        "remaining": written(max(quota - used, type(quota)(0))),
+        "window": group.window.name(window.start) if window else None,
+        "resets_at": moment.text(_end(group, window)) if window else None,
+    }
+
+
+def _end(group: Group, window: Window) -> datetime:
+    """When the quota is fresh again: at the window's end, or when the offer changes to another kind of window."""
+    end = group.window.end(window.start)
+    return min(end, group.span.until) if group.span.until else end
+
+
+def _eval_runs(terms: Terms, organization: str, documents: Documents, now: datetime) -> dict[str, Any] | None:
+    """Runs left in the window: none for who shares none, nothing to say where there is no such group any more."""
+    group = terms.version.evals
+    if group is None or terms.evals_dates.outside(now) == ENDED:
+        return None
+    may_share = terms.settings.evals.mode != "disabled" and not terms.profile.zero_data_retention
+    given = may_share and not terms.evals_dates.outside(now)
+    quota = (group.quota(terms.profile.tier) or 0) if given else 0
+    row = _row(group, quota, documents.get(_counter(organization, group, now), Document()), now)
+    return {name: row[name] for name in ("quota", "used", "remaining", "resets_at")}

@@ -1,0 +1,114 @@
+"""A decision in one sentence that a support person could send."""
+
+from gratis.rules.figures import Figure
+from gratis.rules.offer import Exclusion, Version
+from gratis.rules.receipt import Decision
+from gratis.rules.window import Calendar, Kind, Rolling
+
+SENTENCES = {
+    "offer_not_started": "the offer had not started on {day} (UTC).",
+    "offer_ended": "the offer had ended before {day} (UTC).",
+    "not_eligible": "the organization does not qualify for the offer.",
+    "zero_data_retention": "organizations with Zero Data Retention are not included in the offer.",
+    "enterprise_excluded": "organizations on this Enterprise plan are not included in the offer.",
+    "no_balance": "the offer requires a positive balance, which the organization did not have at {occurred_at}.",
+    "sharing_disabled": "the organization did not share its traffic at {occurred_at}.",
+    "project_not_shared": "{project} was not among the projects whose traffic was shared at {occurred_at}.",
+    "eval_sharing_disabled": "the organization did not share its evaluations at {occurred_at}.",
+    "eval_not_shared": "this evaluation run was not shared.",
+    "model_not_listed": "the offer does not list the model {model}.",
+    "tier_not_included": "the offer has no allowance for usage {tier}.",
+    "no_price": "the allowance counts dollars, and the model {model} has no price.",
+}
+"""Of the reasons that are rules of every offer; an exclusion's sentence stands beside it in the offer."""
+UNITS = {
+    "tokens": "tokens",
+    "uncached_tokens": "tokens that were not cached",
+    "requests": "requests",
+    "runs": "runs",
+}
+
+
+def explain(decision: Decision, version: Version | None) -> str:
+    """Why the request was free or billed, with the figures it was decided on.
+
+    `version`: of the offer, as the decision names it; None if nobody knows it any more.
+    """
+    start = "Free" if decision.verdict == "free" else "Billed"
+    return f"{start}: {_because(decision, version)}"
+
+
+def _because(decision: Decision, version: Version | None) -> str:
+    if decision.reason in ("within_quota", "over_quota"):
+        return _quota_sentence(decision, version)
+    if decision.reason not in SENTENCES:
+        return _left_out(decision, version)
+    project = f"the project {decision.project}" if decision.project else "traffic of no project"
+    tier = "without a usage tier" if decision.tier is None else f"tier {decision.tier}"
+    return SENTENCES[decision.reason].format(**decision._asdict() | {"project": project, "tier": tier})
+
+
+def _left_out(decision: Decision, version: Version | None) -> str:
+    """The exclusion's own sentence, and what of the request it names."""
+    excludes = version.excludes if version else ()
+    exclusion = next((each for each in excludes if each.reason == decision.reason), None)
+    if exclusion is None:
+        return f"the offer {decision.offer} left such requests out ({decision.reason})."
+    named = _named(decision, exclusion)
+    return f"{exclusion.sentence}{f' ({named})' if named else ''}."
+
+
+def _named(decision: Decision, exclusion: Exclusion) -> str:
+    parts = [
+        (exclusion.models, decision.model),
+        (exclusion.hosted_tools, decision.hosted_tool),
+        (exclusion.service_tiers, decision.service_tier),
+    ]
+    return ", ".join(value for stated, value in parts if stated is not None and value)
+
+
+def _quota_sentence(decision: Decision, version: Version | None) -> str:
+    quota, used, total = (decision.figure(each) or 0 for each in ("quota", "used_before", "running_total"))
+    units, left = total - used, max(quota - used, 0)
+    kind = _kind(decision, version)
+    span, where = _span(decision, kind), f"group {decision.group}"
+    if decision.unit == "runs":
+        run = f"run {used + 1} of {quota} shared evaluation runs {span}."
+        return run if decision.verdict == "free" else f"all {quota} shared evaluation runs {span} were used."
+    asked = amount(decision.unit, units)
+    if units == 0:
+        return f"a request of {asked} takes nothing from the allowance of {where}."
+    if decision.verdict == "billed" and units <= left:
+        return f"an earlier request that did not fit had closed the allowance of {where} {span}."
+    fit = "fit" if decision.verdict == "free" else "did not fit"
+    room = f"{figure(decision.unit, left)} left of {figure(decision.unit, quota)}"
+    return f"{asked} {fit} in the {room} for {where} {span}."
+
+
+def amount(unit: str | None, units: Figure) -> str:
+    """So many units, in words: `30,000 tokens`, `1 request`, `$0.13`."""
+    if unit == "usd":
+        return figure(unit, units)
+    words = UNITS.get(unit or "tokens", unit or "")
+    return f"{units:,} {words.removesuffix('s') if units == 1 and unit in ('requests', 'runs') else words}"
+
+
+def figure(unit: str | None, units: Figure) -> str:
+    """A figure as people write it: `30,000`, `$0.13`."""
+    return f"${units:,}" if unit == "usd" else f"{units:,}"
+
+
+def _kind(decision: Decision, version: Version | None) -> Kind | None:
+    groups = version.all_groups() if version else ()
+    return next((group.window for group in groups if group.name == decision.group), None)
+
+
+def _span(decision: Decision, kind: Kind | None) -> str:
+    """When: `on 2025-03-11 (UTC)`, `in the month of 2026-11-01 (America/Los_Angeles)`."""
+    if isinstance(kind, Rolling):
+        opened = f"from {decision.window}" if decision.window else ""
+        return f"in the {kind.hours} hours {opened}" if opened else f"in a new window of {kind.hours} hours"
+    if not isinstance(kind, Calendar):
+        return f"in the window {decision.window}"
+    at = f"{decision.window} ({kind.zone})"
+    return f"on {at}" if kind.period == "day" else f"in the {kind.period} of {at}"

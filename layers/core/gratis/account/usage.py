@@ -1,0 +1,212 @@
+"""Usage and costs in the shapes of OpenAI's API (its SDK 3.54 reads them): buckets of sums, filtered and grouped."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+
+from gratis import moment
+from gratis.http import Refused
+from gratis.rules.decision import NO_GROUP
+from gratis.rules.offer import Offer
+from gratis.rules.receipt import Decision
+from gratis.rules.totals import RowKey, Sums
+from gratis.table.ledger import Ledger
+
+Width = Literal["1h", "1d"]
+WIDTHS: Mapping[str, timedelta] = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
+FREE_TIER = "incentivized-tier"
+"""What free traffic is listed under by service tier, as in OpenAI's own API."""
+MOST_UNIX = 253_370_764_800
+"""Unix seconds of 9999-01-01: every bucket before it has an end."""
+MOST_DECISIONS = 200_000
+"""That one call reads for usage by the hour: what it has the time for, and what anybody with a key may cost us."""
+Rows = Iterable[tuple[RowKey, Sums]]
+_CURSOR = re.compile(r"page_([0-9]{1,12})")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The buckets that a call asks for: from the one that holds `start` up to, not including, `end`."""
+
+    start: datetime
+    end: datetime
+    width: timedelta
+
+    @classmethod
+    def of(cls, start_time: int, end_time: int | None, width: str, now: datetime) -> "Span":
+        """From unix seconds; without an end up to now, the current bucket included. Raises Refused: 400."""
+        if end_time is not None and end_time <= start_time:
+            raise Refused(400, "invalid_value", f"end_time {end_time} is not after start_time {start_time}", "end_time")
+        start = _floor(datetime.fromtimestamp(start_time, UTC), WIDTHS[width])
+        return cls(start, now if end_time is None else datetime.fromtimestamp(end_time, UTC), WIDTHS[width])
+
+    def page(self, cursor: str | None, limit: int) -> tuple[list[datetime], str | None]:
+        """The bucket starts of one page, and the cursor of the next. Raises Refused: 400."""
+        first = self.start if cursor is None else self._resume(cursor)
+        starts: list[datetime] = []
+        while first < self.end and len(starts) < limit:
+            starts.append(first)
+            first += self.width
+        return starts, f"page_{int(first.timestamp())}" if first < self.end else None
+
+    def _resume(self, cursor: str) -> datetime:
+        found = _CURSOR.fullmatch(cursor)
+        if found and int(found[1]) <= MOST_UNIX:
+            first = datetime.fromtimestamp(int(found[1]), UTC)
+            if self.start <= first < self.end and first == _floor(first, self.width):
+                return first
+        raise Refused(400, "invalid_value", f"page {cursor!r} is no page of this query", "page")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What rows count: None for all."""
+
+    projects: frozenset[str] | None = None
+    models: frozenset[str] | None = None
+    batch: bool | None = None
+
+    def keep(self, key: RowKey) -> bool:
+        """Whether a row is asked for."""
+        return (
+            (self.projects is None or key.project in self.projects)
+            and (self.models is None or key.model in self.models)
+            and (self.batch is None or key.batch == self.batch)
+        )
+
+
+def groups_of(offer: Offer) -> list[str]:
+    """Every group that the offer has had, and where traffic without one is totalled."""
+    return sorted([*offer.groups(), NO_GROUP])
+
+
+def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[datetime]) -> dict[datetime, Rows]:
+    """The totals of each UTC day, all groups together: one query a group, however many requests there were."""
+    if not starts:
+        return {}
+    first, last = starts[0].date(), starts[-1].date()
+    rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
+    for identity, document in ledger.days(organization, groups_of(offer), first, last).items():
+        rows[moment.parse(f"{identity.slot}T00:00:00Z")] += document.totals.rows.items()
+    return dict(rows)
+
+
+def hour_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[datetime]) -> dict[datetime, Rows]:
+    """The sums of each hour, read from the decisions of its day. Raises Refused: 400 if those are too many to read."""
+    rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
+    days = sorted({start.date() for start in starts})
+    _few_enough(ledger, offer, organization, days)
+    for day in days:
+        for decision in ledger.decisions_of_day(organization, day):
+            hour = _floor(moment.parse(decision.occurred_at), WIDTHS["1h"])
+            if hour in rows:
+                rows[hour].append(_row(decision))
+    return dict(rows)
+
+
+def _few_enough(ledger: Ledger, offer: Offer, organization: str, days: Sequence[date]) -> None:
+    """Their totals say how many decisions these days hold, before a single one is read."""
+    documents = ledger.days(organization, groups_of(offer), days[0], days[-1]) if days else {}
+    held = sum(row.requests for document in documents.values() for row in document.totals.rows.values())
+    if held > MOST_DECISIONS:
+        said = f"these days hold {held:,} decisions, and hours are read from at most {MOST_DECISIONS:,}"
+        raise Refused(400, "too_many_decisions", f"{said}; ask for fewer days, or by the day", "bucket_width")
+
+
+def usage_page(
+    rows: Mapping[datetime, Rows], width: timedelta, next_page: str | None, filters: Filters, group_by: Sequence[str]
+) -> dict[str, Any]:
+    """A page of completions usage. Free tokens included; by service tier they are `incentivized-tier`."""
+
+    def results(kept: Rows) -> Iterator[dict[str, Any]]:
+        for names, sums in _grouped(kept, group_by, _usage_name):
+            yield {
+                "object": "organization.usage.completions.result",
+                "input_tokens": sums.input,
+                "output_tokens": sums.output,
+                "input_cached_tokens": sums.cached,
+                "input_audio_tokens": 0,
+                "output_audio_tokens": 0,
+                "num_model_requests": sums.requests,
+                **dict.fromkeys(("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")),
+                **names,
+            }
+
+    return _page(rows, width, next_page, filters, results)
+
+
+def costs_page(
+    rows: Mapping[datetime, Rows], next_page: str | None, filters: Filters, group_by: Sequence[str]
+) -> dict[str, Any]:
+    """A page of costs: exact sums of what was billed. A line item is a model."""
+
+    def results(kept: Rows) -> Iterator[dict[str, Any]]:
+        billed = [(key, sums) for key, sums in kept if key.verdict == "billed"]
+        for names, sums in _grouped(billed, group_by, _cost_name):
+            yield {
+                "object": "organization.costs.result",
+                "amount": {"value": sums.amount, "currency": "usd"},
+                **dict.fromkeys(("line_item", "project_id")),
+                **names,
+            }
+
+    return _page(rows, WIDTHS["1d"], next_page, filters, results)
+
+
+def _page(
+    rows: Mapping[datetime, Rows],
+    width: timedelta,
+    next_page: str | None,
+    filters: Filters,
+    results: Callable[[Rows], Iterator[dict[str, Any]]],
+) -> dict[str, Any]:
+    buckets = [
+        {
+            "object": "bucket",
+            "start_time": int(start.timestamp()),
+            "end_time": int((start + width).timestamp()),
+            "results": list(results([row for row in of_bucket if filters.keep(row[0])])),
+        }
+        for start, of_bucket in rows.items()
+    ]
+    return {"object": "page", "data": buckets, "has_more": next_page is not None, "next_page": next_page}
+
+
+def _grouped(
+    rows: Rows, group_by: Sequence[str], name_of: Callable[[RowKey, str], Any]
+) -> Iterator[tuple[dict[str, Any], Sums]]:
+    """Sums by the names asked for, in order of the names; without any, one sum of all, if there is any traffic."""
+    sums: dict[tuple[Any, ...], Sums] = {}
+    for key, each in rows:
+        total = sums.setdefault(tuple(name_of(key, name) for name in group_by), Sums())
+        total.requests += each.requests
+        total.input += each.input
+        total.cached += each.cached
+        total.output += each.output
+        total.amount += each.amount
+    for names in sorted(sums, key=str):
+        yield dict(zip(group_by, names, strict=True)), sums[names]
+
+
+def _usage_name(key: RowKey, name: str) -> Any:
+    if name == "service_tier":
+        return FREE_TIER if key.verdict == "free" else key.service_tier
+    return {"project_id": key.project, "model": key.model, "batch": key.batch}[name]
+
+
+def _cost_name(key: RowKey, name: str) -> Any:
+    return {"project_id": key.project, "line_item": key.model}[name]
+
+
+def _row(decision: Decision) -> tuple[RowKey, Sums]:
+    key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
+    amount = Decimal(decision.amount_usd or 0)
+    return key, Sums(1, decision.input, decision.cached, decision.output, amount=amount)
+
+
+def _floor(when: datetime, width: timedelta) -> datetime:
+    seconds = int(width.total_seconds())
+    return datetime.fromtimestamp(int(when.timestamp()) // seconds * seconds, UTC)

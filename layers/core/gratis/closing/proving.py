@@ -1,0 +1,209 @@
+"""Reads a day's decisions and has every check look at them.
+
+It only reads, so it may die anywhere and run any number of times. What it has read so far is small, and JSON.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby, islice
+from typing import Any
+
+from gratis import moment
+from gratis.closing.again import DecidedAgain
+from gratis.closing.check import Check, Entry, Held
+from gratis.closing.duplicates import Duplicates
+from gratis.closing.proof import Differences, Proof
+from gratis.closing.sums import Sums
+from gratis.closing.tiling import Tiling
+from gratis.closing.totals import StoredTotals
+from gratis.closing.windows import Counters, CounterWindow, OfferOf, used_of, utc_days
+from gratis.errors import Busy
+from gratis.rules.figures import Figure, parsed, written
+from gratis.rules.formats import FORMAT as READABLE
+from gratis.rules.receipt import Decision
+from gratis.rules.window import CounterId
+from gratis.table.ledger import KEEP_DECISIONS, Document, Ledger
+
+BLOCK = 50_000
+"""Decisions that are read between two looks at the clock."""
+FORMAT = 3
+"""Of what is kept of a proof: another release may keep something else."""
+
+
+@dataclass(frozen=True)
+class NoLongerKept:
+    """The day cannot be proved any more: decisions are gone, which the ledger keeps no longer than that."""
+
+
+def prove(ledger: Ledger, organization: str, day: date, offer_of: OfferOf, now: datetime) -> Proof | NoLongerKept:
+    """Prove a day from what the ledger holds now. Raises Busy while the day is being written to."""
+    proving = Proving(ledger, organization, day, offer_of)
+    while not proving.go_on(BLOCK):
+        pass
+    return proving.proof(now)
+
+
+class Proving:
+    """The proof of a day on its way: reads the decisions by request id, and then those of other days that count.
+
+    `kept`: what an earlier one had read, from `content`. If the day was written to since, it begins anew.
+    """
+
+    def __init__(
+        self, ledger: Ledger, organization: str, day: date, offer_of: OfferOf, kept: Mapping[str, Any] | None = None
+    ) -> None:
+        self.ledger = ledger
+        self.organization = organization
+        self.day = day
+        documents = self._documents()
+        if any(document.format > READABLE for document in documents.values()):
+            raise Busy(f"{organization} {day}: a later release has written to it, and has to prove it")
+        self.own = documents.keys()
+        self.versions = _versions(documents)
+        account = ledger.read([organization], [])[0].get(organization)
+        stored = {identity.group: document.totals for identity, document in documents.items()}
+        self.counters = Counters(offer_of)
+        self.sums = Sums(organization, day)
+        self.tiling = Tiling()
+        self.checks: Mapping[str, Check] = {
+            "sums": self.sums,
+            "totals": StoredTotals(stored),
+            "again": DecidedAgain(account, offer_of),
+            "tiling": self.tiling,
+            "duplicates": Duplicates(),
+        }
+        self.found = Differences()
+        self.own_read = False
+        self.others: list[date] = []
+        """Days still to be read, after the day itself, since windows of this day reach into them."""
+        self.beyond: dict[CounterWindow, Figure] = {}
+        """What those windows held when the day had been read. A free decision always raises it."""
+        self.after = ""
+        """The request id up to which all was read of the day that is being read."""
+        if kept and (kept["format"], kept["versions"]) == (FORMAT, self.versions):
+            self._take_up(kept)
+        self._reading = self._read()
+
+    def go_on(self, most: int) -> bool:
+        """Read at most so many more request ids; whether all were read. Raises Busy."""
+        return sum(1 for _ in islice(self._reading, most)) < most
+
+    def proof(self, now: datetime) -> Proof | NoLongerKept:
+        """What it comes to. Raises Busy if the day was written to meanwhile."""
+        documents = self._documents()
+        if _versions(documents) != self.versions:
+            raise Busy(f"{self.organization} {self.day}: decisions are still being added")
+        used = self._used_beyond()
+        moving = {
+            counter for counter in used.keys() | self.beyond.keys() if used.get(counter) != self.beyond.get(counter)
+        }
+        kept_since = moment.day_of(now - KEEP_DECISIONS) if self.ledger.expire else date.min
+        if self.day < kept_since and not self._has_read_all(documents):
+            return NoLongerKept()
+        partial = {counter for counter in self.tiling.paths if min(utc_days(counter), default=self.day) < kept_since}
+        held = Held(used_of(documents) | self.beyond, partial, moving, self._entries_in)
+        found = Differences.of(self.found.content())
+        for check in self.checks.values():
+            check.differences(found, held)
+        return Proof.of(self.sums.content(), found)
+
+    def content(self) -> dict[str, Any]:
+        """What has been read so far, as JSON values."""
+        return {
+            "format": FORMAT,
+            "versions": self.versions,
+            "own_read": self.own_read,
+            "others": [other.isoformat() for other in self.others],
+            "beyond": [[counter, written(used)] for counter, used in self.beyond.items()],
+            "after": self.after,
+            "found": self.found.content(),
+            "checks": {name: check.content() for name, check in self.checks.items()},
+        }
+
+    def _take_up(self, kept: Mapping[str, Any]) -> None:
+        self.own_read, self.after = kept["own_read"], kept["after"]
+        self.others = [date.fromisoformat(other) for other in kept["others"]]
+        self.beyond = {CounterWindow.of(counter): parsed(used) for counter, used in kept["beyond"]}
+        self.found = Differences.of(kept["found"])
+        for name, check in self.checks.items():
+            check.take_up(kept["checks"][name])
+
+    # Reading --------------------------------------------------------------------------------------------------------
+
+    def _read(self) -> Iterator[None]:
+        """Looks at one request id a step, so that it can be put down after any."""
+        if not self.own_read:
+            for request_id, decisions in self._by_request():
+                self._add(list(decisions))
+                self.after = request_id
+                yield
+            self.others = sorted({day for counter in self._reaching() for day in utc_days(counter)} - {self.day})
+            self.beyond = self._used_beyond()
+            self.own_read, self.after = True, ""
+        while self.others:
+            for decision in self.ledger.decisions_of_day(self.organization, self.others[0], self.after):
+                self._add_beyond(decision)
+                self.after = decision.request_id
+                yield
+            self.others, self.after = self.others[1:], ""
+
+    def _by_request(self) -> Iterator[tuple[str, Iterator[Decision]]]:
+        """The decisions of the day and of its neighbours, by request id."""
+        days = (self.day - moment.DAY, self.day, self.day + moment.DAY)
+        streams = [self.ledger.decisions_of_day(self.organization, each, self.after) for each in days]
+        merged = heapq.merge(*streams, key=lambda decision: decision.request_id)
+        return groupby(merged, key=lambda decision: decision.request_id)
+
+    def _add(self, decisions: Sequence[Decision]) -> None:
+        """All decisions on one request id."""
+        day = self.day.isoformat()
+        for decision in decisions:
+            if decision.day == day:
+                also_on = [other.day for other in decisions if other is not decision] if len(decisions) > 1 else ()
+                entry = Entry.of(decision, self._counter_of(decision), also_on)
+                for check in self.checks.values():
+                    check.add(entry, self.found)
+
+    def _add_beyond(self, decision: Decision) -> None:
+        counter = self._counter_of(decision)
+        if counter in self.tiling.paths:
+            entry = Entry.of(decision, counter)
+            for check in self.checks.values():
+                check.add_beyond(entry, self.found)
+
+    def _entries_in(self, counters: Set[CounterWindow]) -> Iterator[Entry]:
+        for day in sorted({self.day}.union(*map(utc_days, counters))):
+            for decision in self.ledger.decisions_of_day(self.organization, day):
+                if (counter := self._counter_of(decision)) in counters:
+                    yield Entry.of(decision, counter)
+
+    def _counter_of(self, decision: Decision) -> CounterWindow | None:
+        return self.counters.of(decision.organization, decision.offer, decision.group, decision.window, decision.pool)
+
+    # What the ledger holds ------------------------------------------------------------------------------------------
+
+    def _documents(self) -> dict[CounterId, Document]:
+        groups = {group for _, group in self.ledger.marked(self.day, self.organization)}
+        return self.ledger.days(self.organization, sorted(groups), self.day, self.day)
+
+    def _has_read_all(self, documents: Mapping[CounterId, Document]) -> bool:
+        """Whether there was every decision that the totals count. Where there is neither, they are both gone."""
+        counted = (row.requests for document in documents.values() for row in document.totals.rows.values())
+        return sum(counted) == self.sums.decisions > 0
+
+    def _reaching(self) -> list[CounterWindow]:
+        """The counters that no document of the day holds: their windows reach beyond it."""
+        return [counter for counter in self.tiling.paths if counter.document not in self.own]
+
+    def _used_beyond(self) -> dict[CounterWindow, Figure]:
+        """What the windows of this day hold that reach beyond it."""
+        reaching = self._reaching()
+        documents = self.ledger.read([], {counter.document for counter in reaching})[1]
+        return {counter: used for counter, used in used_of(documents).items() if counter in reaching}
+
+
+def _versions(documents: Mapping[CounterId, Document]) -> list[list[Any]]:
+    """The versions of the documents, as JSON values."""
+    return [[*identity, document.version] for identity, document in sorted(documents.items())]

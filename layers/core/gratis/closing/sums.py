@@ -1,0 +1,88 @@
+"""The statement: counts, sums and hash of a day's billing records. Anybody can make it who holds them. Pure."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from gratis.closing.check import Check, Entry
+from gratis.closing.proof import MAX_IDS, Differences
+from gratis.rules import pricing
+
+Record = Mapping[str, Any]
+
+
+class Sums(Check):
+    """Adds up the records, which come in order of their ids.
+
+    `hash` begins as 32 zero bytes; each record makes it SHA-256 over the hash so far and the record as JSON with
+    sorted keys and without spaces. So a proof can be put down after any record and taken up again.
+    """
+
+    def __init__(self, organization: str, day: date) -> None:
+        self.organization = organization
+        self.day = day
+        self.free = self.billed = self.free_tokens = self.billed_tokens = 0
+        self.list_amount = self.amount = Decimal(0)
+        self.unpriced: list[str] = []
+        """The first hundred ids without a price."""
+        self.unpriced_count = 0
+        self.hash = bytes(32)
+
+    @property
+    def decisions(self) -> int:
+        """How many records there are."""
+        return self.free + self.billed
+
+    def add(self, entry: Entry, found: Differences) -> None:  # noqa: ARG002 - sums are never wrong
+        """Count a decision of the day."""
+        self.count(entry.record)
+
+    def count(self, record: Record) -> None:
+        """Count one record."""
+        tokens = record["tokens"]["total"]
+        if record["verdict"] == "free":
+            self.free, self.free_tokens = self.free + 1, self.free_tokens + tokens
+        else:
+            self.billed, self.billed_tokens = self.billed + 1, self.billed_tokens + tokens
+        self.list_amount += Decimal(record["list_amount_usd"] or 0)
+        self.amount += Decimal(record["amount_usd"] or 0)
+        if record["list_amount_usd"] is None:
+            self.unpriced_count += 1
+            self.unpriced += [record["id"]][: MAX_IDS - len(self.unpriced)]
+        written = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        self.hash = hashlib.sha256(self.hash + written).digest()
+
+    def content(self) -> dict[str, Any]:
+        """The statement."""
+        return {
+            "organization": self.organization,
+            "day": self.day.isoformat(),
+            "decisions": self.decisions,
+            "free": self.free,
+            "billed": self.billed,
+            "free_tokens": self.free_tokens,
+            "billed_tokens": self.billed_tokens,
+            "list_amount_usd": pricing.usd(self.list_amount),
+            "amount_usd": pricing.usd(self.amount),
+            "unpriced": list(self.unpriced),
+            "unpriced_count": self.unpriced_count,
+            "hash": self.hash.hex(),
+        }
+
+    def take_up(self, content: Mapping[str, Any]) -> None:
+        """Go on from a statement of the records so far."""
+        for name in ("free", "billed", "free_tokens", "billed_tokens", "unpriced", "unpriced_count"):
+            setattr(self, name, content[name])
+        self.list_amount, self.amount = Decimal(content["list_amount_usd"]), Decimal(content["amount_usd"])
+        self.hash = bytes.fromhex(content["hash"])
+
+
+def statement_of(organization: str, day: date, records: Iterable[Record]) -> dict[str, Any]:
+    """The statement of a day's records, which come sorted by id."""
+    sums = Sums(organization, day)
+    for record in records:
+        sums.count(record)
+    return sums.content()

@@ -1,0 +1,53 @@
+"""Whether the stored totals of a day are the sums over its decisions. Pure."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from gratis.closing.check import Check, Entry, Held
+from gratis.closing.proof import Differences
+from gratis.rules.decision import NO_GROUP
+from gratis.rules.totals import OTHER, RowKey, Sums, Totals
+
+
+class StoredTotals(Check):
+    """Counts the decisions again, group by group. `stored`: the totals by group."""
+
+    def __init__(self, stored: Mapping[str, Totals]) -> None:
+        self._recounts = {group: Recount(totals) for group, totals in stored.items()}
+
+    def add(self, entry: Entry, found: Differences) -> None:  # noqa: ARG002 - it shows when all are counted
+        """Count a decision of the day."""
+        decision = entry.decision
+        listed = None if decision.list_amount_usd is None else Decimal(decision.list_amount_usd)
+        self._of(decision.group or NO_GROUP).add(entry.request, decision.verdict, listed)
+
+    def differences(self, found: Differences, held: Held) -> None:  # noqa: ARG002 - the totals are known from the start
+        """Name the groups whose totals are other sums."""
+        for group, recount in sorted(self._recounts.items()):
+            if recount.rows != recount.stored.rows:
+                found.add("totals", f"group {group}: the totals are not the sums over the decisions")
+
+    def content(self) -> dict[str, str]:
+        """The rows counted so far, by group."""
+        return {group: recount.to_json() for group, recount in self._recounts.items()}
+
+    def take_up(self, content: Mapping[str, str]) -> None:
+        """Go on from what `content` gave."""
+        for group, counted in content.items():
+            self._of(group).rows = Totals.from_json(counted).rows
+
+    def _of(self, group: str) -> "Recount":
+        return self._recounts.setdefault(group, Recount(Totals()))
+
+
+class Recount(Totals):
+    """The totals of a group, counted again from its decisions into the rows that `stored` has, or into `(other)`."""
+
+    def __init__(self, stored: Totals) -> None:
+        super().__init__()
+        self.stored = stored
+
+    def _row(self, key: RowKey, max_rows: int) -> Sums:  # noqa: ARG002 - what is stored says which rows there are
+        if key not in self.stored.rows:
+            key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
+        return self.rows.setdefault(key, Sums())

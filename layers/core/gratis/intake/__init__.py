@@ -1,0 +1,1 @@
+"""What comes in: sources, validation, messages, and the queue."""

@@ -1,0 +1,104 @@
+"""An organization's account: append-only versions of its profile and of its sharing settings. SPEC section 4."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Protocol, Self, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
+Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
+"""An organization. No key separator can be smuggled in."""
+PRINTABLE = r"^[^\p{C}\p{Z}]([^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$"
+"""Characters that can be seen, and blanks between them: what platforms and gateways really name things."""
+ProjectName = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
+"""A project. It stands in keys of the table only where it is quoted."""
+
+
+class _Data(BaseModel):
+    """An error does not show what was found: a log names an account that cannot be read, and nothing it holds.
+
+    Built when it is first used: not every function that knows the types reads an account.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
+
+
+class Profile(_Data):
+    """What the platform knows of an organization. One version; the defaults are those of an unknown one."""
+
+    effective_at: AwareDatetime
+    tier: Annotated[int, Field(strict=True, ge=0)] | None = None
+    plan: Literal["standard", "enterprise_excluded"] = "standard"
+    zero_data_retention: Annotated[bool, Field(strict=True)] = False
+    eligible: Annotated[bool, Field(strict=True)] = True
+    positive_balance: Annotated[bool, Field(strict=True)] = True
+    actor: str | None = None
+
+
+class Sharing(_Data):
+    """One setting: off, on, or on for selected projects."""
+
+    mode: Literal["disabled", "enabled", "selected"] = "disabled"
+    projects: tuple[ProjectName, ...] | None = None
+
+    @model_validator(mode="after")
+    def _selected_names_projects(self) -> Self:
+        if self.mode == "selected" and self.projects is None:
+            raise ValueError("mode 'selected' needs 'projects'")
+        return self
+
+    def covers(self, project: str | None) -> bool:
+        """Whether traffic of `project` (None: of no project) is shared."""
+        if self.mode == "selected":
+            return project is not None and project in (self.projects or ())
+        return self.mode == "enabled"
+
+    def shares_more_than(self, other: "Sharing") -> bool:
+        """Whether this shares what `other` does not: opting in. Narrowing and opting out do not."""
+        if self.mode == "disabled" or other.mode == "enabled":
+            return False
+        if self.mode == "enabled" or other.mode == "disabled":
+            return True
+        return not set(self.projects or ()) <= set(other.projects or ())
+
+
+class Settings(_Data):
+    """What an owner of the organization chose to share. One version."""
+
+    effective_at: AwareDatetime
+    actor: str | None = None
+    confirmed: bool = False
+    traffic: Sharing = Sharing()
+    evals: Sharing = Sharing()
+    feedback: Sharing = Sharing()
+
+    def shares_more_than(self, other: "Settings") -> bool:
+        """Whether this opts in to anything that `other` does not share."""
+        pairs = ((self.traffic, other.traffic), (self.evals, other.evals), (self.feedback, other.feedback))
+        return any(ours.shares_more_than(theirs) for ours, theirs in pairs)
+
+
+class _Dated(Protocol):
+    @property
+    def effective_at(self) -> datetime: ...
+
+
+_Version = TypeVar("_Version", bound=_Dated)
+
+
+def in_force(versions: Sequence[_Version], when: datetime) -> tuple[int, _Version] | None:
+    """Number (from 1) and content of the version with the latest `effective_at` ≤ `when`; ties: the later one."""
+    found = None
+    for number, version in enumerate(versions, start=1):
+        if version.effective_at <= when and (found is None or version.effective_at >= found[1].effective_at):
+            found = (number, version)
+    return found
+
+
+class Account(_Data):
+    """An organization's whole history, oldest version first."""
+
+    id: Identifier
+    profile: tuple[Profile, ...] = ()
+    sharing: tuple[Settings, ...] = ()

@@ -1,0 +1,220 @@
+"""Rule 7 of SPEC section 2, and the pure fold that decides requests against a counter. No AWS here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+from gratis import moment
+from gratis.rules import pricing
+from gratis.rules.account import Account
+from gratis.rules.eligibility import Ruling, Terms, group_of, judge, terms_of
+from gratis.rules.figures import Figure, written
+from gratis.rules.formats import FIRST, FORMAT
+from gratis.rules.offer import EVALS, Group, Offer, Version
+from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
+from gratis.rules.request import Request
+from gratis.rules.totals import MOST_ROWS, Totals
+from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
+
+NO_GROUP = "-"
+"""Where traffic is totalled that no group's quota is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A request with everything that is settled before its counter is looked at."""
+
+    request: Request
+    terms: Terms
+    ruling: Ruling
+    group: str
+    """The group whose totals the request belongs to."""
+    counter: CounterId
+    """The counter that decides; where rules 1 to 6 do, the document of the day's totals."""
+    price: pricing.Price | None
+    list_amount: Decimal | None
+    form: int = FORMAT
+
+    @property
+    def day(self) -> date:
+        """The UTC day whose totals the request belongs to."""
+        return self.request.key.day
+
+
+def likely_counter(request: Request, version: Version) -> CounterId:
+    """The counter that decides on a request if rules 1 to 6 do not bill it."""
+    group = group_of(request, version)
+    return counter_of(request, group) if group else totals_of(request, NO_GROUP)
+
+
+def counter_of(request: Request, group: Group) -> CounterId:
+    """The counter of a group in which a request counts."""
+    slot = group.window.slot(request.occurred_at)
+    return CounterId(request.organization, group.name, slot, group.pool(request.project))
+
+
+def totals_of(request: Request, group: str) -> CounterId:
+    """The document with the totals of a request's UTC day."""
+    return CounterId(request.organization, group, UTC_DAY.slot(request.occurred_at))
+
+
+def case_of(request: Request, offer: Offer, account: Account | None) -> Case:
+    """Rules 1 to 6 and the price, for one request."""
+    return case_under(request, terms_of(request, offer, account), price_of(request))
+
+
+def price_of(request: Request, version: str | None = None, form: int = FORMAT) -> pricing.Price | None:
+    """The price in force at `occurred_at`, or the one that a receipt names. Raises LookupError if that is not there.
+
+    Decisions of the first format took every service tier but flex for the normal one.
+    """
+    flex = request.service_tier == "flex"
+    return pricing.price(
+        request.model,
+        request.occurred_at,
+        endpoint=request.endpoint,
+        service_tier=request.service_tier if form != FIRST or flex else "default",
+        batch=request.batch,
+        version=version,
+    )
+
+
+def case_under(request: Request, terms: Terms, price: pricing.Price | None, form: int = FORMAT) -> Case:
+    """Rules 1 to 6 and the amount, under given terms and at a given price, as decisions of a format are taken."""
+    amount = price.amount(request.tokens) if price else None
+    ruling = judge(request, terms, amount, form)
+    name = EVALS if request.is_run else ruling.group.name if ruling.group else NO_GROUP
+    decides = ruling.group is not None and ruling.reason is None
+    counter = counter_of(request, ruling.group) if ruling.group and decides else totals_of(request, name)
+    return Case(request, terms, ruling, name, counter, price, amount, form)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All that decisions of one counter change: the counter itself, and the totals of each day they fall on."""
+
+    counter: Counter
+    totals: Mapping[date, Totals]
+
+
+def settle(
+    books: Books, cases: Sequence[Case], decided_at: datetime, max_rows: int = MOST_ROWS
+) -> tuple[Books, list[Decision]]:
+    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back.
+
+    `max_rows`: of a day's totals.
+    """
+    counter = books.counter
+    totals = {day: each.copy() for day, each in books.totals.items()}
+    decisions = []
+    for case in cases:
+        counter, decision = decide(counter, case, decided_at)
+        totals.setdefault(case.day, Totals()).add(case.request, decision.verdict, case.list_amount, max_rows)
+        decisions.append(decision)
+    return Books(counter, totals), decisions
+
+
+class _Figures(NamedTuple):
+    """What rule 7 decides on; nothing where rules 1 to 6 do."""
+
+    quota: Written = None
+    window: str | None = None
+    used_before: Written = None
+    used_after: Written = None
+    running_total: Written = None
+    thresholds: Sequence[int] = ()
+
+
+def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter, Decision]:
+    """Rule 7: `used + units > quota` is billed whole and consumes nothing; else it is free."""
+    reason, group, quota, units = case.ruling
+    if reason is not None or group is None or quota is None:
+        return counter, _decision(case, "billed", reason or "", decided_at, _Figures())
+    when = case.request.occurred_at
+    window = group.window.window_at(counter, when, group.span)
+    used = type(quota)(window.used if window else 0)
+    closed = window is not None and window.overflowed and case.terms.version.overflow == "close"
+    fits = units == 0 or (used + units <= quota and not closed)
+    if fits and units and not window:
+        window = Window(when, used)
+    reached = _reached(window, units, quota, fits=fits)
+    after = used + units if fits else used
+    if window and units:
+        announced = window.announced | {quota} if 100 in reached else window.announced
+        changed = replace(window, used=after, overflowed=window.overflowed or not fits, announced=announced)
+        counter = counter.having(changed)
+    figures = _Figures(
+        quota=written(quota),
+        window=group.window.name(window.start) if window else None,
+        used_before=written(used),
+        used_after=written(after),
+        running_total=written(used + units),
+        thresholds=reached,
+    )
+    if fits:
+        return counter, _decision(case, "free", "within_quota", decided_at, figures)
+    return counter, _decision(case, "billed", "over_quota", decided_at, figures)
+
+
+def _reached(window: Window | None, units: Figure, quota: Figure, *, fits: bool) -> tuple[int, ...]:
+    """Thresholds to announce of the quota in force. 80 %: the free decision that crosses it.
+
+    100 %, once for each quota: exact fill, or the first miss of a request that an unused quota would hold.
+    """
+    if window is None or not units:
+        return ()
+    used = window.used
+    crosses_80 = fits and used * 100 < quota * 80 <= (used + units) * 100
+    full = not window.has_announced(quota) and (used + units == quota if fits else units <= quota)
+    return (80,) * crosses_80 + (100,) * full
+
+
+def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, figures: _Figures) -> Decision:
+    request, terms, amount = case.request, case.terms, case.list_amount
+    listed = None if amount is None else pricing.usd(amount)
+    group, ends = case.ruling.group, terms.version.dates.ends
+    return Decision(
+        organization=request.organization,
+        day=case.day.isoformat(),
+        request_id=request.id,
+        project=request.project,
+        model=request.model,
+        group=None if case.group == NO_GROUP else case.group,
+        window=figures.window,
+        verdict=verdict,
+        reason=reason,
+        input=request.tokens.input,
+        cached=request.tokens.cached,
+        output=request.tokens.output,
+        quota=figures.quota,
+        used_before=figures.used_before,
+        used_after=figures.used_after,
+        running_total=figures.running_total,
+        list_amount_usd=listed,
+        amount_usd="0" if verdict == "free" else listed,
+        tier=terms.profile.tier,
+        offer=terms.version.name,
+        profile_version=terms.profile_version,
+        settings_version=terms.settings_version,
+        price_version=case.price.version if case.price else None,
+        payload_hash=request.payload_hash,
+        occurred_at=moment.text(request.occurred_at),
+        received_at=moment.text(request.received_at),
+        decided_at=moment.text(decided_at),
+        kind=request.kind,
+        endpoint=request.endpoint,
+        service_tier=request.service_tier,
+        batch=request.batch,
+        hosted_tool=", ".join(terms.version.hosted(request.tools)) or None,
+        shared=request.shared,
+        thresholds=figures.thresholds,
+        offer_ends=ends.isoformat() if ends else None,
+        format=FORMAT,
+        unit=group.unit if group else usual_unit(None if case.group == NO_GROUP else case.group),
+        cache_write=request.tokens.cache_write,
+        audio=request.tokens.audio,
+        platform_verdict=request.platform_verdict,
+        pool=case.counter.pool,
+    )

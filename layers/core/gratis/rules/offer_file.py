@@ -1,0 +1,455 @@
+"""Offer files: what they may say, and what is wrong with one, in the file's own words. SPEC section 5, "Offer file".
+
+The form of the first release stays readable: its `hosted_tools` and `evals` stood in each version.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from gratis import moment
+from gratis.errors import GratisError
+from gratis.rules.figures import Figure
+from gratis.rules.offer import EVALS, Dates, Exclusion, Group, Offer, Overflow, Scope, Unit, Version
+from gratis.rules.window import UTC_WEEK, Calendar, Kind, Rolling, Span, kind_of
+from gratis.strict_json import parse_json
+
+FIRST_HOSTED_TOOLS = ("web_search", "file_search", "computer_use", "code_interpreter")
+O_SERIES = tuple(f"o{digit}*" for digit in range(10))
+Requirement = Literal["positive_balance"]
+
+
+class OfferInvalid(GratisError, ValueError):
+    """An offer file says something that no offer can: each mistake with its path, its value and what was expected."""
+
+
+def first_exclusions(hosted_tools: Sequence[str] = FIRST_HOSTED_TOOLS) -> tuple[Exclusion, ...]:
+    """What the first release left out; they hold in a version that does not say what it excludes."""
+    return (
+        Exclusion("fine_tuning_training", "fine-tuning training is not included", endpoints=("fine_tuning",)),
+        Exclusion("fine_tuned_model", "fine-tuned models are not included", models=("ft:*",)),
+        Exclusion(
+            "o_series_on_assistants",
+            "o-series models on the Assistants API are not included",
+            models=O_SERIES,
+            endpoints=("assistants",),
+        ),
+        Exclusion(
+            "tool_use",
+            "requests that use a tool hosted by the platform are not included",
+            hosted_tools=tuple(hosted_tools),
+        ),
+    )
+
+
+# What a file may say ------------------------------------------------------------------------------------------------
+
+
+def _kind(stated: Any) -> Kind:
+    return stated if isinstance(stated, Calendar | Rolling) else kind_of(stated)
+
+
+def _quota(stated: Any) -> Figure:
+    expected = ValueError('must be a whole number of 0 or more, or for dollars a decimal as text, like "150"')
+    if type(stated) is int and stated >= 0:
+        return stated
+    try:
+        quota = Decimal(stated) if isinstance(stated, str) else Decimal("nan")
+    except InvalidOperation:
+        raise expected from None
+    if not quota.is_finite() or quota < 0:
+        raise expected
+    return quota
+
+
+def _tier(stated: Any) -> str:
+    text = str(stated)
+    if text != "*" and not (text.isascii() and text.isdigit()):
+        raise ValueError('must be a usage tier like "4", or "*"')
+    return text if text == "*" else str(int(text))
+
+
+def _day(stated: Any) -> date:
+    if isinstance(stated, date) and not isinstance(stated, datetime):
+        return stated
+    try:
+        return date.fromisoformat(stated) if isinstance(stated, str) and len(stated) == 10 else date.fromisoformat("")
+    except ValueError:
+        raise ValueError("must be a day like 2026-01-31") from None
+
+
+def _distinct(models: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({model for model in models if models.count(model) > 1})
+    if twice:
+        raise ValueError(f"lists a model twice: {', '.join(twice)}")
+    return models
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+WindowKind = Annotated[Any, BeforeValidator(_kind)]
+Quotas = Mapping[Annotated[str, BeforeValidator(_tier)], Annotated[Any, BeforeValidator(_quota)]]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._]{1,32}$")]
+Reason = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+Text = Annotated[str, Field(min_length=1)]
+Texts = tuple[Text, ...]
+
+
+class _Data(BaseModel):
+    """Built when it is first used: not every function that knows the types reads an offer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class GroupFile(_Data):
+    """Models that share one quota."""
+
+    name: Name
+    models: Annotated[Texts, AfterValidator(_distinct)]
+    quotas: Quotas
+    unit: Literal["tokens", "uncached_tokens", "requests", "usd"] = "tokens"
+    scope: Scope = "organization"
+    window: WindowKind = None
+    """The version's, unless it has one of its own."""
+
+
+class EvalsFile(_Data):
+    """Evaluation runs that the platform gives away, as a group with dates of its own."""
+
+    quotas: Quotas
+    window: WindowKind = UTC_WEEK
+    unit: Literal["runs"] = "runs"
+    starts: Day | None = None
+    ends: Day | None = None
+
+
+class FirstEvalsFile(_Data):
+    """Evaluation runs as the first release's files stated them: in each version, for as long as the offer lasts."""
+
+    quota: Annotated[Any, BeforeValidator(_quota)]
+    window: Literal["utc_week"] = "utc_week"
+
+
+class ExclusionFile(_Data):
+    """Traffic that is left out. All conditions hold; of a list, any."""
+
+    reason: Reason
+    sentence: Text
+    models: Texts | None = None
+    endpoints: Texts | None = None
+    hosted_tools: Texts | None = None
+    batch: Annotated[bool, Field(strict=True)] | None = None
+    service_tiers: Texts | None = None
+
+    @model_validator(mode="after")
+    def _excludes_something(self) -> Self:
+        if not self.model_fields_set - {"reason", "sentence"}:
+            raise ValueError("must state models, endpoints, hosted_tools, batch or service_tiers")
+        return self
+
+
+class VersionFile(_Data):
+    """One state of an offer."""
+
+    effective_at: Day
+    window: WindowKind
+    overflow: Overflow = "skip"
+    groups: tuple[GroupFile, ...]
+    requires: tuple[Requirement, ...] = ()
+    excludes: tuple[ExclusionFile, ...] | None = None
+    hosted_tools: Texts | None = None
+    aliases: Mapping[Text, Text] = {}
+    evals: FirstEvalsFile | None = None
+    source: str | None = None
+    seen: Day | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        names = [group.name for group in self.groups]
+        if len(set(names)) != len(names) or EVALS in names:
+            raise ValueError(f"group names must be distinct and not {EVALS!r}: {names}")
+        _distinct(tuple(model for group in self.groups for model in group.models))
+        if self.excludes is not None and self.hosted_tools is not None:
+            raise ValueError("states hosted_tools beside excludes: name the tools in an exclusion")
+        return self
+
+
+class OfferFile(_Data):
+    """A whole offer file."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    starts: Day
+    ends: Day | None = None
+    evals: EvalsFile | None = None
+    versions: Annotated[tuple[VersionFile, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        days = [version.effective_at for version in self.versions]
+        if days != sorted(set(days)):
+            raise ValueError("versions must be in order of effective_at, each day once")
+        if days[0] > self.starts:
+            raise ValueError(f"the first version takes effect on {days[0]}, after the offer starts ({self.starts})")
+        for what, part in (("ends", self), ("evals.ends", self.evals)):
+            starts = (part.starts if part else None) or self.starts
+            if part and part.ends is not None and part.ends < starts:
+                raise ValueError(f"{what}: {part.ends} is before it starts ({starts})")
+        if self.evals and any(version.evals for version in self.versions):
+            raise ValueError("evals stand both in the offer and in a version: keep those of the offer")
+        return self
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def read_offer(content: Any, ends: date | None = None) -> Offer:
+    """The offer that decoded JSON states; `ends` replaces its last day. Raises OfferInvalid."""
+    return Offer(_spanned(_versions(content, ends)))
+
+
+def offer_from(named: str, ends: date | None = None) -> Offer:
+    """An offer by its id, if it ships, or of a file (`*.json`).
+
+    Raises OfferInvalid, KeyError with the ids there are, and OSError for a file that cannot be read.
+    """
+    return read_offer(_content(named), ends)
+
+
+def succession(names: Sequence[str], ends: date | None = None) -> Offer:
+    """Offers that take over from each other, named as for `offer_from`: each holds from its first day on.
+
+    `ends` replaces the last day of the last one. Raises what `offer_from` does, and OfferInvalid for one that would
+    give a second quota in the middle of a window.
+    """
+    versions: list[Version] = []
+    for number, named in enumerate(names, start=1):
+        taking_over = _versions(_content(named), ends if number == len(names) else None)
+        if versions:
+            taking_over = _from_its_start(taking_over)
+            since = taking_over[0].since
+            if since <= versions[-1].dates.starts:
+                raise OfferInvalid(f"{named}: starts on {since}, not after {versions[-1].offer}, which it follows")
+            versions = [version for version in versions if version.since < since]
+        versions += taking_over
+    return Offer(_spanned(versions))
+
+
+@cache
+def shipped(offer_id: str) -> Offer:
+    """An offer that ships with Gratis, by its id. Raises KeyError with the ids there are."""
+    return offer_from(offer_id)
+
+
+@cache
+def shipped_ids() -> tuple[str, ...]:
+    """The ids of the offers that ship."""
+    folder = files("gratis") / "data" / "offers"
+    return tuple(sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")))
+
+
+def ending(version: Version, ends: date | None) -> Version:
+    """The version with another last day of its offer. Evaluation runs that have dates of their own keep them."""
+    return version if version.dates.ends == ends else replace(version, dates=version.dates._replace(ends=ends))
+
+
+def in_first_form(version: Version) -> Version:
+    """A version as decisions of the first format were taken under it: what ships had no aliases or exclusions then."""
+    if version.offer not in shipped_ids():
+        return version
+    return replace(version, aliases={}, excludes=first_exclusions())
+
+
+def _content(named: str) -> Any:
+    if named.endswith(".json"):
+        return _decoded(Path(named).read_bytes())
+    if named not in shipped_ids():
+        raise KeyError(f"no offer {named!r}; there are {', '.join(shipped_ids())}")
+    return _decoded((files("gratis") / "data" / "offers" / f"{named}.json").read_bytes())
+
+
+def _versions(content: Any, ends: date | None) -> list[Version]:
+    if ends is not None and isinstance(content, dict):
+        content = content | {"ends": ends.isoformat()}
+    try:
+        stated = OfferFile.model_validate(content)
+    except ValidationError as error:
+        raise OfferInvalid("; ".join(_worded(error))) from None
+    return [_version(stated, version) for version in stated.versions]
+
+
+def _from_its_start(versions: Sequence[Version]) -> list[Version]:
+    """The versions that hold from the offer's first day on; the first of them from then, however old it is."""
+    starts = versions[0].dates.starts
+    first = [version for version in versions if version.effective_at <= starts][-1]
+    return [replace(first, since=starts), *(version for version in versions if version.effective_at > starts)]
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return parse_json(content.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        raise OfferInvalid(f"is no JSON: {error}") from None
+
+
+# Resolving ----------------------------------------------------------------------------------------------------------
+
+
+def _spanned(versions: Sequence[Version]) -> tuple[Version, ...]:
+    """The versions, each group with the time for which it counts in windows of its kind. Raises OfferInvalid."""
+    for before, after in pairwise(versions):
+        if mistake := _second_quota(before, after):
+            raise OfferInvalid(f"versions: {mistake}")
+    groups = [tuple(_spans(versions, number)) for number in range(len(versions))]
+    return tuple(replace(version, groups=spanned) for version, spanned in zip(versions, groups, strict=True))
+
+
+def _version(offer: OfferFile, stated: VersionFile) -> Version:
+    tools = FIRST_HOSTED_TOOLS if stated.hosted_tools is None else stated.hosted_tools
+    excludes = None if stated.excludes is None else tuple(Exclusion(**each.model_dump()) for each in stated.excludes)
+    return Version(
+        offer=offer.id,
+        dates=Dates(offer.starts, offer.ends),
+        effective_at=stated.effective_at,
+        since=stated.effective_at,
+        overflow=stated.overflow,
+        groups=tuple(_group(each, stated.window) for each in stated.groups),
+        excludes=first_exclusions(tools) if excludes is None else excludes,
+        aliases=stated.aliases,
+        requires=stated.requires,
+        evals=_evals(offer, stated),
+        source=stated.source,
+        seen=stated.seen,
+    )
+
+
+def _group(stated: GroupFile, window: Kind) -> Group:
+    own: Kind = stated.window or window
+    return Group(stated.name, stated.models, _quotas(stated.quotas, stated.unit), stated.unit, stated.scope, own)
+
+
+def _quotas(quotas: Mapping[str, Figure], unit: Unit) -> dict[str, Figure]:
+    """Dollars are decimals, however a quota is written; everything else is counted in whole numbers."""
+    if unit == "usd":
+        return {tier: Decimal(quota) for tier, quota in quotas.items()}
+    for tier, quota in quotas.items():
+        if quota != int(quota):
+            raise OfferInvalid(f"quotas.{tier}: {quota} must be a whole number of {unit}")
+    return {tier: int(quota) for tier, quota in quotas.items()}
+
+
+def _evals(offer: OfferFile, version: VersionFile) -> Group | None:
+    if offer.evals:
+        dates = Dates(offer.evals.starts or offer.starts, offer.evals.ends)
+        quotas = _quotas(offer.evals.quotas, "runs")
+        return Group(EVALS, (), quotas, "runs", "organization", offer.evals.window, dates)
+    if version.evals:
+        return Group(EVALS, (), _quotas({"*": version.evals.quota}, "runs"), "runs", "organization", UTC_WEEK)
+    return None
+
+
+def _spans(versions: Sequence[Version], number: int) -> Iterator[Group]:
+    """The version's groups, each with the time for which it counts in windows of its kind."""
+    for group in versions[number].groups:
+        first = last = number
+        while first and _goes_on(group, versions[first - 1]):
+            first -= 1
+        while last + 1 < len(versions) and _goes_on(group, versions[last + 1]):
+            last += 1
+        since = moment.midnight(versions[first].since) if first else None
+        until = moment.midnight(versions[last + 1].since) if last + 1 < len(versions) else None
+        yield replace(group, span=Span(since, until))
+
+
+def _goes_on(group: Group, version: Version) -> bool:
+    return any(group.goes_on_as(other) for other in version.all_groups())
+
+
+def _second_quota(before: Version, after: Version) -> str | None:
+    """Why the next version would give a second quota in the middle of a window; None if it does not.
+
+    A rolling window that gives way to another kind ends there, as on 2025-03-06.
+    """
+    change = moment.midnight(after.since)
+    for group in before.all_groups():
+        if _goes_on(group, after) or _ends_at(group.window, change):
+            continue
+        for other in after.all_groups():
+            if _goes_on(other, before) or not _share_models(group, other):
+                continue
+            if isinstance(group.window, Rolling) and other.window != group.window:
+                continue
+            return (
+                f"from {after.since} on, group {other.name} would give the models of group {group.name} a "
+                f"second quota in the middle of its window: keep its name, unit, scope and window, or change it on a "
+                f"day on which its window ends"
+            )
+    return None
+
+
+def _ends_at(kind: Kind, change: datetime) -> bool:
+    """Whether a calendar's windows begin and end at this moment."""
+    return isinstance(kind, Calendar) and kind.named(kind.name(change)) == change
+
+
+def _share_models(one: Group, other: Group) -> bool:
+    """Whether two groups can list one model; of patterns that is taken for granted."""
+    patterns = any("*" in model for model in (*one.models, *other.models))
+    return patterns or one.name == other.name or bool({*one.models} & {*other.models})
+
+
+# What is wrong ------------------------------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "missing": "is missing",
+    "extra_forbidden": "is no field that an offer file has here",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "tuple_type": "must be a list",
+    "too_short": "must not be empty",
+    "mapping_type": "must be an object",
+    "model_type": "must be an object",
+    "bool_type": "must be true or false",
+}
+MAX_NAMED = 5
+"""Mistakes of one file that are named; the others are counted."""
+
+
+def _worded(error: ValidationError) -> Iterator[str]:
+    every = error.errors(include_url=False)
+    problems = [each for each in every if not _follows(each, every)]
+    for problem in problems[:MAX_NAMED]:
+        value = json.dumps(problem["input"], default=str)
+        found = "" if problem["type"] in ("missing", "extra_forbidden") or len(value) > 80 else f", not {value}"
+        place = _path(problem["loc"])
+        yield f"{place}: {_expected(problem)}{found}" if place else _expected(problem)
+    if len(problems) > MAX_NAMED:
+        yield f"and {len(problems) - MAX_NAMED} more"
+
+
+def _follows(problem: Any, every: Sequence[Any]) -> bool:
+    """Whether a list is called empty only because each thing in it has a mistake of its own, and was not counted."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(each["loc"][:-1][: len(place)] == place for each in every)
+
+
+def _expected(problem: Any) -> str:
+    if problem["type"] == "literal_error":
+        return f"must be {problem['ctx']['expected']}"
+    if problem["type"] == "string_pattern_mismatch":
+        return f"must match {problem['ctx']['pattern']}"
+    message: str = problem["msg"]
+    return _EXPECTED.get(problem["type"], message.removeprefix("Value error, "))
+
+
+def _path(loc: Sequence[int | str]) -> str:
+    """`versions[0].groups[1].quotas.4`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc if part != "[key]")
+    return text.removeprefix(".")

@@ -1,0 +1,84 @@
+"""One request to decide, as the rules see it: validated, typed, frozen."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+from gratis import moment
+
+Kind = Literal["usage.request", "usage.eval_run"]
+REQUEST_ID = r"^[A-Za-z0-9._:/-]{1,256}$"
+AHEAD = timedelta(minutes=5)
+"""How far ahead of us a sender's clock may be."""
+
+
+class RequestKey(NamedTuple):
+    """What is decided exactly once: SPEC section 3, promise 3."""
+
+    organization: str
+    day: date
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token counts of a request. `cached` and `cache_write` are part of `input`; reasoning is part of `output`.
+
+    `audio`: of both; they have a price of their own, which the price table does not know.
+    """
+
+    input: int
+    cached: int
+    output: int
+    cache_write: int = 0
+    audio: int = 0
+
+    @property
+    def hashed(self) -> list[int]:
+        """What a payload's hash is made of: counts that later releases added stand in it only where there are any."""
+        counts = [self.input, self.cached, self.output, self.cache_write, self.audio]
+        while len(counts) > 3 and not counts[-1]:
+            counts.pop()
+        return counts
+
+    @property
+    def total(self) -> int:
+        """What counts against a quota."""
+        return self.input + self.output
+
+
+@dataclass(frozen=True)
+class Request:
+    """A validated usage event.
+
+    `shared`: whether the members share this evaluation run; `reservation`: the one that it settles, by its id;
+    `platform_verdict`: what the platform itself says, which never decides.
+    """
+
+    kind: Kind
+    organization: str
+    id: str
+    project: str | None
+    model: str
+    endpoint: str
+    service_tier: str
+    batch: bool
+    tools: tuple[str, ...]
+    shared: bool
+    tokens: Tokens
+    occurred_at: datetime
+    received_at: datetime
+    payload_hash: str
+    reservation: str | None = None
+    platform_verdict: Literal["free", "billed"] | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether this is an evaluation run."""
+        return self.kind == "usage.eval_run"
+
+    @cached_property
+    def key(self) -> RequestKey:
+        """Organization, UTC day of `occurred_at` and request id."""
+        return RequestKey(self.organization, moment.day_of(self.occurred_at), self.id)

@@ -1,0 +1,95 @@
+"""A day's totals of one group: what usage and costs are made of. Exact, free and billed apart. Pure."""
+
+import json
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple, Self
+
+from gratis.rules import pricing
+from gratis.rules.request import Request
+
+MOST_ROWS = 1000
+"""Past this many rows the rest is totalled as `(other)`, so that a document stays far below DynamoDB's 400 KB."""
+OTHER = "(other)"
+
+
+class RowKey(NamedTuple):
+    """What a row is a total of. No identifier holds a parenthesis, so `(other)` is never somebody's."""
+
+    project: str | None
+    model: str
+    service_tier: str
+    batch: bool
+    verdict: str
+
+
+@dataclass(slots=True)
+class Sums:
+    """Requests, tokens (input includes cached), and USD. `unpriced`: requests whose list amount is not known."""
+
+    requests: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    list_amount: Decimal = Decimal(0)
+    amount: Decimal = Decimal(0)
+    unpriced: int = 0
+
+
+class Totals:
+    """Rows of sums. Mutable: the fold that decides works on a copy of its own."""
+
+    def __init__(self, rows: dict[RowKey, Sums] | None = None) -> None:
+        self.rows = rows if rows is not None else {}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Totals) and self.rows == other.rows
+
+    __hash__ = None  # type: ignore[assignment]  # mutable
+
+    def add(self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MOST_ROWS) -> None:
+        """Count one decided request. A free one costs nothing, a billed one its list amount.
+
+        Once there are `max_rows` rows, a request that has none yet is counted as `(other)`.
+        """
+        key = RowKey(request.project, request.model, request.service_tier, request.batch, verdict)
+        sums = self._row(key, max_rows)
+        sums.requests += 1
+        sums.input += request.tokens.input
+        sums.cached += request.tokens.cached
+        sums.output += request.tokens.output
+        if list_amount is None:
+            sums.unpriced += 1
+            return
+        sums.list_amount += list_amount
+        if verdict == "billed":
+            sums.amount += list_amount
+
+    def _row(self, key: RowKey, max_rows: int) -> Sums:
+        if key not in self.rows and len(self.rows) >= max_rows:
+            key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
+        return self.rows.setdefault(key, Sums())
+
+    def copy(self) -> "Totals":
+        """A copy that can be added to without changing this one."""
+        return Totals({key: copy(sums) for key, sums in self.rows.items()})
+
+    def to_json(self) -> str:
+        """Compact: one array a row."""
+        return json.dumps(list(self._arrays()), separators=(",", ":"))
+
+    def _arrays(self) -> Iterator[list[object]]:
+        for key, sums in self.rows.items():
+            counts = (sums.requests, sums.input, sums.cached, sums.output)
+            yield [*key, *counts, pricing.usd(sums.list_amount), pricing.usd(sums.amount), sums.unpriced]
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """What `to_json` wrote."""
+        rows = {}
+        for row in json.loads(text):
+            requests, tokens, cached, output, listed, amount, unpriced = row[5:]
+            rows[RowKey(*row[:5])] = Sums(requests, tokens, cached, output, Decimal(listed), Decimal(amount), unpriced)
+        return cls(rows)

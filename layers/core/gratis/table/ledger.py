@@ -1,0 +1,350 @@
+"""What is read from the ledger table and committed to it. SPEC section 3 rests on `Ledger.commit`."""
+
+import heapq
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis import moment
+from gratis.errors import Busy, Rejected
+from gratis.rules.account import Account
+from gratis.rules.decision import Books
+from gratis.rules.figures import parsed, written
+from gratis.rules.formats import FIRST, FORMAT
+from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey
+from gratis.rules.totals import Totals
+from gratis.rules.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
+from gratis.table import keys
+from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause, translated
+from gratis.table.keys import Item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+MOST_ITEMS = 100
+"""Items in one DynamoDB transaction, and keys in one batch read."""
+KEEP_DECISIONS = timedelta(days=45)
+"""From `occurred_at`: the dedupe horizon (35 days), twice the queue's retention (4 days: before the decision, and after
+it for a repeat), and two days to spare."""
+RECENT = 5
+"""Request ids that a day's document remembers, for the page."""
+LATEST_DECISION = timedelta(days=39)
+"""How old an event may be when it is decided; its decision would still be there to recognize a repeat."""
+KEEP_DOCUMENTS = timedelta(days=400)
+"""From a document's day: usage and costs can be asked for that long."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids.
+
+    `format`: what a release must know to commit on it; `unknown`: attributes that a later release put beside ours.
+    """
+
+    version: int = 0
+    counter: Counter = field(default_factory=Counter)
+    totals: Totals = field(default_factory=Totals)
+    recent: tuple[str, ...] = ()
+    format: int = FORMAT
+    unknown: Item = field(default_factory=dict)
+
+
+class CommitRefused(Exception):
+    """Nothing of the transaction was recorded. What came back: fresh documents, and decisions taken earlier."""
+
+    def __init__(self, documents: Mapping[CounterId, Document], decided: Sequence[Decision]) -> None:
+        super().__init__(f"{len(documents)} documents changed, {len(decided)} requests were decided before")
+        self.documents = documents
+        self.decided = decided
+
+
+class Ledger:
+    """Reads and writes the table. `expire`: items carry a time to live (not so in replay).
+
+    `readers`: reads the pages of a day side by side; by default threads of its own, started by the first such read.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        expire: bool = True,
+        pause: Pause = pause,
+        readers: Executor | None = None,
+    ) -> None:
+        self.client = client
+        self.table = table
+        self.expire = expire
+        self.pause = pause
+        self.readers = readers
+
+    def read(
+        self, organizations: Iterable[str], documents: Iterable[CounterId]
+    ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
+        """Accounts and counter documents, consistently. What is not there is missing from the answer."""
+        items = self._get([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
+        accounts = [account_of(item) for item in items if keys.is_account(item)]
+        stored = dict(_document(item) for item in items if keys.is_document(item))
+        return {account.id: account for account in accounts}, stored
+
+    def decisions(self, requests: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
+        """The decisions of these requests, consistently; an undecided one is missing from the answer."""
+        found = map(decision_of, self._get([keys.decision_key(request) for request in requests]))
+        return {decision.key: decision for decision in found}
+
+    def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
+        """The day documents of these groups from `first` to `last`, consistently: one query a group."""
+        found: dict[CounterId, Document] = {}
+        for group in groups:
+            pk = {"S": keys.documents_of(organization, group)}
+            between = {":pk": pk, ":first": {"S": first.isoformat()}, ":last": {"S": last.isoformat()}}
+            found |= dict(map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between)))
+        return found
+
+    def pools(self, counter: CounterId) -> dict[CounterId, Document]:
+        """The counters of all projects in the windows of a slot, consistently."""
+        values = {
+            ":pk": {"S": keys.documents_of(counter.organization, counter.group)},
+            ":pools": {"S": keys.pools_of(counter.slot)},
+        }
+        return dict(map(_document, self._query("pk = :pk AND begins_with(sk, :pools)", values)))
+
+    def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
+        """The decisions of an organization's UTC day by request id, consistently: those past `after`, or all of them.
+
+        The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
+        """
+        condition, values = "pk = :pk AND sk > :after", {":after": {"S": keys.after_request(after)}}
+        partitions = keys.decisions_of(organization, day)
+        shards = [self._read_ahead(self._pages(condition, values | {":pk": {"S": pk}})) for pk in partitions]
+        return heapq.merge(*shards, key=lambda decision: decision.request_id)
+
+    def _read_ahead(self, pages: Iterator[Any]) -> Iterator[Decision]:
+        def next_page() -> Any:
+            return self._call(lambda: next(pages, None))
+
+        def decisions(coming: Future[Any]) -> Iterator[Decision]:
+            while (page := coming.result()) is not None:
+                coming = self._page_readers.submit(next_page)
+                yield from map(decision_of, page["Items"])
+
+        return decisions(self._page_readers.submit(next_page))
+
+    @cached_property
+    def _page_readers(self) -> Executor:
+        """Threads that wait for pages: for a day and its neighbours, shard by shard."""
+        return self.readers or ThreadPoolExecutor(3 * keys.DECISION_SHARDS)
+
+    def marked(self, day: date, organization: str = "") -> Iterator[tuple[str, str]]:
+        """Organization and group of each document that a UTC day has, of one organization or of all."""
+        for pk, beginning in keys.markers_of(day, organization):
+            values = {":pk": {"S": pk}, ":org": {"S": beginning}}
+            yield from map(keys.marked_by, self._query("pk = :pk AND begins_with(sk, :org)", values))
+
+    def _query(self, condition: str, values: Item) -> list[Item]:
+        pages = self._pages(condition, values)
+        return self._call(lambda: [item for page in pages for item in page["Items"]])  # type: ignore[no-any-return]
+
+    def _pages(self, condition: str, values: Item) -> Iterator[Any]:
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+        )
+        return iter(pages)
+
+    def _get(self, wanted: Sequence[Item]) -> list[Item]:
+        """Consistent batch read in pages; what DynamoDB leaves unprocessed is asked for again."""
+        items: list[Item] = []
+        waiting, attempts = list(wanted), 0
+        while waiting:
+            page, waiting = waiting[:MOST_ITEMS], waiting[MOST_ITEMS:]
+            request = {self.table: {"Keys": page, "ConsistentRead": True}}
+            answer = self._call(self.client.batch_get_item, RequestItems=request)
+            items += answer["Responses"].get(self.table, [])
+            unprocessed = answer.get("UnprocessedKeys", {}).get(self.table, {}).get("Keys", [])
+            waiting += unprocessed
+            if unprocessed:
+                attempts = 1 if len(unprocessed) < len(page) else attempts + 1
+                if attempts > MOST_ATTEMPTS:
+                    raise Busy(f"DynamoDB left {len(waiting)} keys unread")
+                self.pause(attempts)
+        return items
+
+    def commit(
+        self,
+        read: Mapping[CounterId, Document],
+        counter: CounterId,
+        books: Books,
+        decisions: Sequence[Decision],
+    ) -> dict[CounterId, Document]:
+        """Write new books and the decisions that led to them, all or nothing, and return the new documents.
+
+        It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
+        requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
+        even has worked: a lost response), Rejected if DynamoDB will never take it. Busy, too, on a document of a later
+        format: it holds what this release cannot see and a verdict rests on.
+        """
+        documents = merge(read, counter, books, decisions)
+        if beyond := [identity for identity, document in documents.items() if document.format > FORMAT]:
+            raise Busy(f"{beyond[0]} is of a later format than {FORMAT}: a release that knows it has to decide")
+        puts = [self._document_put(identity, document) for identity, document in documents.items()]
+        first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
+        markers = [self._marker_put(identity) for identity in first]
+        items = puts + [self._decision_put(decision) for decision in decisions] + markers
+        try:
+            self.client.transact_write_items(TransactItems=items)
+        except self.client.exceptions.TransactionCanceledException as cancelled:
+            raise self._refusal(cancelled.response.get("CancellationReasons", [])) from cancelled
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        return documents
+
+    def _refusal(self, reasons: Sequence[Any]) -> Exception:
+        """What a cancelled transaction says, item by item."""
+        codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
+        if "ValidationError" in codes or "ItemCollectionSizeLimitExceeded" in codes:
+            messages = [reason.get("Message", "") for reason in reasons if reason.get("Code") == "ValidationError"]
+            return Rejected("internal_error", f"DynamoDB does not take the transaction: {messages}")
+        found = [reason["Item"] for reason in reasons if reason.get("Item")]
+        if found:
+            documents = dict(_document(item) for item in found if keys.is_document(item))
+            return CommitRefused(documents, [decision_of(item) for item in found if keys.is_decision(item)])
+        return Busy(f"the transaction was cancelled: {sorted(codes)}")
+
+    def _call(self, operation: Any, **arguments: Any) -> Any:
+        try:
+            return operation(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
+    def _document_put(self, identity: CounterId, document: Document) -> Any:
+        item = keys.document_key(identity) | {
+            "version": {"N": str(document.version)},
+            "format": {"N": str(document.format)},
+            "windows": {"S": _windows_text(document.counter)},
+            "totals": {"B": zlib.compress(document.totals.to_json().encode())},
+            **document.unknown,
+        }
+        if document.recent:
+            item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
+        last_day = last_day_of_slot(identity.slot)
+        if self.expire and last_day is not None:
+            item |= _expiry(last_day, KEEP_DOCUMENTS)
+        put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return {"Put": put | keys.unchanged(document.version - 1)}
+
+    def _decision_put(self, decision: Decision) -> Any:
+        key, (receipt, added) = decision.key, decision.stored()
+        item = keys.decision_key(key) | {"format": {"N": str(decision.format)}, "receipt": {"S": receipt}}
+        if added:
+            item["added"] = {"S": added}
+        if self.expire:
+            item |= _expiry(key.day, KEEP_DECISIONS)
+        put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return {"Put": put | {"ConditionExpression": keys.NEW}}
+
+    def _marker_put(self, identity: CounterId) -> Any:
+        item = keys.marker_key(identity)
+        if self.expire:
+            item |= _expiry(date.fromisoformat(identity.slot), KEEP_DOCUMENTS)
+        return {"Put": {"TableName": self.table, "Item": item}}
+
+
+def merge(
+    read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision] = ()
+) -> dict[CounterId, Document]:
+    """The documents that hold `books`, each one version on from what was read."""
+    changed = {counter} | {totals_of(counter, day) for day in books.totals}
+    merged = {}
+    for identity in changed:
+        before = read.get(identity, Document())
+        decided = [each.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        merged[identity] = replace(
+            before,
+            version=before.version + 1,
+            counter=books.counter if identity == counter else before.counter,
+            totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
+            recent=(*reversed(decided), *before.recent)[:RECENT],
+            format=max(before.format, FORMAT),
+        )
+    return merged
+
+
+def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Iterable[date]) -> Books:
+    """What `read` holds of one counter and of the totals of these days."""
+    totals = {day: read.get(totals_of(counter, day), Document()).totals for day in days}
+    return Books(read.get(counter, Document()).counter, totals)
+
+
+def totals_of(counter: CounterId, day: date) -> CounterId:
+    """The document that holds a day's totals of the counter's group."""
+    return CounterId(counter.organization, counter.group, UTC_DAY.slot(moment.midnight(day)))
+
+
+def is_day(identity: CounterId) -> bool:
+    """Whether this is the document of a day; its first commit marks the day."""
+    return identity.pool is None and day_of_slot(identity.slot) is not None
+
+
+@lru_cache(maxsize=64)
+def _expiry(day: date, keep: timedelta) -> Item:
+    return {"expires": {"N": str(int((moment.midnight(day) + moment.DAY + keep).timestamp()))}}
+
+
+def _windows_text(counter: Counter) -> str:
+    return json.dumps([_window_array(window) for window in counter.windows], separators=(",", ":"))
+
+
+def _window_array(window: Window) -> list[Any]:
+    """What was announced is a list where the first release has a flag: it takes a list with an entry for true."""
+    announced = [None if quota is None else written(quota) for quota in sorted(window.announced, key=str)]
+    return [moment.text(window.start), written(window.used), window.overflowed, announced]
+
+
+def _window(array: Sequence[Any]) -> Window:
+    start, used, overflowed, announced = array
+    stated = [None] * announced if isinstance(announced, bool) else announced
+    quotas = frozenset(None if quota is None else parsed(quota) for quota in stated)
+    return Window(moment.parse(start), parsed(used), overflowed, quotas)
+
+
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent"}
+
+
+def _document(item: Item) -> tuple[CounterId, Document]:
+    document = Document(
+        version=int(item["version"]["N"]),
+        counter=Counter(tuple(map(_window, json.loads(item["windows"]["S"])))),
+        totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
+        recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
+        format=format_of(item),
+        unknown={name: value for name, value in item.items() if name not in _KNOWN},
+    )
+    return keys.counter_of_key(item), document
+
+
+def format_of(item: Item) -> int:
+    """The format that an item was written in."""
+    return int(item["format"]["N"]) if "format" in item else FIRST
+
+
+def decision_of(item: Item) -> Decision:
+    """The decision that an item holds; the stream carries the same items."""
+    added = item["added"]["S"] if "added" in item else ""
+    return Decision.of_stored(keys.name_of_decision(item), format_of(item), item["receipt"]["S"], added)
+
+
+def account_of(item: Item) -> Account:
+    """The account that an item holds, with the fields that a later release added."""
+    return Account.model_validate_json(item["account"]["S"], extra="allow")

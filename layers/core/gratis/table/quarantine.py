@@ -1,0 +1,190 @@
+"""Quarantine: events that could not be decided, each with the reason, until somebody sends them through again."""
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pydantic_core
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis import moment
+from gratis.errors import Busy, Rejected
+from gratis.rules.formats import FORMAT
+from gratis.table import keys
+from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause, translated
+from gratis.table.keys import Item
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+MOST_WRITES = 25
+"""Items in one batch write."""
+MOST_BYTES = 350_000
+"""Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
+MOST_NAMED, MOST_SAID = 100, 1000
+"""Characters of an id that is none, and of a message; the raw event is kept whole."""
+_KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event that was refused.
+
+    `raw`: the event as it came, as JSON text; `whence`: the function that refused it; `decided`: for a conflict the
+    billing record of the same request that stands, as JSON text.
+    """
+
+    organization: str | None
+    id: str | None
+    code: str
+    message: str
+    raw: str
+    received_at: str
+    whence: str
+    decided: str | None = None
+    source: str | None = None
+    """Whose entry `raw` is, where it was not yet an event of ours: a redrive maps it anew."""
+
+    @property
+    def key(self) -> Item:
+        """Derived from the content, so the same event refused again is the same entry."""
+        digest = hashlib.sha256(f"{self.code}:{self.raw}".encode()).hexdigest()[:32]
+        return keys.quarantine_key(self.received_at[:10], self.organization, self.id, digest)
+
+    def error(self) -> dict[str, str]:
+        """As answers and replay show it. Shape: SPEC section 5."""
+        return {"code": self.code, "message": self.message}
+
+
+def entry(
+    raw: Any, rejected: Rejected, received_at: datetime, whence: str, decided: Mapping[str, Any] | None = None
+) -> Entry:
+    """The entry for an event that was refused. What it names itself by is taken over only where it is text."""
+    named = raw if isinstance(raw, dict) else {}
+    organization, request_id = named.get("subject"), named.get("id")
+    return Entry(
+        organization=_named(organization),
+        id=_named(request_id),
+        code=rejected.code,
+        message=rejected.message[:MOST_SAID],
+        raw=text_of(raw),
+        received_at=moment.text(received_at),
+        whence=whence,
+        decided=json.dumps(decided) if decided is not None else None,
+    )
+
+
+def entry_of(source: str, kept: Any, refused: Entry) -> Entry:
+    """The entry of an event that a source's entry was mapped to: what is kept is the source's, to be mapped anew."""
+    return replace(refused, raw=text_of(kept), source=source)
+
+
+def text_of(raw: Any) -> str:
+    """An event as an entry keeps it. A number too large for a float is kept as one, to be refused again."""
+    return pydantic_core.to_json(raw, inf_nan_mode="constants").decode()
+
+
+class Quarantine:
+    """Stores entries in the ledger table, large ones in several items.
+
+    `max_bytes`: of a compressed raw event in one item. Entries are removed with the number that they were put with.
+    """
+
+    def __init__(
+        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MOST_BYTES
+    ) -> None:
+        self.client = client
+        self.table = table
+        self.pause = pause
+        self.max_bytes = max_bytes
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Keep the entries; one that is there already is replaced by the same. Raises Busy.
+
+        An entry's first item goes last: whoever finds it finds all of its parts.
+        """
+        items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
+        self._write([item for item in items.values() if "code" not in item])
+        self._write([item for item in items.values() if "code" in item])
+
+    def _write(self, items: Iterable[Item]) -> None:
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
+        attempts = 0
+        while waiting:
+            page, waiting = waiting[:MOST_WRITES], waiting[MOST_WRITES:]
+            try:
+                answer = self.client.batch_write_item(RequestItems={self.table: page})
+            except (ClientError, BotoCoreError) as error:
+                raise translated(error) from error
+            unprocessed = answer.get("UnprocessedItems", {}).get(self.table, [])
+            waiting += unprocessed
+            if unprocessed:
+                attempts += 1
+                if attempts > MOST_ATTEMPTS:
+                    raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
+                self.pause(attempts)
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
+        try:
+            for item in _items(entry, self.max_bytes):
+                self.client.delete_item(TableName=self.table, Key={"pk": item["pk"], "sk": item["sk"]})
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
+    def of_day(self, day: date) -> Iterator[Entry]:
+        """The entries of events received on a UTC day, oldest key first. Raises Busy."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="pk = :day",
+            ExpressionAttributeValues={":day": {"S": keys.quarantine_of(day.isoformat())}},
+            ConsistentRead=True,
+        )
+        try:
+            items = [item for page in pages for item in page["Items"]]
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        parts = {item["sk"]["S"]: item["raw"]["B"] for item in items}
+        for item in items:
+            if keys.is_quarantined(item):
+                yield _entry(item, parts)
+
+
+def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:
+    """The entry's item, and one for each further part of a raw event that a single item could not hold."""
+    fields = ("organization", "id", "code", "message", "received_at", "whence", "decided", "source")
+    values = {name: {"S": value} for name in fields if (value := getattr(entry, name)) is not None}
+    packed = zlib.compress(entry.raw.encode())
+    parts = [packed[start : start + max_bytes] for start in range(0, len(packed), max_bytes)]
+    counts = {"parts": {"N": str(len(parts))}, "format": {"N": str(FORMAT)}}
+    yield entry.key | values | {"raw": {"B": parts[0]}} | counts
+    for number, part in enumerate(parts[1:], start=2):
+        yield {"pk": entry.key["pk"], "sk": {"S": keys.part_key(entry.key["sk"]["S"], number)}, "raw": {"B": part}}
+
+
+def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
+    places = [keys.part_key(item["sk"]["S"], number) for number in range(1, int(item["parts"]["N"]) + 1)]
+    text = {name: value["S"] for name, value in item.items() if "S" in value}
+    return Entry(
+        organization=text.get("organization"),
+        id=text.get("id"),
+        code=text["code"],
+        message=text["message"],
+        raw=zlib.decompress(b"".join(parts[place] for place in places)).decode(),
+        received_at=text["received_at"],
+        whence=text["whence"],
+        decided=text.get("decided"),
+        source=text.get("source"),
+    )
+
+
+def _named(stated: Any) -> str | None:
+    """What an event calls itself, if that is text; of a name that is none, the beginning."""
+    if not isinstance(stated, str):
+        return None
+    return stated if _KEYABLE.fullmatch(stated) else stated[:MOST_NAMED]

@@ -1,0 +1,716 @@
+"""Deliberate faults: what a mistake in the core could look like. The simulation must find each of them."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis.classify import Classifier
+from gratis.errors import Busy
+from gratis.intake.queue import UsageQueue
+from gratis.rules.decision import Books, CounterId
+from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey
+from gratis.table.ledger import CommitRefused, Document, Ledger
+from gratis.table.quarantine import Quarantine
+from gratis_simulation.machines.release import Release
+from tests.simulation.faulty import Fault, lying
+
+Item = dict[str, Any]
+DAY_S = 86_400
+
+
+def release(**parts: Any) -> Release:
+    """A release that is faulty in these parts."""
+    return Release("a faulty release", **parts)
+
+
+# What the lies are made of ------------------------------------------------------------------------------------------
+
+
+def on_puts(change: Callable[[Item], Item | None]) -> Callable[[Any], Any]:
+    """Changes each put of a transaction before it is sent, or leaves it out (None)."""
+
+    def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
+        puts = [changed for each in TransactItems if (changed := change(each["Put"])) is not None]
+        return real(TransactItems=[{"Put": put} for put in puts], **more)
+
+    def put(real: Any, **request: Any) -> Any:
+        return real(**(change(request) or request))
+
+    return lying(transact_write_items=transact, put_item=put)
+
+
+def unconditionally(is_meant: Callable[[Item], bool]) -> Callable[[Any], Any]:
+    """Leaves the condition out of some puts."""
+    conditions = ("ConditionExpression", "ExpressionAttributeValues")
+
+    def change(put: Item) -> Item:
+        return {name: value for name, value in put.items() if name not in conditions} if is_meant(put) else put
+
+    return on_puts(change)
+
+
+def is_counter(put: Item) -> bool:
+    return str(put["Item"]["pk"]["S"]).startswith("COUNTER#")
+
+
+def is_decision(put: Item) -> bool:
+    return str(put["Item"]["sk"]["S"]).startswith("REQ#")
+
+
+def is_marker(put: Item) -> bool:
+    return str(put["Item"]["pk"]["S"]).startswith("DAY#") and not is_decision(put)
+
+
+def is_account(put: Item) -> bool:
+    return bool(put["Item"]["sk"]["S"] == "ACCOUNT")
+
+
+def first(put: Item) -> bool:
+    return str(put.get("ConditionExpression", "")).startswith("attribute_not_exists")
+
+
+def taken_for_committed(is_meant: Callable[[Exception], bool]) -> Callable[[Any], Any]:
+    """Takes some errors of a transaction for success."""
+
+    def transact(real: Any, **request: Any) -> Any:
+        try:
+            return real(**request)
+        except (ClientError, BotoCoreError) as error:
+            if is_meant(error):
+                return {}
+            raise
+
+    return lying(transact_write_items=transact)
+
+
+def without(*left_out: str, operation: str) -> Callable[[Any], Any]:
+    """Does not hear some of what the service answers."""
+
+    def lie(real: Any, **request: Any) -> Any:
+        return real(**request) | {name: {} for name in left_out}
+
+    return lying(**{operation: lie})
+
+
+def stale(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
+    """Reads what was there a while ago."""
+    return real(RequestItems={table: {**wanted, "ConsistentRead": False} for table, wanted in RequestItems.items()})
+
+
+def everything_taken(real: Any, **request: Any) -> Any:
+    """Hears of no entry that was not taken."""
+    answer = real(**request)
+    taken = [{"EventId": "1"} for _ in answer.get("Entries", ())]
+    ids = [{"Id": entry["Id"]} for entry in request["Entries"] if "Id" in entry]
+    return answer | {"Entries": taken, "Successful": ids, "Failed": []}
+
+
+def sent_without_answer(real: Any, **request: Any) -> Any:
+    """Takes a call that failed for one that did not."""
+    try:
+        return real(**request)
+    except (ClientError, BotoCoreError):
+        return {"Entries": [{"EventId": "1"} for _ in request["Entries"]]}
+
+
+def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
+    """Keeps decisions under other partitions than they belong to."""
+
+    def put(each: Item) -> Item:
+        return each | {"Item": renamed(each["Item"])} if is_decision(each) else each
+
+    def renamed(item: Item) -> Item:
+        return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
+
+    def read(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
+        asked = {
+            table: wanted | {"Keys": unique(map(renamed, wanted["Keys"]))} for table, wanted in RequestItems.items()
+        }
+        return real(RequestItems=asked)
+
+    def unique(keys: Any) -> list[Item]:
+        return list({(each["pk"]["S"], each["sk"]["S"]): each for each in keys}.values())
+
+    return lambda client: lying(batch_get_item=read)(on_puts(put)(client))
+
+
+def expiring_sooner(put: Item) -> Item:
+    """A decision that lives ten days less."""
+    if not is_decision(put):
+        return put
+    expires = int(put["Item"]["expires"]["N"]) - 10 * DAY_S
+    return put | {"Item": put["Item"] | {"expires": {"N": str(expires)}}}
+
+
+def miscounting(put: Item) -> Item:
+    """A statement that counts one decision too many."""
+    if "statement" not in put["Item"]:
+        return put
+    stated = json.loads(put["Item"]["statement"]["S"])
+    stated["decisions"] += 1
+    return put | {"Item": put["Item"] | {"statement": {"S": json.dumps(stated)}}}
+
+
+# Ledgers, queues and quarantines that forget ------------------------------------------------------------------------
+
+
+class Planned(Ledger):
+    """Takes what it planned for what is there, where its commit was refused."""
+
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+        try:
+            return super().commit(read, counter, books, decisions)
+        except CommitRefused as refused:
+            planned = {counter: Document(read[counter].version, books.counter)}
+            raise CommitRefused(planned | dict(refused.documents), refused.decided) from refused
+
+
+class Unread(Ledger):
+    """Takes over the versions of what another writer committed meanwhile, and nothing of it."""
+
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+        try:
+            return super().commit(read, counter, books, decisions)
+        except CommitRefused as refused:
+            empty = {identity: Document(document.version) for identity, document in refused.documents.items()}
+            raise CommitRefused(empty, refused.decided) from refused
+
+
+class Forgetful(Ledger):
+    """Goes on from nothing after each commit."""
+
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+        committed = super().commit(read, counter, books, decisions)
+        return {identity: Document(document.version) for identity, document in committed.items()}
+
+
+class Confused(Ledger):
+    """Takes requests of the same id for decided, whatever their day."""
+
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+        try:
+            return super().commit(read, counter, books, decisions)
+        except CommitRefused as refused:
+            alike = [
+                each._replace(day=decision.day)
+                for each in refused.decided
+                for decision in decisions
+                if each.request_id == decision.request_id
+            ]
+            raise CommitRefused(refused.documents, alike) from refused
+
+
+class Resigned(Ledger):
+    """Takes a table that is busy for one that will never take it."""
+
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+        try:
+            return super().commit(read, counter, books, decisions)
+        except Busy as busy:
+            raise ValueError("it does not work") from busy
+
+
+class Hesitant(Ledger):
+    """Does not commit at the first attempt."""
+
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+        if not self.__dict__.setdefault("asked", 0):
+            self.__dict__["asked"] = 1
+            raise Busy("no cause at all")
+        return super().commit(read, counter, books, decisions)
+
+
+class Blind(Ledger):
+    """Finds no decision by its key."""
+
+    def decisions(self, requests: Any) -> dict[RequestKey, Decision]:
+        return {}
+
+
+class Careless(Quarantine):
+    """Goes on although the table did not take an entry."""
+
+    def put(self, entries: Any) -> None:
+        try:
+            super().put(entries)
+        except Busy:
+            return
+
+
+class HeadFirst(Quarantine):
+    """Writes an entry before its parts."""
+
+    def put(self, entries: Any) -> None:
+        late: list[Any] = []
+
+        def batch_write_item(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
+            [(table, writes)] = RequestItems.items()
+            heads = [write for write in writes if "code" in write["PutRequest"]["Item"]]
+            if not heads:
+                late.extend(writes)
+                return {"UnprocessedItems": {}}
+            answer = real(RequestItems={table: heads})
+            if late:
+                real(RequestItems={table: late[:25]})
+            return answer
+
+        client = self.client
+        self.client = lying(batch_write_item=batch_write_item)(client)
+        try:
+            super().put(entries)
+        finally:
+            self.client = client
+
+
+class Optimistic(UsageQueue):
+    """Takes a body for stored that the queue did not take."""
+
+    def send(self, *body: Any, **more: Any) -> None:
+        try:
+            super().send(*body, **more)
+        except Busy:
+            return
+
+
+def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
+    """Puts one item too many into a transaction."""
+    return Classifier(*parts, max_items=max_items + 1, **more)
+
+
+# The faults ---------------------------------------------------------------------------------------------------------
+
+FITS = "some_used + some_units <= some_quota and not some_closed"
+
+COMMITS = (
+    Fault(
+        "the document is written over whatever version it has by now",
+        "totals are sums of decisions",
+        release=release(table=unconditionally(lambda put: is_counter(put) and not first(put))),
+    ),
+    Fault(
+        "the first document of a counter is written over another first one",
+        "totals are sums of decisions",
+        release=release(table=unconditionally(lambda put: is_counter(put) and first(put))),
+    ),
+    Fault(
+        "a decision is written over an earlier one",
+        "exactly once",
+        release=release(table=unconditionally(is_decision)),
+    ),
+    Fault(
+        "a transaction in conflict with another is taken for committed",
+        "exactly once",
+        release=release(table=taken_for_committed(lambda error: "TransactionConflict" in str(error))),
+    ),
+    Fault(
+        "a transaction whose answer was lost is taken for committed",
+        "exactly once",
+        release=release(table=taken_for_committed(lambda error: "TransactionCanceled" not in str(error))),
+    ),
+    Fault(
+        "what is settled again starts from a document that was only planned",
+        "windows right",
+        release=release(ledger=Planned),
+    ),
+    Fault(
+        "what another writer committed meanwhile is not taken over",
+        "never over-granted",
+        release=release(ledger=Unread),
+    ),
+    Fault(
+        "the next chunk starts from the document before the last one",
+        "never over-granted",
+        release=release(ledger=Forgetful),
+    ),
+    Fault(
+        "chunks are committed last first",
+        "decided in arrival order",
+        (
+            (
+                "self._commit_or_isolate(some_counter, some_pending[:some_size])",
+                "self._commit_or_isolate(some_counter, some_pending[-some_size:])",
+            ),
+            ("some_pending = some_pending[some_size:]", "some_pending = some_pending[:-some_size]"),
+        ),
+        alone="order",
+    ),
+    Fault(
+        "a transaction holds one item too many",
+        "known to the services",
+        release=release(classifier=overfull),
+        alone="machines",
+    ),
+    Fault(
+        "documents are read as they were a while ago",
+        "never wrongly billed",
+        release=release(table=lying(batch_get_item=stale)),
+    ),
+    Fault(
+        "keys that were not read are taken for missing",
+        "never wrongly billed",
+        release=release(table=without("UnprocessedKeys", operation="batch_get_item")),
+    ),
+    Fault(
+        "billed requests are not totalled",
+        "totals are sums of decisions",
+        (
+            (
+                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
+                'some_verdict == "free" and '
+                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
+            ),
+        ),
+    ),
+    Fault(
+        "cached tokens are not totalled",
+        "totals are sums of decisions",
+        (("some_sums.cached += some_request.tokens.cached", "some_sums.cached += 0"),),
+        alone="documents",
+    ),
+    Fault(
+        "the counters of a day are not marked",
+        "proved",
+        release=release(table=on_puts(lambda put: None if is_marker(put) else put)),
+    ),
+    Fault(
+        "the days of some organizations are not found by the schedule",
+        "proved",
+        (
+            (
+                "[_marker_shard(some_name)] if some_name else range(some_shards)",
+                "[_marker_shard(some_name)] if some_name else range(1)",
+            ),
+        ),
+        alone="readers",
+    ),
+    Fault(
+        "a decision expires before the last repeat of its event",
+        "exactly once",
+        release=release(table=on_puts(expiring_sooner)),
+        alone="retention",
+    ),
+)
+
+REPEATS = (
+    Fault(
+        "whatever was decided before counts as a repeat, whatever its payload",
+        "nothing lost",
+        (
+            (
+                "if some_decision.payload_hash == some_request.payload_hash:\n    ...\nelse:\n    some_conflict",
+                "if True:\n    ...\nelse:\n    some_conflict",
+            ),
+        ),
+    ),
+    Fault(
+        "a conflict within a batch counts as a repeat",
+        "nothing lost",
+        (
+            (
+                "some_first is not some_other and some_first.request.payload_hash == some_other.request.payload_hash",
+                "some_first is not some_other",
+            ),
+        ),
+    ),
+    Fault(
+        "decided before is whoever has the same request id",
+        "exactly once",
+        release=release(ledger=Confused),
+    ),
+    Fault(
+        "there is one decision of a request id, not one a day",
+        "nothing lost",
+        release=release(table=under_another_key(lambda pk: re.sub(r"-\d\d(#\d+)$", r"-01\1", pk))),
+    ),
+    Fault(
+        "there is one decision of a request id, not one an organization",
+        "nothing lost",
+        release=release(table=under_another_key(lambda pk: re.sub(r"^DAY#[^#]+", "DAY#all", pk))),
+    ),
+    Fault(
+        "who reports an event makes another event of it",
+        "exactly once",
+        (("_canonical(some_parts).encode()", "_canonical([some_parts, self.source]).encode()"),),
+    ),
+    Fault(
+        "a request belongs to the day on which it arrived",
+        "explained",
+        (("moment.day_of(self.occurred_at)", "moment.day_of(self.received_at)"),),
+    ),
+    Fault(
+        "a batch counts its repeats twice",
+        "nothing lost",
+        (
+            (
+                "self.outcome.repeats += len(some_arrivals)",
+                "self.outcome.repeats += 2 * len(some_arrivals)",
+            ),
+        ),
+        alone="batches",
+    ),
+)
+
+RULES = (
+    Fault(
+        "reaching the quota exactly does not fit",
+        "never wrongly billed",
+        ((FITS, "some_used + some_units < some_quota and not some_closed"),),
+    ),
+    Fault(
+        "whatever begins within the quota is free",
+        "never over-granted",
+        ((FITS, "some_used < some_quota and not some_closed"),),
+    ),
+    Fault(
+        "a window that was closed stays open",
+        "never over-granted",
+        ((FITS, "some_used + some_units <= some_quota"),),
+    ),
+    Fault(
+        "an empty request does not fit into a window that is closed",
+        "never wrongly billed",
+        ((f"some_units == 0 or ({FITS})", FITS),),
+    ),
+    Fault(
+        "evaluation runs are counted by their tokens",
+        "never wrongly billed",
+        (
+            (
+                "UNITS[self.unit](some_request, some_amount)",
+                'UNITS["tokens" if self.unit == "runs" else self.unit](some_request, some_amount)',
+            ),
+        ),
+    ),
+    Fault(
+        "windows are kept by the day on which they start, whatever their kind",
+        "windows right",
+        (("some_slot = some_group.window.slot(some_moment)", "some_slot = UTC_DAY.slot(some_moment)"),),
+    ),
+    Fault(
+        "a late request opens a window that reaches into the next one",
+        "windows right",
+        (("next(some_holding, None) or next(some_after, None)", "next(some_holding, None)"),),
+    ),
+    Fault(
+        "the last moment of a rolling window belongs to it",
+        "windows right",
+        (
+            (
+                "some_start <= some_moment < some_start + self.length",
+                "some_start <= some_moment <= some_start + self.length",
+            ),
+        ),
+    ),
+    Fault(
+        "profile and settings are those at the time of arrival",
+        "explained",
+        (
+            (
+                "terms_at(some_request.occurred_at, some_offer, some_account)",
+                "terms_at(some_request.received_at, some_offer, some_account)",
+            ),
+        ),
+    ),
+    Fault(
+        "settings take effect a moment too late",
+        "never over-granted",
+        (
+            (
+                "some_version.effective_at <= some_moment and some_newest",
+                "some_version.effective_at < some_moment and some_newest",
+            ),
+        ),
+    ),
+    Fault(
+        "the last free token is announced by whoever comes after it as well",
+        "thresholds announced once and right",
+        (("not some_window.has_announced(some_quota) and some_end", "some_end"),),
+        alone="decisions",
+    ),
+)
+
+ORDER = (
+    Fault(
+        "later messages of an organization do not wait for an unfinished one",
+        "decided in arrival order",
+        (("some_message.id in some_again or some_message.group in some_groups", "some_message.id in some_again"),),
+    ),
+    Fault(
+        "an organization that has to wait is overtaken by its next counter",
+        "decided in arrival order",
+        (("self.stopped.add(some_organization)", "None"),),
+    ),
+    Fault(
+        "a message with an undecided event is finished",
+        "nothing lost",
+        (("{some_arrival.message.id for some_arrival in some_arrivals if not some_arrival.done}", "set()"),),
+    ),
+    Fault(
+        "an event that the table never takes drags others with it",
+        "nothing lost",
+        (
+            (
+                "self._commit_or_isolate(some_counter, [some_pending])",
+                'self._refuse_all(some_pending[0], Rejected("internal_error", "it went with another"))',
+            ),
+        ),
+    ),
+    Fault(
+        "what cannot be decided is said to be in quarantine, and is not",
+        "nothing lost",
+        (("self.quarantine.put([some_entry])", "None"),),
+        alone="fates",
+    ),
+    Fault(
+        "an event is given up because the table was busy",
+        "nothing lost",
+        release=release(ledger=Resigned),
+    ),
+    Fault(
+        "an event that the table never takes is tried for ever",
+        "it comes to an end",
+        (
+            (
+                "self._refuse_all(some_pending[0][0], unforeseen(some_error))",
+                "self.again.add(some_pending[0][0].message.id)",
+            ),
+        ),
+    ),
+    Fault(
+        "what waited too long is not looked up among the decisions",
+        "nothing lost",
+        release=release(ledger=Blind),
+    ),
+    Fault(
+        "what waited too long is decided all the same",
+        "exactly once",
+        (("some_age > LATEST_DECISION", "False"),),
+    ),
+    Fault(
+        "a commit is put off for no cause",
+        "done at once",
+        release=release(ledger=Hesitant),
+        alone="at once",
+    ),
+    Fault(
+        "two changes of an account at once: one is written over",
+        "settings are append-only",
+        release=release(table=unconditionally(is_account)),
+    ),
+    Fault(
+        "what an owner sets takes effect a year later",
+        "settings take effect at once",
+        (
+            (
+                'settings.model_copy(update={"effective_at": some_moment})',
+                'settings.model_copy(update={"effective_at": (some_moment).replace(year=some_moment.year + 1)})',
+            ),
+        ),
+        alone="accounts",
+    ),
+)
+
+OUTWARDS = (
+    Fault(
+        "what the bus does not take of a call is forgotten",
+        "everything emitted",
+        release=release(bus=lying(put_events=everything_taken)),
+    ),
+    Fault(
+        "a call that the bus does not answer counts as sent",
+        "everything emitted",
+        release=release(bus=lying(put_events=sent_without_answer)),
+    ),
+    Fault(
+        "the stream goes on from the last record that failed, not the first",
+        "everything emitted",
+        (
+            (
+                "min(some_entry.position for some_entry in some_failed)",
+                "max(some_entry.position for some_entry in some_failed)",
+            ),
+        ),
+    ),
+    Fault(
+        "a page of records comes again from its last, not its first",
+        "everything emitted",
+        (
+            (
+                '_entry(some_page[0][0], "BillingRecords", some_detail)',
+                '_entry(some_page[-1][0], "BillingRecords", some_detail)',
+            ),
+        ),
+    ),
+    Fault(
+        "a change of settings does not say what was there before",
+        "everything emitted",
+        (("_settings(some_account, some_number - 1) if some_number > 1 else None", "None"),),
+        alone="bus",
+    ),
+    Fault(
+        "of two thresholds that one decision reaches, only the first is announced",
+        "thresholds announced once and right",
+        (
+            (
+                "for some_threshold in some_decision.thresholds:\n    yield some_event",
+                "for some_threshold in some_decision.thresholds[:1]:\n    yield some_event",
+            ),
+        ),
+        alone="thresholds",
+    ),
+    Fault(
+        "messages that the queue did not take are forgotten",
+        "nothing lost",
+        release=release(queue=lying(send_message_batch=everything_taken)),
+    ),
+    Fault(
+        "a body is accepted that the queue did not take",
+        "nothing lost",
+        release=release(usage_queue=Optimistic),
+        alone="answers",
+    ),
+    Fault(
+        "quarantine entries that were not written are forgotten",
+        "nothing lost",
+        release=release(table=without("UnprocessedItems", operation="batch_write_item")),
+    ),
+    Fault(
+        "an entry in quarantine is there before its parts are",
+        "nothing lost",
+        release=release(quarantine=HeadFirst),
+    ),
+    Fault(
+        "a conflict does not show the decision that stands",
+        "exactly once",
+        (("some_decision.record() if some_decision else None", "None"),),
+        alone="quarantine",
+    ),
+    Fault(
+        "an event is finished although the quarantine did not take it",
+        "nothing lost",
+        release=release(quarantine=Careless),
+    ),
+    Fault(
+        "a late decision does not open its day again",
+        "proved",
+        (
+            (
+                'some_record["occurred_at"][:10] < some_record["decided_at"][:10]',
+                'some_record["occurred_at"][:10] < some_record["received_at"][:10]',
+            ),
+        ),
+        alone="late days",
+    ),
+    Fault(
+        "a statement counts one decision too many",
+        "proved",
+        release=release(table=on_puts(miscounting)),
+        alone="days",
+    ),
+)
+
+FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS)
