@@ -49,7 +49,7 @@ class LateDays:
 
     def _marks(self, days: Sequence[tuple[str, str]]) -> list[Any]:
         """The marks of at most MAX_KEYS_READ days. One that DynamoDB leaves unread counts as missing."""
-        wanted = {"Keys": [keys.late_key(*each) for each in days], "ConsistentRead": True}
+        wanted: Any = {"Keys": [keys.late_key(*each) for each in days], "ConsistentRead": True}
         try:
             answer = self.dynamodb.batch_get_item(RequestItems={self.table: wanted})
         except (ClientError, BotoCoreError) as error:
