@@ -32,13 +32,32 @@ from tests.ledger_builders import (
 ORGANIZATIONS = [f"org_{number}" for number in range(10)]
 
 
+class OneAtATime:
+    """A client whose calls are made one at a time: moto's tables are not made for threads."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.client, name)
+        return self._locked(real) if callable(real) and name != "exceptions" else real
+
+    def _locked(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*positional: Any, **named: Any) -> Any:
+            with self.lock:
+                return real(*positional, **named)
+
+        return call
+
+
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     """A ledger table with ten organizations."""
     with moto_table(monkeypatch) as client:
         for organization in ["org_a", *ORGANIZATIONS]:
             Accounts(client, TABLE).put(account(organization))
-        yield Faulty(client)
+        yield Faulty(OneAtATime(client))
 
 
 def classifier(client: Faulty, **chosen: Any) -> Classifier:

@@ -121,8 +121,15 @@ def shown() -> Iterator[Named]:
 def alarmed() -> Iterator[Named]:
     """Every metric that an alarm watches."""
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
-        dimensions = frozenset((pair["Name"], resource(pair["Value"])) for pair in alarm["Dimensions"])
-        yield alarm["Namespace"], alarm["MetricName"], dimensions
+        compared = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", ()) if "MetricStat" in each]
+        for metric in compared or [alarm]:
+            dimensions = frozenset((pair["Name"], resource(pair["Value"])) for pair in metric.get("Dimensions", ()))
+            yield namespace_of(metric["Namespace"]), metric["MetricName"], dimensions
+
+
+def namespace_of(stated: Any) -> str:
+    """A namespace; what the access log's filters count has one for each stack, since it can have no dimension."""
+    return stated if isinstance(stated, str) else substituted(stated)
 
 
 def resource(value: Any) -> str:
@@ -205,7 +212,7 @@ OWN_NAMES = {"Table": "LedgerTable"}
 
 
 def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() -> None:
-    theirs = {each for each in [*shown(), *alarmed()] if each[0] != telemetry.NAMESPACE}
+    theirs = {each for each in [*shown(), *alarmed()] if each[0] not in (telemetry.NAMESPACE, OF_THE_ACCESS_LOG)}
     assert {namespace for namespace, _, _ in theirs} == AWS_METRICS.keys()
     for namespace, name, dimensions in theirs:
         dimension, kind, names = AWS_METRICS[namespace]
@@ -334,6 +341,34 @@ def test_every_alarm_points_to_its_entry_in_the_runbook_and_every_entry_is_of_an
     pointed = [re.fullmatch(r"[A-Z].+: docs/operations\.md#([a-z-]+)", each) for each in described]
     assert {each[1] for each in pointed if each} == anchors
     assert all(pointed)
+
+
+OF_THE_ACCESS_LOG = f"{telemetry.NAMESPACE}/{STACK}"
+
+
+def test_what_the_access_log_says_of_refused_senders_is_counted_and_watched() -> None:
+    filters = of_type("AWS::Logs::MetricFilter").values()
+    counted = {each["MetricTransformations"][0]["MetricName"]: each["FilterPattern"] for each in filters}
+    assert {name for namespace, name, _ in alarmed() if namespace == OF_THE_ACCESS_LOG} == counted.keys()
+    written = json.loads(RESOURCES["HttpStage"]["Properties"]["AccessLogSettings"]["Format"])
+    for pattern in counted.values():
+        assert set(re.findall(r"\$\.(\w+)", pattern)) <= written.keys()
+    assert all(each["LogGroupName"] == {"Ref": "AccessLog"} for each in filters)
+    assert RESOURCES["TooLargeAlarm"]["Properties"]["Threshold"] == 0  # LiteLLM loses the batch at the first one
+
+
+def test_events_that_are_not_decided_and_decisions_that_are_not_emitted_ring_after_15_minutes() -> None:
+    for name, before, after in (
+        ("NothingDecidedAlarm", {"EventsAccepted"}, {"EventsReceived"}),
+        ("NothingEmittedAlarm", {"FreeRequests", "BilledRequests"}, {"RecordsEmitted"}),
+    ):
+        alarm = RESOURCES[name]["Properties"]
+        stats = [each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each]
+        assert {each["Metric"]["MetricName"] for each in stats} == before | after
+        assert {each["Period"] * alarm["EvaluationPeriods"] for each in stats} == {900}
+        (expression,) = [each["Expression"] for each in alarm["Metrics"] if "Expression" in each]
+        ids = {each["Id"] for each in alarm["Metrics"] if "MetricStat" in each}
+        assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == ids
 
 
 def watched(namespace: str, metric: str) -> list[str]:

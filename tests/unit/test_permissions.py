@@ -141,7 +141,7 @@ def test_classify_usage_may_decide_and_put_into_quarantine(table: Any) -> None:
 def test_receive_usage_may_queue_and_put_into_quarantine() -> None:
     with webhook.aws() as clients, webhook.deployed(clients) as deployed, recorded() as calls:
         assert deployed.post_events(webhook.event("r1"), {"id": "bad"}).status == 202
-        assert deployed.post_litellm(b"[]").status < 500
+        assert deployed.post_litellm(b'[{"id": "bad"}]').status < 500
     assert called(calls) == {"secretsmanager:GetSecretValue", "sqs:SendMessage", "dynamodb:BatchWriteItem"}
     assert refused("receive_usage", calls) == set()
 
