@@ -76,6 +76,7 @@ def engine_at(endpoint_url: str | None) -> Iterator[str]:
 def _environment(port: int, folder: Path) -> dict[str, str]:
     return local_environment() | {
         "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",  # of the addresses that it hands out
         "GATEWAY_PORT": str(port),
         "STATE_DIR": str(folder / "state"),
         "TMPDIR": str(folder),

@@ -15,12 +15,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.proving import NoLongerKept, prove
 from gratis.closing.sums import Record, statement_of
-from gratis.closing.tiling import Step, over_granted, overlaps, step_of, tiling
+from gratis.closing.tiling import add_tears
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
 from gratis.rules.figures import Figure, parsed
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import usual_unit
+from gratis.rules.tiling import Step, over_granted, overlaps, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis_local.replay import TABLE
@@ -103,7 +104,7 @@ def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer
     proof = prove(ledger, organization, day, _offers(offer), datetime.now(UTC))
     if isinstance(proof, NoLongerKept):
         kept = f"decisions are kept for {KEEP_DECISIONS.days} days"
-        raise Unusable(f"{kept}, so those of {organization} on {day} are no longer there to be proved")
+        raise Unusable(f"{kept}: those of {organization} on {day}, if there were any, are no longer all there")
     if proof.holds and not proof.statement["decisions"]:
         raise Unusable(f"there is not one decision of {organization} on {day}: is it the right organization and day?")
     return proof
@@ -210,8 +211,9 @@ def _tile(day: date, records: Sequence[Record], found: Differences) -> None:
             if counters.group(offer, group) is None or utc_days(counter) != [day]:
                 partial.add(counter)
     for counter in sorted(steps, key=str):
-        over_granted(counter, steps[counter], found)
-        (overlaps if counter in partial else tiling)(counter, steps[counter], found)
+        taken = steps[counter]
+        add_tears(counter, over_granted(taken), found)
+        add_tears(counter, overlaps(taken) if counter in partial else tiling(taken), found)
 
 
 def _offers(offer: Offer | None) -> OfferOf:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gratis.account.explanation import amount as units_text
 from gratis.closing.proof import Proof
 from gratis.intake.receive import Received
 from gratis.rules import pricing
+from gratis.rules.explanation import amount as units_text
 from gratis.rules.receipt import Decision
 from gratis.table.quarantine import Entry
 from gratis_local.prove import RecordsProof

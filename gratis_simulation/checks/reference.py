@@ -436,7 +436,7 @@ def _priced(payload: Payload) -> tuple[str | None, str | None]:
     own_date = re.search(r"\d{4}-\d{2}-\d{2}$", payload.model)
     half = (payload.batch and model.batch) or (payload.service_tier == "flex" and model.flex)
     version = row.effective_at or (own_date.group() if own_date else "initial")
-    return version, _amount(payload, row.rates, half=half)
+    return _at_rates(payload, row, version, half=half)
 
 
 def _priced_by_prefix(payload: Payload) -> tuple[str | None, str | None]:
@@ -444,8 +444,14 @@ def _priced_by_prefix(payload: Payload) -> tuple[str | None, str | None]:
     for prefix, model in price_table().prefixes.items():
         if payload.model.startswith(prefix):
             half = payload.batch and model.batch
-            return "initial", _amount(payload, model.rows[0].rates, half=half)
+            return _at_rates(payload, model.rows[0], "initial", half=half)
     return None, None
+
+
+def _at_rates(payload: Payload, row: Any, version: str, *, half: bool) -> tuple[str | None, str | None]:
+    """The row's normal rates; a tier that costs more has rates of its own there, or no price."""
+    rates = row.tiers.get("priority") if payload.service_tier == "priority" else row
+    return (version, _amount(payload, rates.rates, half=half)) if rates else (None, None)
 
 
 def _amount(payload: Payload, rates: Any, *, half: bool) -> str:

@@ -160,7 +160,7 @@ class System:
         return dict(answer.json())
 
     def accepted(self, *events: Any) -> None:
-        assert self.send(events) == {"accepted": len(events), "quarantined": []}
+        assert self.send(events) == {"accepted": len(events), "skipped": {}, "quarantined": []}
 
     def callback(self, body: str, secret: str | None = None) -> urllib3.BaseHTTPResponse:
         """Post as LiteLLM does."""

@@ -275,7 +275,7 @@ def replay(system: System, *arguments: object, secret: str | None = None) -> Res
 
 def test_a_file_is_posted_and_decided_as_of_yesterday(system: System, organization: str, sample: Path) -> None:
     sent = replay(system, sample, "--move-to", "yesterday", "--json")
-    assert (sent.exit_code, json.loads(sent.stdout)) == (0, {"accepted": 9, "quarantined": []})
+    assert (sent.exit_code, json.loads(sent.stdout)) == (0, {"accepted": 9, "skipped": {}, "quarantined": []})
     found = system.through(organization)
     by_id = {key.request_id: decision for key, decision in found.decisions.items()}
     assert [by_id[f"req_00{n}"].running_total for n in range(1, 10)] == [

@@ -42,9 +42,9 @@ def test_the_seed_day_goes_from_signed_posts_to_billing_records(system: System) 
     before = datetime.now(UTC)
     for event in events[:3]:
         answer = system.send(event, content_type="application/cloudevents+json")
-        assert answer == {"accepted": 1, "quarantined": []}
+        assert answer == {"accepted": 1, "skipped": {}, "quarantined": []}
     system.accepted(*events[3:6])
-    assert system.send(events[6:], content_type="application/json") == {"accepted": 3, "quarantined": []}
+    assert system.send(events[6:], content_type="application/json") == {"accepted": 3, "skipped": {}, "quarantined": []}
 
     found = system.through(DEMO)
     records = {record["request_id"]: record for record in system.records(DEMO)}

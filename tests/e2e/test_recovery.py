@@ -149,7 +149,7 @@ def test_a_restored_table_is_taken_over_by_a_parameter(restored: tuple[str, str]
     name, _, arn = printed.stdout.strip().partition("=")
     assert name == "RestoredStream"
     assert take_over(url, TABLE) == arn  # a second time changes nothing
-    parameters = {"ArchiveRetentionDays": "-1", "ContributorInsights": "false", name: arn}
+    parameters = {"ArchiveRetentionDays": "-1", "ContributorInsights": "false", "LocalEngine": "true", name: arn}
     stack = deploy(url, parameters)
     assert stack.outputs["LedgerTableName"] == TABLE
     queue, events = stack.client("sqs"), [usage("before", at=at), usage("after", at=at)]

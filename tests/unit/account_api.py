@@ -24,7 +24,7 @@ from gratis.table.api_keys import Holder, Keys
 from gratis.table.ledger import Ledger
 from gratis_local.engine import create_table
 from gratis_local.functions import Context, Handler, handler_of
-from tests.ledger_builders import BIG, account, classifier, message
+from tests.ledger_builders import account, classifier, message, usage
 from tests.unit import builders
 
 NOW = datetime(2025, 3, 12, 10, 30, tzinfo=UTC)
@@ -46,10 +46,14 @@ class Clock(datetime):
         return cls.moment
 
 
+def utc(written: str) -> datetime:
+    """A moment in UTC: `2025-03-11T09:15`."""
+    return datetime.fromisoformat(written).replace(tzinfo=UTC)
+
+
 def unix(when: datetime | str) -> int:
     """Seconds of a moment, or of one in UTC: `2025-03-11T09:15`."""
-    when = datetime.fromisoformat(when).replace(tzinfo=UTC) if isinstance(when, str) else when
-    return int(when.timestamp())
+    return int((utc(when) if isinstance(when, str) else when).timestamp())
 
 
 def organization(*, sharing: Sequence[Mapping[str, Any]] | None = None, **profile: Any) -> Account:
@@ -68,22 +72,13 @@ def used(
     cached: int = 0,
     at: str = "2025-03-12T09:00:00Z",
     id: str | None = None,  # noqa: A002 - as in an event
-    organization: str = "org_a",
-    kind: str = "usage.request",
-    model: str = BIG,
-    **data: Any,
+    **fields: Any,
 ) -> dict[str, Any]:
     """A usage event with an id of its own."""
+    event = usage(id or f"req_{next(_NUMBERS)}", at=at, **fields)
     counts = {"input_tokens": input_tokens, "output_tokens": output, "total_tokens": input_tokens + output}
-    return {
-        "specversion": "1.0",
-        "type": kind,
-        "source": "https://gateway.example",
-        "id": id or f"req_{next(_NUMBERS)}",
-        "time": at,
-        "subject": organization,
-        "data": {"model": model, "usage": counts | {"input_tokens_details": {"cached_tokens": cached}}, **data},
-    }
+    event["data"]["usage"] = counts | {"input_tokens_details": {"cached_tokens": cached}}
+    return event
 
 
 def billed(*figures: int, **fields: Any) -> dict[str, Any]:
@@ -239,6 +234,10 @@ class Api:
         found = [self.get(f"{REQUESTS}/{event['id']}").content for event in events]
         return [f"{each['verdict']} {each['reason']}" for each in found]
 
+    def set_clock(self, moment: datetime) -> None:
+        """What the function's clock shows from now on."""
+        Clock.moment = moment
+
     # --- what happens meanwhile ------------------------------------------------------------------------------------
 
     def on(self, event: str, hook: Callable[..., None]) -> None:
@@ -295,8 +294,7 @@ def deployed(shared: Loaded) -> Iterator[Api]:
         patch.setitem(shared.module, "dynamodb", lambda: shared.client)
         patch.setitem(shared.module, "datetime", Clock)
         patch.setattr(Clock, "moment", NOW)
-        for cached in (config.config, *(shared.module[name] for name in ("ledger", "accounts", "keys"))):
-            cached.cache_clear()
+        config.config.cache_clear()
         for organization in ("org_a", "org_b"):
             api.accounts.put(account(organization))
         api.on("before-call", api.count_call)

@@ -132,20 +132,35 @@ def tiers(*changes: tuple[str, int]) -> Account:
     return account(profiles=[profile(f"{when}:00Z", tier=tier) for when, tier in changes])
 
 
-def small_offer(*, quota: int = 1000, window: str = "utc_day", overflow: str = "skip", **fields: Any) -> Offer:
-    """An offer without an end and with one version: `quota` tokens for tier 4 and half as many for tier 1."""
+def small_offer(**fields: Any) -> Offer:
+    """The offer that `small_offer_stated` states."""
+    return read_offer(small_offer_stated(**fields))
+
+
+def small_offer_stated(
+    *,
+    quota: int = 1000,
+    window: Any = "utc_day",
+    overflow: str = "skip",
+    offer: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """The file of an offer without an end and with one version: `quota` tokens for tier 4 and half as many for tier 1.
+
+    `offer` replaces fields of the offer, `fields` those of its version.
+    """
     version = {
         "effective_at": "2025-01-01",
         "window": window,
         "overflow": overflow,
         "groups": [
-            {"name": "1m", "models": [LARGE], "quotas": {1: quota // 2, 4: quota}},
-            {"name": "10m", "models": [SMALL], "quotas": {1: quota * 5, 4: quota * 10}},
+            {"name": "1m", "models": [LARGE], "quotas": {"1": quota // 2, "4": quota}},
+            {"name": "10m", "models": [SMALL], "quotas": {"1": quota * 5, "4": quota * 10}},
         ],
-        "hosted_tools": ["web_search"],
-        "evals": {"quota": 7},
     }
-    return read_offer({"id": "small", "starts": "2025-01-01", "versions": [version | fields]})
+    evals = {"quotas": {"*": 7}}
+    stated = {"id": "small", "starts": "2025-01-01", "evals": evals, "versions": [version | fields]}
+    return stated | dict(offer or {})
 
 
 class Desk:

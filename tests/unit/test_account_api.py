@@ -3,14 +3,16 @@
 import json
 import re
 from collections import Counter
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from aws_lambda_powertools.event_handler.api_gateway import Route
 from botocore.exceptions import EndpointConnectionError
 
 from gratis import moment
+from gratis.account import openapi
 from gratis.rules.request import RequestKey
 from gratis.table.ledger import KEEP_DECISIONS
 from gratis_local.functions import Context
@@ -25,12 +27,14 @@ from tests.unit.account_api import (
     SHARING,
     USAGE,
     Api,
-    Clock,
     Loaded,
+    billed,
     http,
     unix,
     used,
+    utc,
 )
+from tests.unit.test_template import of_type
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
@@ -68,6 +72,21 @@ EVERYTHING = [
 ]
 
 
+PAGES = {"/", "/page/{name}", "/docs"}
+"""What anybody may see."""
+
+
+def routes_of(shared: Loaded) -> list[Route]:
+    """Every route that the function has; /docs comes with the first request for it."""
+    shared.handler(http("GET", "/docs", "", {}), Context("account_api"))
+    return [*shared.module["app"].routes]
+
+
+def path_of(route: Route) -> str:
+    """A path that leads to it."""
+    return re.sub(r"<\w+>", "x", route.path)
+
+
 def span(path: str) -> dict[str, int]:
     """The parameter that usage and costs cannot do without."""
     return {"start_time": 0} if path in (USAGE, COSTS) else {}
@@ -85,6 +104,13 @@ def test_without_a_valid_key_every_route_answers_401_before_it_looks_at_anything
         answer = api.call(method, path, query, headers={"content-type": "application/json", **sent}, body=body)
         assert answer.refused() == (401, "invalid_api_key", None), path
         assert api.asked in ([], ["GetItem"])
+
+
+def test_every_route_takes_a_key_but_the_pages(api: Api, shared: Loaded) -> None:
+    routes = routes_of(shared)
+    open_to_all = [each for each in routes if api.call(each.method, path_of(each), headers={}).status != 401]
+    assert {each.openapi_path for each in open_to_all} == PAGES
+    assert len(open_to_all) < len(routes)
 
 
 @pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
@@ -141,6 +167,32 @@ def test_only_an_owner_changes_what_is_shared(api: Api) -> None:
     assert api.stored() == before
 
 
+REFUSED_LATER = {
+    "no JSON": {"body": "{"},
+    "no object": {"body": "[]"},
+    "more than 4 MB": {"body": " " * 5_000_000},
+    "another content type": {"body": "<a/>", "content_type": "text/xml"},
+    "a parameter that there is not": {"query": "nothing=1"},
+}
+
+
+@pytest.mark.parametrize("sent", REFUSED_LATER.values(), ids=REFUSED_LATER)
+def test_who_may_not_is_refused_before_the_body_is_read(api: Api, sent: dict[str, str]) -> None:
+    kind = sent.get("content_type", "application/json")
+    for key, method, path in ((api.key("reader"), "POST", SHARING), (api.key(), "PUT", f"{ORGANIZATIONS}/org_a")):
+        headers = {"authorization": f"Bearer {key}", "content-type": kind}
+        answer = api.call(method, path, sent.get("query", ""), headers=headers, body=sent.get("body", "{}"))
+        assert answer.refused() == (403, "insufficient_permissions", None)
+        allowed = {"authorization": f"Bearer {api.key() if method == 'POST' else api.platform}", "content-type": kind}
+        answer = api.call(method, path, sent.get("query", ""), headers=allowed, body=sent.get("body", "{}"))
+        assert answer.status in (400, 413, 415)
+
+
+def test_a_refusal_says_which_role_it_takes_and_which_one_came(api: Api) -> None:
+    message = api.post({}, api.key("reader")).error["message"]
+    assert message == "this takes a key with the role owner; yours is reader"
+
+
 def test_only_the_platform_sees_and_changes_profiles(api: Api) -> None:
     before = api.stored()
     for role in ("owner", "reader"):
@@ -164,6 +216,37 @@ def test_names_that_share_a_beginning_are_different_organizations(api: Api) -> N
     api.decide(used(organization="org_ab"))
     assert api.usage().results == [[], [], []]
     assert api.get(ALLOWANCE).content["groups"][0]["used"] == 0
+
+
+CALLS = [*(("GET", path, None) for path in ASKING), ("POST", SHARING, json.dumps({"traffic": OFF}))]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+def test_a_request_in_the_middle_of_another_sees_its_own_holder_and_so_does_that_one(
+    api: Api, method: str, path: str, body: str | None
+) -> None:
+    query = f"start_time={unix(NOW - DAY)}" if path in (USAGE, COSTS) else ""
+    for tokens, organization in enumerate(("org_a", "org_b"), start=1):
+        api.decide(billed(tokens, id="req_1", organization=organization))
+
+    def ask(organization: str) -> str:
+        return api.call(method, path, query, api.key("owner", organization), body=body).text
+
+    ours, theirs = ask("org_a"), ask("org_b")
+    assert ours != theirs
+    asking: list[bool] = []
+    answers: list[str] = []
+
+    def meanwhile(**_: Any) -> None:
+        if not asking:
+            asking.append(True)
+            answers.append(ask("org_b"))
+            asking.clear()
+
+    api.on("before-call", meanwhile)
+    assert ask("org_a") == ours
+    assert len(answers) >= 2
+    assert {*answers} == {theirs}
 
 
 @pytest.mark.parametrize("reads", [0, 1])
@@ -190,15 +273,15 @@ def test_a_throttled_table_is_a_503(api: Api) -> None:
     assert api.get(ALLOWANCE, key).status == 503
 
 
-def test_what_dynamodb_does_not_take_is_no_mistake_of_the_caller(api: Api) -> None:
+@pytest.mark.parametrize("operation", ["GetItem", "PutItem"])
+def test_what_dynamodb_does_not_take_is_no_mistake_of_the_caller(api: Api, operation: str) -> None:
     key = api.key()
 
     def fail(**_: Any) -> None:
-        raise aws_error("ValidationException", "PutItem")
+        raise aws_error("ValidationException", operation)
 
-    api.on("before-call.PutItem", fail)
-    answer = api.post({"traffic": OFF}, key)
-    assert (answer.status, answer.error["param"]) == (500, None)
+    api.on(f"before-call.{operation}", fail)
+    assert api.post({"traffic": OFF}, key).refused() == (500, "internal_error", None)
 
 
 def test_only_the_hash_of_a_key_is_stored(api: Api) -> None:
@@ -208,9 +291,35 @@ def test_only_the_hash_of_a_key_is_stored(api: Api) -> None:
     assert len({*keys}) == 3
 
 
-@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/organization", "/v1/organization/nothing", f"{REQUESTS}/"])
-def test_a_route_that_is_not_there_is_404_in_the_envelope(api: Api, path: str) -> None:
-    assert api.get(path).refused() == (404, "not_found", None)
+NOWHERE = [
+    ("GET", "/v1/nothing"),
+    ("GET", "/v1/organization"),
+    ("GET", "/v1/organization/usage/embeddings"),
+    ("GET", f"{REQUESTS}/"),
+    ("GET", f"{ALLOWANCE}/"),
+    ("DELETE", ALLOWANCE),
+    ("POST", "/v1/organization/nothing"),
+    ("PUT", SHARING),
+]
+
+
+@pytest.mark.parametrize("query", ["", "start_time=1", "organization=org_b"])
+@pytest.mark.parametrize(("method", "path"), NOWHERE)
+def test_a_route_that_is_not_there_is_404_in_the_envelope(api: Api, method: str, path: str, query: str) -> None:
+    for body in ("{}", "no JSON"):
+        assert api.call(method, path, query, body=body).refused() == (404, "not_found", None)
+
+
+def test_the_gateway_leads_to_every_route_and_to_nothing_else(shared: Loaded) -> None:
+    gateway = of_type("AWS::ApiGatewayV2::Route").values()
+    keys = [each["RouteKey"] for each in gateway if "AccountIntegration" in each["Target"]["Fn::Sub"]]
+    patterns = [re.sub(r"\{\w+\}", "[^/]+", key.replace("ANY", r"\w+").replace("{proxy+}", ".+")) for key in keys]
+    led = [
+        {pattern for pattern in patterns if re.fullmatch(pattern, f"{route.method} {path_of(route)}")}
+        for route in routes_of(shared)
+    ]
+    assert all(led)
+    assert set().union(*led) == {*patterns}
 
 
 @pytest.mark.parametrize("path", [*ASKING, f"{ORGANIZATIONS}/org_a"])
@@ -220,6 +329,20 @@ def test_no_answer_about_an_organization_is_kept_by_a_cache(api: Api, path: str)
     answer = api.get(path, key, **span(path))
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.headers["cache-control"] == "no-store"
+
+
+def test_no_error_is_kept_by_a_cache(api: Api) -> None:
+    answers = [
+        api.get(ALLOWANCE, nothing=1),
+        api.usage(start_time="never"),
+        api.get(ALLOWANCE, "gk_nobody"),
+        api.post({}, api.key("reader")),
+        api.get(f"{REQUESTS}/unknown"),
+        api.get("/v1/nothing"),
+        api.call("GET", "/page/nothing.js", headers={}),
+    ]
+    assert [each.status for each in answers] == [400, 400, 401, 403, 404, 404, 404]
+    assert {each.headers["cache-control"] for each in answers} == {"no-store"}
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------
@@ -306,6 +429,22 @@ def test_a_parameter_that_no_route_knows_is_400(api: Api, name: str) -> None:
     assert api.get(USAGE, **{"start_time": 0, name: "model"}).refused() == (400, "unknown_parameter", name)
 
 
+def test_no_route_takes_a_parameter_that_it_does_not_have(api: Api, shared: Loaded) -> None:
+    asked = [route for route in routes_of(shared) if route.openapi_path not in PAGES]
+    for route in asked:
+        roles = openapi.roles_of(route) or ["owner"]
+        key = api.platform if roles == ["platform"] else api.key(roles[0])
+        others = {name for each in asked for name in names_of(each)} - names_of(route)
+        for name in ("nothing", *re.findall(r"<(\w+)>", route.path), *others):
+            answer = api.call(route.method, path_of(route), f"{name}=1", key, body="{}")
+            assert answer.refused() == (400, "unknown_parameter", name), route.path
+
+
+def names_of(route: Route) -> set[str]:
+    """The query parameters that a route names in its function."""
+    return {field.alias for field in route.dependant.query_params}
+
+
 @pytest.mark.parametrize(
     ("path", "name"), [(COSTS, "models"), (COSTS, "batch"), (USAGE, "line_items"), (REQUESTS, "day")]
 )
@@ -322,6 +461,8 @@ def test_a_decision_is_shown_in_full_and_explained(api: Api) -> None:
     api.decide(*events, received_at=datetime(2025, 3, 11, 23, 10, 1, tzinfo=UTC))
     key = RequestKey("org_a", date(2025, 3, 11), "req_008")
     expected = {
+        "format": 2,
+        "kind": "usage.request",
         "id": "org_a:2025-03-11:req_008",
         "organization": "org_a",
         "project": "proj_web",
@@ -331,11 +472,16 @@ def test_a_decision_is_shown_in_full_and_explained(api: Api) -> None:
         "window": "2025-03-11",
         "verdict": "billed",
         "reason": "over_quota",
-        "tokens": {"input": 22_500, "cached_input": 0, "output": 7_500, "total": 30_000},
+        "tokens": {"input": 22_500, "cached_input": 0, "cache_write": 0, "output": 7_500, "total": 30_000},
+        "unit": "tokens",
         "quota": 1_000_000,
         "used_before": 975_000,
+        "reserved_before": 0,
         "used_after": 975_000,
         "running_total": 1_005_000,
+        "voids": None,
+        "reservation": None,
+        "platform_verdict": None,
         "list_amount_usd": "0.13125",
         "amount_usd": "0.13125",
         "tier": 4,
@@ -372,16 +518,14 @@ def test_the_newest_day_that_has_the_id_is_shown_unless_a_day_is_named(api: Api)
 
 
 @pytest.mark.parametrize("days", [0, 35, 39, 41])
-def test_a_decision_is_found_for_as_long_as_it_is_kept(api: Api, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+def test_a_decision_is_found_for_as_long_as_it_is_kept(api: Api, days: int) -> None:
     api.decide(used(id="old", at="2025-03-12T00:00:00Z"))
-    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, 23, 59, 59, tzinfo=UTC) + timedelta(days=days))
+    api.set_clock(utc("2025-03-12T23:59:59") + days * DAY)
     assert api.get(f"{REQUESTS}/old").status == 200
 
 
-def test_a_request_of_a_sender_whose_clock_is_ahead_past_midnight_is_found(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, 23, 56, tzinfo=UTC))
+def test_a_request_of_a_sender_whose_clock_is_ahead_past_midnight_is_found(api: Api) -> None:
+    api.set_clock(utc("2025-03-12T23:56"))
     api.decide(used(id="ahead", at="2025-03-13T00:00:59Z"))
     assert api.get(f"{REQUESTS}/ahead").content["window"] == "2025-03-13"
 
@@ -423,10 +567,10 @@ def test_a_day_is_written_in_one_way(api: Api, day: str) -> None:
     assert api.get(f"{REQUESTS}/a", day=day).refused() == (400, "invalid_value", "day")
 
 
-def test_the_latest_decisions_come_newest_first(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_latest_decisions_come_newest_first(api: Api) -> None:
     assert api.get(REQUESTS).content == {"object": "list", "data": []}
     for number, minute in enumerate(range(0, 30, 3)):
-        monkeypatch.setattr(Clock, "moment", NOW.replace(minute=minute))
+        api.set_clock(NOW.replace(minute=minute))
         event = used(
             id=f"r{number}", model=[BIG, MINI, "in-house"][number % 3], at=moment.text(NOW.replace(minute=minute))
         )
@@ -511,17 +655,19 @@ def operations(document: Any) -> list[tuple[str, str, Any]]:
     return [(method, path, each) for path, methods in document["paths"].items() for method, each in methods.items()]
 
 
-def test_the_document_lists_every_route_of_the_account(document: Any) -> None:
-    assert {(method, path) for method, path, _ in operations(document)} == {
-        ("get", USAGE),
-        ("get", COSTS),
-        ("get", ALLOWANCE),
-        ("get", SHARING),
-        ("post", SHARING),
-        ("get", REQUESTS),
-        ("get", f"{REQUESTS}/{{request_id}}"),
-        ("get", f"{ORGANIZATIONS}/{{organization}}"),
-        ("put", f"{ORGANIZATIONS}/{{organization}}"),
+def test_the_document_has_every_route_but_the_pages(document: Any, shared: Loaded) -> None:
+    routes = {(route.method.lower(), route.openapi_path) for route in routes_of(shared)}
+    assert {path for _, path in routes} > PAGES
+    listed = {(method, path) for method, path, _ in operations(document)}
+    assert listed == {(method, path) for method, path in routes if path not in PAGES}
+
+
+def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: Any) -> None:
+    restricted = {(method, path): each["security"] for method, path, each in operations(document) if "security" in each}
+    assert restricted == {
+        ("post", SHARING): [{"key": ["owner"]}],
+        ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
+        ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
     }
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -10,8 +11,10 @@ import pytest
 
 from gratis import moment
 from gratis.account import sharing
-from gratis.account.sharing import MOST_PROJECTS, SharingChange
-from gratis.http import MOST_BYTES
+from gratis.account.sharing import MAX_PROJECTS, SharingChange
+from gratis.http import MAX_BODY_BYTES
+from gratis.rules.account import Account
+from gratis.table.api_keys import Holder, Keys
 from tests.unit.account_api import (
     ALLOWANCE,
     HOUR,
@@ -20,9 +23,9 @@ from tests.unit.account_api import (
     REQUESTS,
     SHARING,
     Api,
-    Clock,
     organization,
     used,
+    utc,
 )
 from tests.unit.builders import settings
 
@@ -52,12 +55,10 @@ def test_settings_that_were_never_made_are_all_off(api: Api) -> None:
     }
 
 
-def test_a_change_is_a_new_version_with_its_moment_and_actor_and_the_old_ones_are_kept(
-    unset: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_is_a_new_version_with_its_moment_and_actor_and_the_old_ones_are_kept(unset: Api) -> None:
     selected = {"mode": "selected", "projects": ["proj_web"]}
     unset.post({"confirmed": True, "traffic": selected, "evals": ON})
-    monkeypatch.setattr(Clock, "moment", NOW + HOUR)
+    unset.set_clock(NOW + HOUR)
     answer = unset.post({"traffic": OFF})
     enabled = {"mode": "enabled", "projects": None}
     first = {"version": 1, "effective_at": "2025-03-12T10:30:00Z", "actor": "owner of org_a", "confirmed": True}
@@ -112,20 +113,36 @@ def test_the_projects_of_another_mode_confirm_nothing(unset: Api) -> None:
 
 
 EXCLUDED = {
-    "not_eligible": {"eligible": False},
     "zero_data_retention": {"zero_data_retention": True},
     "enterprise_excluded": {"plan": "enterprise_excluded"},
 }
+REFUSED = [
+    *(("zero_data_retention", part) for part in ("traffic", "evals", "feedback")),
+    ("enterprise_excluded", "traffic"),
+]
 
 
-@pytest.mark.parametrize(("code", "profile"), EXCLUDED.items(), ids=EXCLUDED)
-@pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
-def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str, profile: Any) -> None:
-    api.store(organization(sharing=[], **profile))
+@pytest.mark.parametrize(("code", "part"), REFUSED)
+def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str) -> None:
+    api.store(organization(sharing=[], **EXCLUDED[code]))
     answer = api.post({"confirmed": True, part: ON})
     assert answer.refused() == (400, code, part)
-    assert answer.error["message"].endswith(("cannot opt in to sharing", "it cannot opt in to sharing"))
+    assert "cannot opt in to sharing" in answer.error["message"]
     assert api.stored().sharing == ()
+
+
+@pytest.mark.parametrize(
+    ("profile", "part"),
+    [
+        *(({"eligible": False}, part) for part in ("traffic", "evals", "feedback")),
+        ({"plan": "enterprise_excluded"}, "evals"),
+        ({"plan": "enterprise_excluded"}, "feedback"),
+        ({"positive_balance": False}, "traffic"),
+    ],
+)
+def test_who_gets_no_tokens_may_share_all_the_same(api: Api, profile: Any, part: str) -> None:
+    api.store(organization(sharing=[], **profile))
+    assert api.post({"confirmed": True, part: ON}).content[part]["mode"] == "enabled"
 
 
 @pytest.mark.parametrize("profile", EXCLUDED.values(), ids=EXCLUDED)
@@ -180,22 +197,30 @@ def test_switching_off_on_and_off_again_is_three_versions(api: Api) -> None:
     assert modes == ["disabled", "enabled", "disabled", "enabled"]
 
 
-def meanwhile(api: Api, **change: Any) -> None:
-    """Just before the next change is written, another owner makes one."""
+def meanwhile(api: Api, change: Callable[[Account], Account]) -> None:
+    """Just before the next change is written, somebody else makes this one."""
     api.key()
     done: list[bool] = []
 
-    def bob(**_: Any) -> None:
+    def somebody(**_: Any) -> None:
         if not done:
             done.append(True)
-            asked = SharingChange.model_validate(change)
-            api.accounts.append("org_a", lambda account: sharing.changed(account, asked, "bob", NOW))
+            api.accounts.append("org_a", change)
 
-    api.on("before-call.PutItem", bob)
+    api.on("before-call.PutItem", somebody)
+
+
+def bobs(**change: Any) -> Callable[[Account], Account]:
+    asked = SharingChange.model_validate(change)
+    return lambda account: sharing.changed(account, asked, "bob", NOW)
+
+
+def ruled_out(account: Account) -> Account:
+    return account.model_copy(update={"profile": organization(zero_data_retention=True).profile})
 
 
 def test_of_two_owners_at_once_the_second_changes_what_the_first_left(api: Api) -> None:
-    meanwhile(api, evals=OFF)
+    meanwhile(api, bobs(evals=OFF))
     found = api.post({"traffic": OFF}).content
     assert [each["actor"] for each in found["history"]] == ["owner of org_a", "bob", None]
     assert (found["version"], found["traffic"], found["evals"]) == (3, NOTHING, NOTHING)
@@ -203,39 +228,25 @@ def test_of_two_owners_at_once_the_second_changes_what_the_first_left(api: Api) 
 
 
 def test_two_owners_who_make_the_same_change_at_once_add_one_version(api: Api) -> None:
-    meanwhile(api, traffic=OFF)
+    meanwhile(api, bobs(traffic=OFF))
     assert [each["actor"] for each in api.post({"traffic": OFF}).content["history"]] == ["bob", None]
 
 
 def test_two_first_owners_at_once_add_two_versions(unset: Api) -> None:
-    meanwhile(unset, confirmed=True, feedback=ON)
+    meanwhile(unset, bobs(confirmed=True, feedback=ON))
     found = unset.post({"confirmed": True, "traffic": ON}).content
     assert [each["actor"] for each in found["history"]] == ["owner of org_a", "bob"]
     assert (found["traffic"]["mode"], found["feedback"]["mode"]) == ("enabled", "enabled")
 
 
-def meanwhile_ruled_out(api: Api) -> None:
-    """Just before the next change is written, the platform sets another profile."""
-    api.key()
-    done: list[bool] = []
-
-    def platform(**_: Any) -> None:
-        if not done:
-            done.append(True)
-            profile = organization(zero_data_retention=True).profile
-            api.accounts.append("org_a", lambda account: account.model_copy(update={"profile": profile}))
-
-    api.on("before-call.PutItem", platform)
-
-
 def test_a_change_does_not_undo_a_profile_that_is_set_at_once(api: Api) -> None:
-    meanwhile_ruled_out(api)
+    meanwhile(api, ruled_out)
     assert api.post({"traffic": OFF}).status == 200
     assert (api.stored().profile[0].zero_data_retention, len(api.stored().sharing)) == (True, 2)
 
 
 def test_opting_in_is_judged_by_the_profile_it_is_stored_with(unset: Api) -> None:
-    meanwhile_ruled_out(unset)
+    meanwhile(unset, ruled_out)
     answer = unset.post({"confirmed": True, "traffic": ON})
     assert answer.refused() == (400, "zero_data_retention", "traffic")
     assert unset.stored().sharing == ()
@@ -247,9 +258,7 @@ def test_who_is_never_fast_enough_gets_a_503_and_changes_nothing(api: Api) -> No
     def somebody(**_: Any) -> None:
         if not writing:
             writing.append(True)
-            account, version = api.accounts._read("org_a")
-            assert account is not None
-            api.accounts._replace(account, version)
+            api.accounts._replace(api.stored(), api.accounts._read("org_a"))
             writing.clear()
 
     before = api.stored()
@@ -259,22 +268,23 @@ def test_who_is_never_fast_enough_gets_a_503_and_changes_nothing(api: Api) -> No
     assert api.stored() == before
 
 
-def test_a_new_version_never_lies_before_the_last_one(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_version_never_lies_before_the_last_one(api: Api) -> None:
     """Two servers' clocks differ: versions stay in order, so that the later one is in force."""
     api.post({"traffic": OFF})
-    monkeypatch.setattr(Clock, "moment", NOW - HOUR)
+    api.set_clock(NOW - HOUR)
     found = api.post({"confirmed": True, "traffic": ON}).content["history"][0]
     assert (found["version"], found["effective_at"]) == (3, "2025-03-12T10:30:00Z")
 
 
 BAD_BODIES = {
     "an array": "[]",
+    "an object in an array": [{"traffic": OFF}],
     "null": "null",
     "a number": "1",
     "an unknown field": {"trafic": OFF},
     "an unknown mode": {"traffic": {"mode": "on"}},
     "selected without projects": {"confirmed": True, "traffic": {"mode": "selected"}},
-    "a project that cannot be": {"confirmed": True, "traffic": {"mode": "selected", "projects": ["a b"]}},
+    "a project that cannot be": {"confirmed": True, "traffic": {"mode": "selected", "projects": ["a\n"]}},
     "projects that are no list": {"confirmed": True, "traffic": {"mode": "selected", "projects": "proj_web"}},
     "a mode alone": {"traffic": "disabled"},
     "a confirmation in words": {"confirmed": "true", "traffic": ON},
@@ -288,6 +298,12 @@ def test_a_body_that_makes_no_sense_is_400_and_changes_nothing(api: Api, body: A
     answer = api.post(body)
     assert (answer.status, answer.error["code"]) == (400, "invalid_value")
     assert api.stored() == before
+
+
+@pytest.mark.parametrize("name", ["@decimal:1", '{"": "1"}', "1.5", '"', '{"'])
+def test_an_actor_whose_name_looks_like_a_number_is_shown_as_the_text_that_it_is(api: Api, name: str) -> None:
+    key = Keys(api.client, api.table).create(Holder("owner", "org_a", name))
+    assert api.post({"traffic": OFF}, key).content["history"][0]["actor"] == name
 
 
 def test_the_field_that_is_wrong_is_named(api: Api) -> None:
@@ -326,8 +342,14 @@ def test_another_content_type_is_a_415_in_the_envelope(api: Api, kind: str, body
     assert answer.refused() == (415, "unsupported_media_type", None)
 
 
+@pytest.mark.parametrize("kind", ["Application/JSON", "application/json; charset=utf-8", "application/json"])
+def test_json_may_be_announced_in_any_letters_and_with_a_charset(api: Api, kind: str) -> None:
+    headers = {"authorization": f"Bearer {api.key()}", "content-type": kind}
+    assert api.post({"traffic": OFF}, headers=headers).status == 200
+
+
 def test_a_body_over_4_megabytes_is_413(api: Api) -> None:
-    assert api.post(json.dumps({"traffic": OFF}) + " " * MOST_BYTES).refused() == (413, "body_too_large", None)
+    assert api.post(json.dumps({"traffic": OFF}) + " " * MAX_BODY_BYTES).refused() == (413, "body_too_large", None)
 
 
 def projects(number: int) -> dict[str, Any]:
@@ -337,15 +359,15 @@ def projects(number: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("part", ["traffic", "evals", "feedback"])
 def test_a_selection_holds_so_many_projects_and_no_more(unset: Api, part: str) -> None:
-    assert unset.post({"confirmed": True, part: projects(MOST_PROJECTS)}).status == 200
-    answer = unset.post({"confirmed": True, part: projects(MOST_PROJECTS + 1)})
+    assert unset.post({"confirmed": True, part: projects(MAX_PROJECTS)}).status == 200
+    answer = unset.post({"confirmed": True, part: projects(MAX_PROJECTS + 1)})
     assert answer.refused() == (400, "too_many_projects", part)
 
 
 @pytest.fixture
 def full(unset: Api) -> Api:
     """org_a has changed so much that its history takes no more."""
-    for number in range(MOST_PROJECTS - 10, MOST_PROJECTS):
+    for number in range(MAX_PROJECTS - 10, MAX_PROJECTS):
         answer = unset.post({"confirmed": True} | dict.fromkeys(("traffic", "evals", "feedback"), projects(number)))
         if answer.status != 200:
             assert answer.refused()[:2] == (400, "too_many_changes")
@@ -371,22 +393,22 @@ def test_a_change_that_names_another_organization_changes_none(api: Api) -> None
 # --- profiles --------------------------------------------------------------------------------------------------------
 
 
-def test_a_profile_is_set_and_shown_with_its_history(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_is_set_and_shown_with_its_history(api: Api) -> None:
     api.put("org_new", tier=2)
-    monkeypatch.setattr(Clock, "moment", NOW + HOUR)
+    api.set_clock(NOW + HOUR)
     answer = api.put("org_new", tier=4, plan="enterprise_excluded", zero_data_retention=True, eligible=False)
     first = {"version": 1, "effective_at": "2025-03-12T10:30:00Z", "tier": 2, "plan": "standard"}
-    first |= {"zero_data_retention": False, "eligible": True, "actor": "platform of None"}
+    first |= {"zero_data_retention": False, "eligible": True, "positive_balance": True, "actor": "platform of None"}
     second = {"version": 2, "effective_at": "2025-03-12T11:30:00Z", "tier": 4, "plan": "enterprise_excluded"}
-    second |= {"zero_data_retention": True, "eligible": False, "actor": "platform of None"}
+    second |= {"zero_data_retention": True, "eligible": False, "positive_balance": True, "actor": "platform of None"}
     expected = {"object": "organization", "id": "org_new", **second, "history": [second, first]}
     assert (answer.status, answer.content) == (200, expected)
     assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).content == expected
 
 
-def test_the_same_profile_again_changes_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_profile_again_changes_nothing(api: Api) -> None:
     first = api.put("org_new", tier=3)
-    monkeypatch.setattr(Clock, "moment", NOW + HOUR)
+    api.set_clock(NOW + HOUR)
     assert (again := api.put("org_new", tier=3)).content == first.content
     assert "PutItem" not in api.asked
     assert again.status == 200
@@ -466,14 +488,12 @@ def at(clock: str) -> dict[str, Any]:
     return used(id=f"late-{clock}", at=f"2025-03-12T{clock}Z")
 
 
-def test_a_late_event_is_judged_by_the_settings_in_force_when_it_happened(
-    unset: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_late_event_is_judged_by_the_settings_in_force_when_it_happened(unset: Api) -> None:
     changes = [("11:00:00", {"confirmed": True, "traffic": ON}), ("12:00:00", {"traffic": OFF})]
     for clock, body in changes:
-        monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(f"2025-03-12T{clock}+00:00"))
+        unset.set_clock(utc(f"2025-03-12T{clock}"))
         assert unset.post(body).status == 200
-    monkeypatch.setattr(Clock, "moment", NOW + 3 * HOUR)
+    unset.set_clock(NOW + 3 * HOUR)
     events = [at(clock) for clock in ("10:59:59.999999", "11:00:00", "11:59:59.999999", "12:00:00")]
     unset.decide(*reversed(events))
     assert unset.verdicts(*events) == [
@@ -486,12 +506,10 @@ def test_a_late_event_is_judged_by_the_settings_in_force_when_it_happened(
     assert versions == [None, 1, 1, 2]
 
 
-def test_a_late_event_is_judged_by_the_profile_in_force_when_it_happened(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, 11, tzinfo=UTC))
+def test_a_late_event_is_judged_by_the_profile_in_force_when_it_happened(api: Api) -> None:
+    api.set_clock(utc("2025-03-12T11:00"))
     api.put("org_a", tier=4, zero_data_retention=True)
-    monkeypatch.setattr(Clock, "moment", NOW + 3 * HOUR)
+    api.set_clock(NOW + 3 * HOUR)
     events = [at("10:59:59.999999"), at("11:00:00")]
     api.decide(*reversed(events))
     assert api.verdicts(*events) == ["free within_quota", "billed zero_data_retention"]

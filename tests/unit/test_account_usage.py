@@ -1,5 +1,6 @@
 """Usage and costs in the shapes of OpenAI's API: they add up to what was sent, bucket by bucket and page by page."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from gratis import moment
+from gratis.account.api_answer import exact_json
 from gratis.rules.decision import Books
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId
@@ -22,7 +24,6 @@ from tests.unit.account_api import (
     USAGE,
     Answer,
     Api,
-    Clock,
     billed,
     unix,
     used,
@@ -244,8 +245,8 @@ def test_without_an_end_the_current_bucket_is_the_last(api: Api, width: timedelt
     assert (answer.content["has_more"], answer.content["next_page"]) == (False, None)
 
 
-def test_at_midnight_a_bucket_that_has_not_begun_is_not_shown(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 12, tzinfo=UTC))
+def test_at_midnight_a_bucket_that_has_not_begun_is_not_shown(api: Api) -> None:
+    api.set_clock(datetime(2025, 3, 12, tzinfo=UTC))
     assert api.usage(start_time=unix("2025-03-11")).starts == [datetime(2025, 3, 11, tzinfo=UTC)]
 
 
@@ -397,6 +398,21 @@ def test_large_and_tiny_amounts_are_plain_numbers_that_lose_nothing(api: Api) ->
     assert str(float(exact)) != exact
     assert f'"value": {exact},' in api.costs().text
     assert '"value": 0.0000001,' in api.costs(group_by="line_item").text
+
+
+TEXTS = ['{"": "1"}', "@decimal:1", "0.3", '"', "{", "\\", '{\\"\\": \\"1\\"}', "\x00", "\ud800"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_text_passes_for_a_number_whatever_it_says(text: str) -> None:
+    for content in ([text, "1"], {"a": text, "b": "1"}, {text: text}, {"a": {text: "1"}}):
+        assert json.loads(exact_json([content, Decimal("-0.10")]), parse_float=Decimal) == [content, Decimal("-0.10")]
+
+
+@pytest.mark.parametrize("odd", [{1}, datetime(2025, 3, 12, tzinfo=UTC)])
+def test_what_is_no_json_is_not_written_as_some(odd: Any) -> None:
+    with pytest.raises(TypeError):
+        exact_json({"a": odd})
 
 
 def test_a_thousand_small_amounts_add_up_exactly(api: Api) -> None:

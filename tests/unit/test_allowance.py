@@ -1,6 +1,5 @@
 """What is left of the allowance, as the API shows it: status, the published words, and figures per group."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from gratis import config
 from gratis.rules.account import Account
 from tests.ledger_builders import MINI, account
-from tests.unit.account_api import ALLOWANCE, Api, Clock, billed, organization, used
+from tests.unit.account_api import ALLOWANCE, Api, billed, organization, used, utc
 from tests.unit.builders import settings
 
 # --- allowance -------------------------------------------------------------------------------------------------------
@@ -70,6 +69,9 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
         "organization": "org_a",
         "status": "enrolled",
         "message": ENROLLED[1],
+        "why": None,
+        "ends": None,
+        "as_of": "2025-03-12T10:30:00Z",
         "groups": [
             group("1m", 1_000_000, 410_000, "2025-03-12", "2025-03-13T00:00:00Z"),
             group("10m", 10_000_000, 5_000, "2025-03-12", "2025-03-13T00:00:00Z"),
@@ -79,8 +81,16 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
 
 
 def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at: str | None) -> dict[str, Any]:
-    figures = {"group": name, "quota": quota, "used": used_tokens, "remaining": quota - used_tokens}
-    return figures | {"window": window, "resets_at": resets_at}
+    return {
+        "group": name,
+        "unit": "tokens",
+        "quota": quota,
+        "used": used_tokens,
+        "reserved": 0,
+        "remaining": quota - used_tokens,
+        "window": window,
+        "resets_at": resets_at,
+    }
 
 
 def test_what_is_billed_takes_nothing_from_the_allowance(api: Api) -> None:
@@ -102,11 +112,11 @@ def test_yesterdays_tokens_are_not_todays(api: Api) -> None:
     assert api.get(ALLOWANCE).content["groups"][0]["used"] == 0
 
 
-def test_evaluation_runs_are_fresh_on_monday(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_runs_are_fresh_on_monday(api: Api) -> None:
     runs = [used(kind="usage.eval_run", at=f"2025-03-{day:02}T10:00:00Z") for day in (10, 11, 12)]
     api.decide(*runs)
     assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 4
-    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 17, tzinfo=UTC))
+    api.set_clock(utc("2025-03-17"))
     assert api.get(ALLOWANCE).content["eval_runs"] == {
         "quota": 7,
         "used": 0,
@@ -137,7 +147,7 @@ def test_the_offer_holds_from_its_first_day_to_its_last(
     api: Api, monkeypatch: pytest.MonkeyPatch, offer: tuple[str, str], when: str, expected: tuple[str, str]
 ) -> None:
     with_offer(monkeypatch, *offer)
-    monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(when).replace(tzinfo=UTC))
+    api.set_clock(utc(when))
     api.store(organization())
     found = api.get(ALLOWANCE).content
     assert (found["status"], found["message"]) == expected
@@ -157,26 +167,15 @@ ROLLING = {
 
 @pytest.mark.parametrize(("now", "opened", "shown"), ROLLING.values(), ids=ROLLING)
 def test_a_rolling_window_resets_24_hours_after_its_first_free_request(
-    api: Api, monkeypatch: pytest.MonkeyPatch, now: str, opened: str | None, shown: tuple[int, str | None, str | None]
+    api: Api, now: str, opened: str | None, shown: tuple[int, str | None, str | None]
 ) -> None:
-    monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(now).replace(tzinfo=UTC))
+    api.set_clock(utc(now))
     if opened:
         api.decide(used(100, at=f"{opened}:00Z"))
     assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, *shown)
 
 
-def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Clock, "moment", datetime(2025, 3, 6, tzinfo=UTC))
+def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api) -> None:
+    api.set_clock(utc("2025-03-06"))
     api.decide(used(100, at="2025-03-05T23:59:59Z"))
     assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
-
-
-@pytest.mark.parametrize("status", ["not eligible", "zero data retention", "enterprise"])
-def test_who_is_ruled_out_has_no_evaluation_runs_left(api: Api, status: str) -> None:
-    api.store(STATUSES[status][0])
-    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 0
-
-
-def test_after_the_offers_end_no_evaluation_runs_are_left(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_offer(monkeypatch, "data-sharing", "2025-03-11")
-    assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 0

@@ -126,7 +126,7 @@ CORE = "account config dynamo errors moment offer request startup telemetry"
 RULES = "decision eligibility ledger pricing totals window"
 CLOSING = (
     "closing closing.again closing.check closing.close closing.days closing.duplicates closing.proof closing.proving "
-    "closing.statements closing.sums closing.tiling closing.totals closing.windows figures"
+    "closing.statements closing.sums closing.tiling closing.totals closing.windows figures tiling"
 )
 IMPORTS = {
     "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature strict_json",

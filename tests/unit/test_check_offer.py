@@ -41,7 +41,7 @@ def test_the_first_deployment_takes_any_offer_that_is_one(tmp_path: Path) -> Non
         ("data-shering", "", "Offer: no offer 'data-shering'; there are data-sharing, data-sharing-2025"),
         ("/nowhere/mine.json", "", "Offer: /nowhere/mine.json: No such file or directory"),
         ("data-sharing", "2026-02-30", "OfferEnds: '2026-02-30' is no day like 2026-12-31"),
-        ("data-sharing", "2024-12-31", "Offer: ends: 2024-12-31 is before it starts"),
+        ("data-sharing", "2024-12-31", "Offer: ends: must be on or after the first day"),
         (
             "data-sharing-2025 data-sharing",
             "",

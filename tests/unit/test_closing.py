@@ -4,25 +4,22 @@ closing once. On the simulation's table, which hands out pages of two items."""
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from functools import partial
-from itertools import count, groupby, pairwise
+from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gratis import moment
 from gratis.classify import Classifier
 from gratis.closing.close import Closed, PutDown, Unchanged, close
-from gratis.closing.proof import Difference, Differences, Proof
+from gratis.closing.proof import Difference, Proof
 from gratis.closing.proving import NoLongerKept, Proving, prove
 from gratis.closing.statements import Statements
-from gratis.closing.tiling import Path, Step, overlaps, tiling
 from gratis.errors import Busy
 from gratis.rules import pricing
 from gratis.rules.offer import Offer
@@ -87,10 +84,8 @@ def seed_day(**data: Any) -> list[Any]:
     return [usage(f"req_{number}", tokens, **data) for number, tokens in enumerate(SEED, start=1)]
 
 
-def proof_of(table: Any, offer: Offer = DAILY, day: date = DAY) -> Proof:
-    proof = prove(Ledger(table, TABLE), "org_a", day, lambda _: offer, LATER)
-    assert isinstance(proof, Proof)
-    return proof
+def proof_of(table: Any, offer: Offer = DAILY, day: date = DAY, *, now: datetime = LATER, expire: bool = True) -> Any:
+    return prove(Ledger(table, TABLE, expire=expire), "org_a", day, lambda _: offer, now)
 
 
 def begun(table: Any, offer: Offer = DAILY, day: date = DAY, kept: Any = None) -> Proving:
@@ -116,11 +111,23 @@ def decision_item(table: Any, request_id: str) -> tuple[tuple[str, str], dict[st
     return next((key, item) for key, item in table.items.items() if key[1] == f"REQ#{request_id}")
 
 
+def gone(table: Any, *request_ids: str) -> None:
+    for request_id in request_ids:
+        del table.items[decision_item(table, request_id)[0]]
+
+
+def holding(table: Any, used: int) -> None:
+    """Somebody writes another figure into the counter of the seed's day."""
+    key = ("COUNTER#org_a#1m", "2025-03-11")
+    windows = re.sub(r",\d+,", f",{used},", table.items[key]["windows"]["S"])
+    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+
+
 def tampered(table: Any, request_id: str, **fields: Any) -> None:
     """Somebody writes past the ledger."""
     key, item = decision_item(table, request_id)
     decision: Decision = ledger.decision_of(item)._replace(**fields)
-    table.items[key] = item | {"receipt": {"S": ledger._receipt(decision)}}
+    table.items[key] = item | {"receipt": {"S": decision.stored()[0]}}
 
 
 # --- what a proof says ---------------------------------------------------------------------------------------------
@@ -164,7 +171,7 @@ def test_a_day_without_decisions_holds(table: Any) -> None:
 
 def test_a_missing_decision_is_a_gap_and_the_totals_are_not_the_sums(table: Any) -> None:
     decide(table, *seed_day())
-    del table.items[decision_item(table, "req_3")[0]]
+    gone(table, "req_3")
     assert differences(proof_of(table)) == {"gap": {"req_4"}, "totals": set()}
 
 
@@ -176,9 +183,7 @@ def test_two_decisions_on_the_same_tokens_overlap(table: Any) -> None:
 
 def test_a_counter_that_holds_more_than_its_decisions_is_a_gap(table: Any) -> None:
     decide(table, *seed_day())
-    key = ("COUNTER#org_a#1m", "2025-03-11")
-    windows = table.items[key]["windows"]["S"].replace("1000000", "1000001")
-    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+    holding(table, 1_000_001)
     (difference,) = proof_of(table).differences
     assert (difference.kind, difference.ids) == ("gap", ("org_a:2025-03-11:req_9",))
     assert "reach 1000000, the counter holds 1000001" in difference.message
@@ -186,7 +191,7 @@ def test_a_counter_that_holds_more_than_its_decisions_is_a_gap(table: Any) -> No
 
 def test_a_counter_without_any_decision_is_a_gap(table: Any) -> None:
     decide(table, usage("r1"), usage("r2", model=MINI))
-    del table.items[decision_item(table, "r2")[0]]
+    gone(table, "r2")
     assert differences(proof_of(table)) == {"gap": set(), "totals": set()}
 
 
@@ -236,9 +241,7 @@ def test_tokens_that_were_counted_twice_are_found_although_they_tile(table: Any)
     decide(table, usage("r1", 100), usage("r2", 100))
     tampered(table, "r1", used_after=200, running_total=200)
     tampered(table, "r2", used_before=200, used_after=400, running_total=400)
-    key = ("COUNTER#org_a#1m", "2025-03-11")
-    windows = table.items[key]["windows"]["S"].replace(",200,", ",400,")
-    table.items[key] = table.items[key] | {"windows": {"S": windows}}
+    holding(table, 400)
     assert differences(proof_of(table)) == {"decided_differently": {"r1", "r2"}}
 
 
@@ -316,7 +319,7 @@ def test_a_rolling_window_is_proved_over_the_days_that_it_touches(table: Any) ->
     decide(table, *over_two_days(), offer=offer)
     assert proof_of(table, offer).holds
     assert proof_of(table, offer, NEXT).holds
-    del table.items[decision_item(table, "evening")[0]]
+    gone(table, "evening")
     assert differences(proof_of(table, offer, NEXT)) == {"gap": {"morning"}}
 
 
@@ -353,7 +356,7 @@ def test_eval_runs_are_proved_over_their_week(table: Any) -> None:
     ]
     decide(table, *runs)
     assert all(proof_of(table, day=date(2025, 3, 10 + number)).holds for number in range(3))
-    del table.items[decision_item(table, "run0")[0]]
+    gone(table, "run0")
     assert "gap" in differences(proof_of(table))
 
 
@@ -386,7 +389,7 @@ def test_a_proof_in_pieces_is_the_same_proof(table: Any, offer: Offer, most: int
             assert in_pieces(table, offer, day, most) == proof_of(table, offer, day)
         if not broken:
             tampered(table, "req_2", used_before=100_000, amount_usd="7")
-            del table.items[decision_item(table, "req_5")[0]]
+            gone(table, "req_5")
             assert not proof_of(table, offer).holds
 
 
@@ -429,126 +432,46 @@ def test_what_was_kept_of_a_window_that_was_written_to_since_does_not_stand_in_t
     assert close_once(table).proof.holds
 
 
-# --- tiling --------------------------------------------------------------------------------------------------------
-
-
-def steps(*figures: tuple[Any, Any]) -> list[Step]:
-    return [Step(before, after, 1000, f"r{number}") for number, (before, after) in enumerate(figures)]
-
-
-def named(find: Callable[..., None], *figures: tuple[Any, Any], **ends: Any) -> list[tuple[str, list[str]]]:
-    """Messages and ids of what is found in these steps."""
-    found = Differences()
-    find("here", steps(*figures), found, **ends)
-    return [(each.message.removeprefix("here: "), list(each.ids)) for each in found.listed()]
-
-
-def is_path(taken: list[Step], start: Any, used: Any) -> bool:
-    """Whether steps are a path, by the sum of hashes and by all that can be named; these must agree."""
-    path, found = Path(), Differences()
-    for step in taken:
-        path.add(step)
-    tiling("here", taken, found, start=start, used=used)
-    assert path.leads_to(used, start) == (not found.count)
-    return not found.count
-
-
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.sampled_from([1, Decimal("0.01")]), st.data())
-def test_steps_forward_and_back_are_a_path_in_any_order_and_nothing_else_is(
-    visited: list[int], unit: Any, data: st.DataObject
-) -> None:
-    points = [unit * number for number, _ in groupby(visited)]
-    start, used = points[0], points[-1]
-    taken = data.draw(st.permutations(steps(*pairwise(points))))
-    assert is_path(taken, start, used)
-    assert not is_path(taken, start, used + unit)
-    assert not is_path(taken, start - unit, used)
-    if taken:
-        one = data.draw(st.sampled_from(taken))
-        assert not is_path([*taken, one], start, used)
-        assert not is_path([step for step in taken if step is not one], start, used)
-
-
-def test_a_figure_is_the_same_point_however_it_is_written() -> None:
-    assert is_path(steps((0, Decimal("0.50")), (Decimal("0.5"), Decimal("2.0"))), Decimal("0.00"), 2)
-
-
-TORN: dict[str, tuple[list[tuple[int, int]], dict[str, int], list[tuple[str, list[str]]]]] = {
-    "held, but not taken": ([], {"used": 5}, [("the decisions reach 0, the counter holds 5", [])]),
-    "a gap": ([(0, 10), (20, 30)], {"used": 30}, [("no decision on 10 to 20", ["r1"])]),
-    "a gap, wherever it leads": ([(0, 10), (20, 30)], {}, [("no decision on 10 to 20", ["r1"])]),
-    "a gap at the beginning": ([(10, 20)], {"used": 20}, [("no decision on 0 to 10", ["r0"])]),
-    "begun where another counter stood": ([(10, 20)], {"start": 10, "used": 20}, []),
-    "an overlap": ([(0, 10), (5, 20)], {"used": 20}, [("two decisions on the same tokens", ["r0", "r1"])]),
-    "the same step twice": ([(0, 10), (0, 10)], {"used": 10}, [("two decisions on the same tokens", ["r0", "r1"])]),
-    "two gaps": (
-        [(0, 10), (20, 30)],
-        {"used": 15},
-        [("no decision on 10 to 20", ["r1"]), ("the decisions reach 30, the counter holds 15", ["r1"])],
-    ),
-    "a step back": ([(0, 10), (10, 30), (30, 20), (20, 40)], {"used": 40}, []),
-    "a step back that is missing": ([(0, 10)], {"used": 5}, [("the decisions reach 10, the counter holds 5", ["r0"])]),
-    "a step back from elsewhere": ([(0, 10), (30, 10)], {"used": 10}, [("no decision on 10 to 30", ["r1"])]),
-}
-
-
-@pytest.mark.parametrize(("taken", "ends", "found"), TORN.values(), ids=TORN)
-def test_what_is_no_path_is_named(taken: Any, ends: dict[str, int], found: Any) -> None:
-    assert named(tiling, *taken, **ends) == found
-
-
-def test_where_some_steps_are_not_known_only_overlaps_are_named() -> None:
-    assert named(overlaps, (30, 40), (5, 10)) == []
-    assert named(overlaps, (30, 40), (5, 10), (7, 12)) == [("two decisions on the same tokens", ["r1", "r2"])]
-
-
 # --- decisions that are no longer kept -----------------------------------------------------------------------------
 
 NO_LONGER = moment.midnight(DAY) + moment.DAY + ledger.KEEP_DECISIONS
 JUST_KEPT = NO_LONGER - timedelta(microseconds=1)
 
 
-def proved_at(now: datetime, table: Any, offer: Offer = DAILY, day: date = DAY, *, expire: bool = True) -> Any:
-    return prove(Ledger(table, TABLE, expire=expire), "org_a", day, lambda _: offer, now)
-
-
 @pytest.mark.parametrize("lost", [["req_3"], [f"req_{number}" for number in range(1, 10)]], ids=["one", "all"])
 def test_a_day_whose_decisions_are_no_longer_kept_is_neither_stated_nor_an_alarm(table: Any, lost: list[str]) -> None:
     decide(table, *seed_day())
-    assert proved_at(NO_LONGER, table).holds  # they are still there
-    for request_id in lost:
-        del table.items[decision_item(table, request_id)[0]]
-    assert not proved_at(JUST_KEPT, table).holds
-    assert not proved_at(NO_LONGER, table, expire=False).holds
-    assert proved_at(NO_LONGER, table) == NoLongerKept()
+    assert proof_of(table, now=NO_LONGER).holds  # they are still there
+    gone(table, *lost)
+    assert not proof_of(table, now=JUST_KEPT).holds
+    assert not proof_of(table, expire=False, now=NO_LONGER).holds
+    assert proof_of(table, now=NO_LONGER) == NoLongerKept()
     assert close_once(table, 4, hurry=lambda: True, now=NO_LONGER) in (PutDown(), NoLongerKept())
     assert close_once(table, now=NO_LONGER) == NoLongerKept()
     assert not any(key[1].startswith(("STATEMENT#", "PROGRESS#")) for key in table.items)
 
 
 def test_of_a_day_of_which_nothing_is_left_it_is_said_too(table: Any) -> None:
-    assert proved_at(JUST_KEPT, table).statement["decisions"] == 0
-    assert proved_at(NO_LONGER, table) == NoLongerKept()
+    assert proof_of(table, now=JUST_KEPT).statement["decisions"] == 0
+    assert proof_of(table, now=NO_LONGER) == NoLongerKept()
 
 
 def test_a_week_that_began_on_days_no_longer_kept_is_no_alarm_but_its_overlaps_are_found(table: Any) -> None:
     days = ("10", "11", "12", "12")
     runs = [usage(f"run{n}", 5, kind="usage.eval_run", at=f"2025-03-{day}T08:00:00Z") for n, day in enumerate(days)]
     decide(table, *runs, received_at=RECEIVED.replace(day=12))
-    for gone in ("run0", "run1"):
-        del table.items[decision_item(table, gone)[0]]
-    assert differences(proved_at(JUST_KEPT - moment.DAY, table, day=NEXT)) == {"gap": {"run2"}}
-    assert proved_at(NO_LONGER, table, day=NEXT).holds
+    gone(table, "run0", "run1")
+    assert differences(proof_of(table, day=NEXT, now=JUST_KEPT - moment.DAY)) == {"gap": {"run2"}}
+    assert proof_of(table, day=NEXT, now=NO_LONGER).holds
     tampered(table, "run3", used_before=2, used_after=3, running_total=3)
-    assert differences(proved_at(NO_LONGER, table, day=NEXT)) == {"overlap": {"run2", "run3"}}
+    assert differences(proof_of(table, day=NEXT, now=NO_LONGER)) == {"overlap": {"run2", "run3"}}
 
 
 def test_who_closed_a_window_on_a_day_no_longer_kept_is_not_asked_for(table: Any) -> None:
     decide(table, *over_two_days(), offer=rolling(CLOSING))
-    for gone in ("evening", "too-much"):
-        del table.items[decision_item(table, gone)[0]]
-    assert "decided_differently" in differences(proved_at(JUST_KEPT - moment.DAY, table, rolling(CLOSING), NEXT))
-    assert proved_at(NO_LONGER, table, rolling(CLOSING), NEXT).holds
+    gone(table, "evening", "too-much")
+    assert "decided_differently" in differences(proof_of(table, rolling(CLOSING), NEXT, now=JUST_KEPT - moment.DAY))
+    assert proof_of(table, rolling(CLOSING), NEXT, now=NO_LONGER).holds
 
 
 # --- closing -------------------------------------------------------------------------------------------------------

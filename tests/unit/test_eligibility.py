@@ -1,24 +1,37 @@
 """Rules 1 to 6: each reason, which of several wins, and what was in force when the request occurred."""
 
+from decimal import Decimal
 from itertools import product
 
 import pytest
 from pydantic import ValidationError
 
 from gratis.rules.account import Account
-from gratis.rules.eligibility import Allowed, judge, terms_of
+from gratis.rules.eligibility import Ruling, judge, terms_of
+from gratis.rules.figures import Figure
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.request import Request
+from tests.ledger_builders import with_versions
 from tests.unit.builders import LARGE, SMALL, account, eval_run, profile, request, settings, small_offer
 
-OFFER = shipped("data-sharing-2025")
+OFFER = with_versions(shipped("data-sharing-2025"), requires=("positive_balance",))
+EVALS_OFFER = small_offer(
+    offer={
+        "starts": "2025-05-01",
+        "ends": "2025-05-31",
+        "evals": {"quotas": {"*": 7}, "starts": "2025-01-01", "ends": "2025-04-30"},
+    },
+    requires=["positive_balance"],
+)
+"""Gives evaluation runs on other days than tokens, of which nothing matters to them."""
 BY_THE_RULES = [
     "offer_not_started",
     "offer_ended",
     "not_eligible",
     "zero_data_retention",
     "enterprise_excluded",
+    "no_balance",
     "sharing_disabled",
     "project_not_shared",
     "fine_tuning_training",
@@ -31,23 +44,32 @@ BY_THE_RULES = [
 EVALS_BY_THE_RULES = [
     "offer_not_started",
     "offer_ended",
-    "not_eligible",
     "zero_data_retention",
-    "enterprise_excluded",
     "eval_sharing_disabled",
     "project_not_shared",
     "eval_not_shared",
 ]
-LARGE_QUOTA = Allowed("1m", 1_000_000)
+Judged = str | tuple[str, Figure]
+"""The reason for which a request is billed, or the group and the quota that rule 7 looks at."""
+LARGE_QUOTA = ("1m", 1_000_000)
 
 
-def judged(asked: Request, organization: Account | None = None, offer: Offer = OFFER) -> Allowed | str:
-    return judge(asked, terms_of(asked, offer, organization))
+def ruling_of(asked: Request, organization: Account | None, offer: Offer = OFFER) -> Ruling:
+    return judge(asked, terms_of(asked, offer, organization), Decimal("0.5"))
+
+
+def judged(asked: Request, organization: Account | None, offer: Offer = OFFER) -> Judged:
+    ruling = ruling_of(asked, organization, offer)
+    if ruling.reason is not None:
+        return ruling.reason
+    assert ruling.group is not None
+    assert ruling.quota is not None
+    return ruling.group.name, ruling.quota
 
 
 def test_an_ordinary_request_is_allowed_the_quota_of_its_group_and_tier() -> None:
-    assert judged(request(model=LARGE), account()) == Allowed("1m", 1_000_000)
-    assert judged(request(model=SMALL), account(profiles=[profile(tier=2)])) == Allowed("10m", 2_500_000)
+    assert judged(request(model=LARGE), account()) == ("1m", 1_000_000)
+    assert judged(request(model=SMALL), account(profiles=[profile(tier=2)])) == ("10m", 2_500_000)
 
 
 ONE_REASON = {
@@ -56,6 +78,7 @@ ONE_REASON = {
     "not_eligible": (request(), account(profiles=[profile(eligible=False)])),
     "zero_data_retention": (request(), account(profiles=[profile(zero_data_retention=True)])),
     "enterprise_excluded": (request(), account(profiles=[profile(plan="enterprise_excluded")])),
+    "no_balance": (request(), account(profiles=[profile(positive_balance=False)])),
     "sharing_disabled": (request(), account(sharing=[settings(traffic={"mode": "disabled"})])),
     "project_not_shared": (
         request(project="proj_web"),
@@ -65,7 +88,7 @@ ONE_REASON = {
     "fine_tuned_model": (request(model=f"ft:{LARGE}:acme::abc123"), account()),
     "o_series_on_assistants": (request(model="o3-2025-04-16", endpoint="assistants"), account()),
     "tool_use": (request(tools=["get_weather", "web_search_preview"]), account()),
-    "model_not_listed": (request(model="gpt-4o"), account()),
+    "model_not_listed": (request(model="gpt-3.5-turbo"), account()),
     "tier_not_included": (request(), account(profiles=[profile(tier=0)])),
 }
 
@@ -93,7 +116,7 @@ MODEL_ON_ENDPOINT = {
     ("ft:o3-2025-04-16", "assistants"): ["fine_tuned_model", "model_not_listed"],
     ("ft:o3-2025-04-16", "fine_tuning"): ["fine_tuning_training", "fine_tuned_model", "model_not_listed"],
     ("gpt-o3-2025-04-16", "assistants"): ["model_not_listed"],
-    ("gpt-4o", "responses"): ["model_not_listed"],
+    ("gpt-3.5-turbo", "responses"): ["model_not_listed"],
 }
 TIERS = {4: None, 0: "tier_not_included", None: "tier_not_included"}
 YES_OR_NO = (False, True)
@@ -104,13 +127,16 @@ PROFILES = {
     ("eligible",): ["not_eligible"],
     ("retention",): ["zero_data_retention"],
     ("plan",): ["enterprise_excluded"],
-    ("eligible", "retention", "plan"): ["not_eligible", "zero_data_retention", "enterprise_excluded"],
-    ("retention", "plan"): ["zero_data_retention", "enterprise_excluded"],
+    ("balance",): ["no_balance"],
+    ("eligible", "retention", "plan", "balance"): ["not_eligible", "zero_data_retention", "enterprise_excluded"],
+    ("retention", "plan", "balance"): ["zero_data_retention", "enterprise_excluded", "no_balance"],
+    ("plan", "balance"): ["enterprise_excluded", "no_balance"],
 }
 RULED_OUT_BY = {
     "eligible": {"eligible": False},
     "retention": {"zero_data_retention": True},
     "plan": {"plan": "enterprise_excluded"},
+    "balance": {"positive_balance": False},
 }
 
 
@@ -147,9 +173,9 @@ def test_of_several_reasons_against_an_evaluation_run_the_first_by_the_rules_is_
             refused.get(missing or "", missing),
             None if shared else "eval_not_shared",
         ]
-        expected = next((reason for reason in EVALS_BY_THE_RULES if reason in applying), Allowed("evals", 7))
+        expected = next((reason for reason in EVALS_BY_THE_RULES if reason in applying), ("evals", 7))
         asked = eval_run(when, shared=shared)
-        assert judged(asked, organization_of(flaws, 4, evals=evals)) == expected
+        assert judged(asked, organization_of(flaws, None, evals=evals), EVALS_OFFER) == expected
 
 
 # Rule 2
@@ -157,6 +183,17 @@ def test_of_several_reasons_against_an_evaluation_run_the_first_by_the_rules_is_
 
 def test_an_organization_is_eligible_unless_its_profile_says_no() -> None:
     assert "eligible" not in profile()
+    assert judged(request(), account()) == LARGE_QUOTA
+
+
+def test_a_balance_is_asked_for_only_where_the_offer_requires_one() -> None:
+    without = account(profiles=[profile(positive_balance=False)])
+    assert judged(request(), without) == "no_balance"
+    assert judged(request(), without, small_offer()) == ("1m", 1000)
+
+
+def test_an_organization_has_a_balance_unless_its_profile_says_no() -> None:
+    assert "positive_balance" not in profile()
     assert judged(request(), account()) == LARGE_QUOTA
 
 
@@ -198,7 +235,7 @@ def test_sharing_evaluations_shares_no_traffic_and_the_other_way_round() -> None
     evals_only = account(sharing=[settings(traffic={"mode": "disabled"})])
     traffic_only = account(sharing=[settings(evals={"mode": "disabled"})])
     assert judged(request(), evals_only) == "sharing_disabled"
-    assert judged(eval_run(), evals_only) == Allowed("evals", 7)
+    assert judged(eval_run(), evals_only) == ("evals", 7)
     assert judged(request(), traffic_only) == LARGE_QUOTA
     assert judged(eval_run(), traffic_only) == "eval_sharing_disabled"
 
@@ -227,9 +264,9 @@ def test_an_o_series_model_is_left_out_only_on_assistants() -> None:
 def test_an_alias_of_an_o_series_model_is_left_out_on_assistants_too() -> None:
     aliased = small_offer(
         aliases={"thinker": "o1-2024-12-17"},
-        groups=[{"name": "1m", "models": ["o1-2024-12-17"], "quotas": {4: 1000}}],
+        groups=[{"name": "1m", "models": ["o1-2024-12-17"], "quotas": {"4": 1000}}],
     )
-    assert judged(request(model="thinker"), account(), aliased) == Allowed("1m", 1000)
+    assert judged(request(model="thinker"), account(), aliased) == ("1m", 1000)
     assert judged(request(model="thinker", endpoint="assistants"), account(), aliased) == "o_series_on_assistants"
 
 
@@ -238,7 +275,7 @@ def test_an_alias_of_an_o_series_model_is_left_out_on_assistants_too() -> None:
 
 def test_an_alias_counts_as_the_dated_model_it_stands_for() -> None:
     aliased = small_offer(quota=500, aliases={"gpt-4o": LARGE})
-    assert judged(request(model="gpt-4o"), account(), aliased) == Allowed("1m", 500)
+    assert judged(request(model="gpt-4o"), account(), aliased) == ("1m", 500)
 
 
 def test_a_model_is_listed_also_before_its_own_date() -> None:
@@ -248,17 +285,37 @@ def test_a_model_is_listed_also_before_its_own_date() -> None:
 def test_a_group_may_leave_out_a_tier_that_another_one_includes() -> None:
     lopsided = small_offer(
         groups=[
-            {"name": "1m", "models": [LARGE], "quotas": {4: 1000}},
-            {"name": "10m", "models": [SMALL], "quotas": {3: 10_000, 4: 10_000}},
+            {"name": "1m", "models": [LARGE], "quotas": {"4": 1000}},
+            {"name": "10m", "models": [SMALL], "quotas": {"3": 10_000, "4": 10_000}},
         ]
     )
     tier_3 = account(profiles=[profile(tier=3)])
     assert judged(request(model=LARGE), tier_3, lopsided) == "tier_not_included"
-    assert judged(request(model=SMALL), tier_3, lopsided) == Allowed("10m", 10_000)
+    assert judged(request(model=SMALL), tier_3, lopsided) == ("10m", 10_000)
+
+
+def test_a_group_is_named_where_its_tier_or_its_price_is_missing_and_not_before() -> None:
+    dollars = {"name": "credit", "models": ["grok-*"], "unit": "usd", "quotas": {"4": "150"}}
+    offer = small_offer(groups=[dollars])
+    asked = request(model="grok-unheard-of")
+    tier_3 = account(profiles=[profile(tier=3)])
+    found = [judge(asked, terms_of(asked, offer, who), None) for who in (account(), tier_3, account(sharing=[]))]
+    assert [(each.reason, each.group and each.group.name) for each in found] == [
+        ("no_price", "credit"),
+        ("tier_not_included", "credit"),
+        ("sharing_disabled", None),
+    ]
+
+
+def test_a_quota_for_any_tier_is_one_for_none_too_and_a_tier_of_its_own_goes_before_it() -> None:
+    offer = small_offer(groups=[{"name": "1m", "models": [LARGE], "quotas": {"*": 100, "4": 1000}}])
+    tiers = (None, 0, 5, 4)
+    quotas = [judged(request(), account(profiles=[profile(tier=tier)]), offer) for tier in tiers]
+    assert quotas == [("1m", 100), ("1m", 100), ("1m", 100), ("1m", 1000)]
 
 
 def test_a_quota_of_nothing_includes_the_tier() -> None:
-    assert judged(request(), account(), small_offer(quota=0)) == Allowed("1m", 0)
+    assert judged(request(), account(), small_offer(quota=0)) == ("1m", 0)
 
 
 # Evaluation runs
@@ -277,12 +334,24 @@ def test_a_quota_of_nothing_includes_the_tier() -> None:
     ids=str,
 )
 def test_model_endpoint_and_tools_of_an_evaluation_run_do_not_matter(anything: dict) -> None:
-    assert judged(eval_run(**anything), account()) == Allowed("evals", 7)
+    assert judged(eval_run(**anything), account()) == ("evals", 7)
 
 
 @pytest.mark.parametrize("tier", [None, 0, 1, 5])
 def test_the_tier_does_not_matter_for_an_evaluation_run(tier: int | None) -> None:
-    assert judged(eval_run(), account(profiles=[profile(tier=tier)])) == Allowed("evals", 7)
+    assert judged(eval_run(), account(profiles=[profile(tier=tier)])) == ("evals", 7)
+
+
+def test_where_an_offer_gives_no_evaluation_runs_they_are_billed_as_of_a_tier_without_a_quota() -> None:
+    ruling = judge(eval_run(), terms_of(eval_run(), small_offer(offer={"evals": None}), account()), None)
+    assert (ruling.reason, ruling.group) == ("tier_not_included", None)
+
+
+def test_evaluation_runs_without_dates_of_their_own_have_those_of_the_offer() -> None:
+    ended = small_offer(offer={"ends": "2025-03-11", "evals": {"quotas": {"*": 7}, "ends": "2025-03-11"}})
+    assert judged(eval_run("2025-03-11T23:59:59.999999"), account(), ended) == ("evals", 7)
+    assert judged(eval_run("2025-03-12T00:00"), account(), ended) == "offer_ended"
+    assert judged(eval_run("2024-12-31T23:59:59.999999"), account(), ended) == "offer_not_started"
 
 
 def test_whether_members_share_a_run_does_not_matter_for_other_traffic() -> None:
@@ -294,7 +363,7 @@ def test_whether_members_share_a_run_does_not_matter_for_other_traffic() -> None
 
 def test_an_organization_that_nobody_knows_shares_nothing() -> None:
     terms = terms_of(request(), OFFER, None)
-    assert judge(request(), terms) == "sharing_disabled"
+    assert judged(request(), None) == "sharing_disabled"
     assert judged(eval_run(), None) == "eval_sharing_disabled"
     assert (terms.profile.tier, terms.profile.plan) == (None, "standard")
     assert (terms.profile_version, terms.settings_version) == (None, None)
@@ -302,8 +371,9 @@ def test_an_organization_that_nobody_knows_shares_nothing() -> None:
 
 def test_an_organization_that_was_not_known_yet_shares_nothing() -> None:
     later = account(profiles=[profile("2025-03-12T00:00:00Z")], sharing=[settings("2025-03-12T00:00:00Z")])
-    terms = terms_of(request(when="2025-03-11T23:59:59.999999"), OFFER, later)
-    assert judge(request(), terms) == "sharing_disabled"
+    asked = request(when="2025-03-11T23:59:59.999999")
+    terms = terms_of(asked, OFFER, later)
+    assert judged(asked, later) == "sharing_disabled"
     assert (terms.profile_version, terms.settings_version) == (None, None)
 
 
@@ -313,7 +383,7 @@ def test_the_offers_dates_come_before_that_an_organization_is_unknown() -> None:
 
 def test_an_organization_may_share_before_it_has_a_profile() -> None:
     assert judged(request(), account(profiles=[])) == "tier_not_included"
-    assert judged(eval_run(), account(profiles=[])) == Allowed("evals", 7)
+    assert judged(eval_run(), account(profiles=[])) == ("evals", 7)
 
 
 @pytest.mark.parametrize(
@@ -322,11 +392,11 @@ def test_an_organization_may_share_before_it_has_a_profile() -> None:
         ("2025-03-11T11:59:59.999999", LARGE_QUOTA, (1, 1)),
         ("2025-03-11T12:00:00", "sharing_disabled", (1, 2)),
         ("2025-03-11T17:59:59.999999", "sharing_disabled", (1, 2)),
-        ("2025-03-11T18:00:00", Allowed("1m", 250_000), (2, 3)),
+        ("2025-03-11T18:00:00", ("1m", 250_000), (2, 3)),
     ],
 )
 def test_a_version_is_in_force_from_its_exact_moment_to_just_before_the_next(
-    when: str, expected: Allowed | str, versions: tuple[int, int]
+    when: str, expected: Judged, versions: tuple[int, int]
 ) -> None:
     organization = account(
         profiles=[profile("2025-01-01T00:00:00Z", tier=4), profile("2025-03-11T19:00:00+01:00", tier=1)],
@@ -337,7 +407,7 @@ def test_a_version_is_in_force_from_its_exact_moment_to_just_before_the_next(
         ],
     )
     terms = terms_of(request(when=when), OFFER, organization)
-    assert judge(request(when=when), terms) == expected
+    assert judged(request(when=when), organization) == expected
     assert (terms.profile_version, terms.settings_version) == versions
 
 

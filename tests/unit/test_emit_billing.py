@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gratis.account.sharing import MOST_PROJECTS
+from gratis.account.sharing import MAX_PROJECTS
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
@@ -301,12 +301,13 @@ def test_a_billing_record_is_what_the_specification_shows(bus: Bus, emit: Any) -
     (record,) = bus.records()
     assert record["id"] == "org_demo:2025-03-11:r0000"
     assert list(record) == [
-        *("id", "organization", "project", "request_id", "model", "group", "window", "verdict", "reason", "tokens"),
-        *("quota", "used_before", "used_after", "running_total", "list_amount_usd", "amount_usd", "tier", "offer"),
+        *("format", "kind", "id", "organization", "project", "request_id", "model", "group", "window", "verdict"),
+        *("reason", "tokens", "unit", "quota", "used_before", "reserved_before", "used_after", "running_total"),
+        *("voids", "reservation", "platform_verdict", "list_amount_usd", "amount_usd", "tier", "offer"),
         *("profile_version", "settings_version", "price_version", "payload_hash"),
         *("occurred_at", "received_at", "decided_at"),
     ]
-    assert record["tokens"] == {"input": 120_000, "cached_input": 0, "output": 0, "total": 120_000}
+    assert record["tokens"] == {"input": 120_000, "cached_input": 0, "cache_write": 0, "output": 0, "total": 120_000}
 
 
 def test_records_are_packed_by_organization_up_to_100_an_event_and_keep_their_order(bus: Bus, emit: Any) -> None:
@@ -346,8 +347,10 @@ def test_a_threshold_names_counter_quota_and_request(bus: Bus, emit: Any) -> Non
     emit(stream_of(item_of(decision)))
     assert bus.details("QuotaThresholdReached") == [
         {
-            "id": "org_a:1m:2025-03-11:80",
+            "id": "org_a:1m:2025-03-11:1000000:80",
             "organization": "org_a",
+            "project": None,
+            "unit": "tokens",
             "group": "1m",
             "window": "2025-03-11",
             "threshold": 80,
@@ -778,7 +781,7 @@ def test_a_quarantined_event_with_a_very_long_message_does_not_stop_the_stream(b
 
 
 def test_a_change_of_sharing_with_the_most_projects_is_taken_by_the_bus(bus: Bus, emit: Any) -> None:
-    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MOST_PROJECTS)]}
+    setting = {"mode": "selected", "projects": [f"{number:064}" for number in range(MAX_PROJECTS)]}
     versions = [dict.fromkeys(("traffic", "evals", "feedback"), setting)] * 2
     dated = [{"effective_at": f"2025-01-0{day}T00:00:00Z"} | version for day, version in enumerate(versions, start=1)]
     old, new = (

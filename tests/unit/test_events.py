@@ -185,8 +185,12 @@ ALPHABETS = {
     "data.model": "ft:gpt-4o-2024-08-06:acme/x_1",
     "subject": "AZaz09._-",
     "data.project": "AZaz09._-",
+    "data.reservation": "AZaz09._-:/",
 }
-NOT_AN_IDENTIFIER = ["", "a#b", "a b", "a\n", "\na", "ä", "a\u0000", "a|b", "a,b", "a(b)", 5, True, ["a"], {}]
+NO_IDENTIFIER = ["", "a\n", "\na", "a\u0000", 5, True, ["a"], {}]
+NOT_AN_IDENTIFIER = [*NO_IDENTIFIER, "a#b", "a b", "ä", "a|b", "a,b", "a(b)"]
+NOT_A_NAME = [*NO_IDENTIFIER, " a", "a ", "\u00a0a", "a\tb", "a\u2028b", "a\u202eb", "a\u200bb", "\ue000"]
+NAMES = ["TL-X:AGENTS", "Data Science", "eng/search", "ml@corp.example", "Büro", "CN=ml,OU=groups", "a#b", "研究", "x"]
 
 
 @pytest.mark.parametrize(("path", "value"), ALPHABETS.items())
@@ -195,7 +199,7 @@ def test_an_identifier_may_use_the_whole_alphabet_of_its_kind(path: str, value: 
 
 
 @pytest.mark.parametrize("value", NOT_AN_IDENTIFIER, ids=repr)
-@pytest.mark.parametrize("path", ["id", "data.model", "data.project"])
+@pytest.mark.parametrize("path", ["id", "data.reservation"])
 def test_no_separator_and_nothing_but_text_gets_into_an_identifier(path: str, value: Any) -> None:
     code, message = refused(with_value(path, value))
     assert code == "invalid_event"
@@ -210,9 +214,18 @@ def test_no_separator_and_nothing_but_text_gets_into_an_organization(value: Any)
     assert message.startswith("subject: ")
 
 
-@pytest.mark.parametrize("value", ["a:b", "a/b"])
-def test_a_project_has_neither_colon_nor_slash(value: str) -> None:
-    assert refused(with_value("data.project", value))[1].startswith("data.project: ")
+@pytest.mark.parametrize("value", NAMES)
+@pytest.mark.parametrize("path", ["data.model", "data.project"])
+def test_models_and_projects_may_be_named_as_platforms_and_gateways_do(path: str, value: str) -> None:
+    parsed(with_value(path, value))
+
+
+@pytest.mark.parametrize("value", NOT_A_NAME, ids=repr)
+@pytest.mark.parametrize("path", ["data.model", "data.project"])
+def test_a_name_can_be_seen_and_neither_begins_nor_ends_with_a_blank(path: str, value: Any) -> None:
+    code, message = refused(with_value(path, value))
+    assert code == "invalid_event"
+    assert message.startswith(f"{path}: ")
 
 
 @pytest.mark.parametrize("path", ["data.endpoint", "data.service_tier"])
@@ -244,9 +257,16 @@ def test_a_required_field_is_never_invented(path: str) -> None:
     assert message.endswith(": null")
 
 
-@pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "total_tokens"])
-def test_a_count_of_the_responses_shape_is_required(field: str) -> None:
-    assert refused(without(f"data.usage.{field}")) == ("invalid_event", f"data.usage.{field}: Field required")
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("input_tokens", "data.usage: names neither input_tokens nor prompt_tokens"),
+        ("output_tokens", "data.usage: names input_tokens, but no output_tokens"),
+        ("total_tokens", "data.usage.total_tokens: Field required"),
+    ],
+)
+def test_a_count_of_the_responses_shape_is_required(field: str, said: str) -> None:
+    assert refused(without(f"data.usage.{field}")) == ("invalid_event", said)
 
 
 def test_the_total_of_the_chat_shape_is_required() -> None:
@@ -332,7 +352,7 @@ def test_a_negative_count_is_named_beside_the_total_that_it_spoils() -> None:
 # Token counts
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, "1", True, None, [1], MOST_TOKENS + 1, 10**30], ids=repr)
+@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, "1", True, [1], MOST_TOKENS + 1, 10**30], ids=repr)
 @pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "total_tokens"])
 def test_a_token_count_is_a_json_integer_of_a_sensible_size(field: str, wrong: Any) -> None:
     path = f"data.usage.{field}"
@@ -365,7 +385,8 @@ def test_a_total_that_is_not_input_plus_output_is_refused_with_all_the_numbers(u
 def test_usage_may_be_given_in_both_shapes_if_they_agree() -> None:
     assert parsed(using(responses_usage(9, 1, cached=3) | chat_usage(9, 1, cached=3))).tokens == Tokens(9, 3, 1)
     code, message = refused(using(chat_usage(9, 1) | {"input_tokens": 8}))
-    assert (code, message) == ("invalid_event", "data.usage: input_tokens is 8, but in the other shape it is 9")
+    said = "data.usage: contradicts itself: input_tokens is 8, prompt_tokens is 9"
+    assert (code, message) == ("invalid_event", said)
 
 
 @pytest.mark.parametrize(
@@ -390,6 +411,112 @@ def test_more_cached_than_input_is_refused_with_both_numbers(shape: Any) -> None
     code, message = refused(using(shape(10, 5, cached=11)))
     assert code == "invalid_event"
     assert message == "data.usage: cached_tokens is 11, more than the 10 input tokens it is part of"
+
+
+# Usage is read whole
+
+PLURAL = ("input_tokens_details", "prompt_tokens_details")
+PLACES = [*PLURAL, "input_token_details", "prompt_token_details"]
+SHAPES = {"responses": responses_usage(100, 50), "chat": chat_usage(100, 50)}
+
+
+def bare(usage: dict[str, Any]) -> dict[str, Any]:
+    """Usage without its details."""
+    return {name: value for name, value in usage.items() if not name.endswith("_details")}
+
+
+@pytest.mark.parametrize("name", ["cached_tokens", "cache_read_tokens"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cached_input_counts_wherever_its_details_stand(shape: str, place: str, name: str) -> None:
+    assert parsed(using(bare(SHAPES[shape]) | {place: {name: 90}})).tokens == Tokens(100, 90, 50)
+
+
+@pytest.mark.parametrize(
+    "name", ["cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens"]
+)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cached_input_counts_without_details_too(shape: str, name: str) -> None:
+    assert parsed(using(bare(SHAPES[shape]) | {name: 90})).tokens == Tokens(100, 90, 50)
+
+
+@pytest.mark.parametrize("name", ["cache_write_tokens", "cache_creation_tokens"])
+@pytest.mark.parametrize("place", PLACES)
+def test_what_was_written_to_the_cache_is_part_of_the_input(place: str, name: str) -> None:
+    usage = bare(SHAPES["responses"]) | {place: {"cached_tokens": 20, name: 70}}
+    assert parsed(using(usage)).tokens == Tokens(100, 20, 50, cache_write=70)
+
+
+@pytest.mark.parametrize("name", ["cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens"])
+def test_what_was_written_to_the_cache_counts_without_details_too(name: str) -> None:
+    assert parsed(using(bare(SHAPES["chat"]) | {name: 70})).tokens.cache_write == 70
+
+
+def test_cached_and_written_input_fit_into_the_input_together() -> None:
+    details = {"cached_tokens": 60, "cache_write_tokens": 41}
+    code, message = refused(using(bare(SHAPES["responses"]) | {"input_tokens_details": details}))
+    said = "data.usage: cached and cache_write_tokens is 101, more than the 100 input tokens it is part of"
+    assert (code, message) == ("invalid_event", said)
+
+
+def test_audio_counts_from_input_and_output_and_is_in_the_tokens_since_it_has_a_price_of_its_own() -> None:
+    usage = SHAPES["chat"] | {
+        "prompt_tokens_details": {"audio_tokens": 30},
+        "completion_tokens_details": {"audio_tokens": 20},
+    }
+    assert parsed(using(usage)).tokens == Tokens(100, 0, 50, audio=50)
+
+
+CONTRADICTIONS = {
+    "counts": bare(SHAPES["chat"]) | {"input_tokens": 99, "output_tokens": 50},
+    "outputs": bare(SHAPES["chat"]) | {"input_tokens": 100, "output_tokens": 51},
+    "cached in both details": SHAPES["chat"] | {name: {"cached_tokens": 10 * n} for n, name in enumerate(PLURAL, 1)},
+    "cached in details and beside them": SHAPES["chat"]
+    | {"prompt_tokens_details": {"cached_tokens": 1}, "cached_tokens": 2},
+    "written in details and beside them": SHAPES["chat"]
+    | {"prompt_tokens_details": {"cache_write_tokens": 1}, "cache_creation_input_tokens": 2},
+}
+
+
+@pytest.mark.parametrize("usage", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_counts_that_contradict_each_other_are_refused_by_name(usage: dict[str, Any]) -> None:
+    code, message = refused(using(usage))
+    assert code == "invalid_event"
+    assert message.startswith("data.usage: contradicts itself: ")
+
+
+ABSENT = {
+    "zeros of responses": chat_usage(10, 5, cached=3) | {"input_tokens": 0, "output_tokens": 0},
+    "zeros of responses with details": chat_usage(10, 5, cached=3)
+    | {"input_tokens": 0, "output_tokens": 0, "input_tokens_details": {"cached_tokens": 0}},
+    "zeros of chat": responses_usage(10, 5, cached=3) | {"prompt_tokens": 0, "completion_tokens": 0},
+    "nulls of chat": responses_usage(10, 5, cached=3) | {"prompt_tokens": None, "completion_tokens": None},
+    "a zero and a null": responses_usage(10, 5, cached=3) | {"prompt_tokens": 0, "completion_tokens": None},
+}
+
+
+@pytest.mark.parametrize("usage", ABSENT.values(), ids=ABSENT)
+def test_a_shape_of_zeros_or_nulls_beside_one_that_is_not_counts_as_absent(usage: dict[str, Any]) -> None:
+    assert parsed(using(usage)).tokens == Tokens(10, 3, 5)
+
+
+def test_zeros_in_both_shapes_are_a_request_of_no_tokens() -> None:
+    assert parsed(using(bare(responses_usage(0, 0)) | bare(chat_usage(0, 0)))).tokens == Tokens(0, 0, 0)
+
+
+def test_what_the_platform_says_and_the_reservation_are_handed_on() -> None:
+    request = parsed(usage_event(data=usage_data(platform_verdict="billed", reservation="req_7")))
+    assert (request.platform_verdict, request.reservation) == ("billed", "req_7")
+
+
+@pytest.mark.parametrize("verdict", ["Free", "", 1, True])
+def test_the_platform_says_free_or_billed(verdict: Any) -> None:
+    assert refused(with_value("data.platform_verdict", verdict))[1].startswith("data.platform_verdict: ")
+
+
+def test_more_tools_than_any_request_has_are_refused() -> None:
+    parsed(with_value("data.tools", ["function"] * 512))
+    assert refused(with_value("data.tools", ["function"] * 513))[1].startswith("data.tools: ")
 
 
 # Time
@@ -511,12 +638,17 @@ SAME = {
     "its defaults spelled out": usage_event(
         data=usage_data(endpoint="responses", service_tier="default", batch=False, tools=[], shared=True)
     ),
+    "a reservation": with_value("data.reservation", "req_7"),
+    "the platform's verdict": with_value("data.platform_verdict", "billed"),
+    "nothing written to the cache": with_value("data.usage.input_tokens_details.cache_write_tokens", 0),
     "nulls for what it has not": usage_event(data=usage_data(endpoint=None, tools=None, user_id=None, api_key_id=None)),
 }
 OTHER = {
     "one input token more": using(responses_usage(90_001, 30_000)),
     "one output token more": using(responses_usage(90_000, 30_001)),
     "the same total split differently": using(responses_usage(90_001, 29_999)),
+    "one token written to the cache": with_value("data.usage.input_tokens_details.cache_write_tokens", 1),
+    "one token of audio": with_value("data.usage.output_tokens_details.audio_tokens", 1),
     "one cached token": using(responses_usage(90_000, 30_000, cached=1)),
     "another model": with_value("data.model", "gpt-4o-2024-11-20"),
     "another project": with_value("data.project", "proj_app"),

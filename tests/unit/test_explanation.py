@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from gratis.account.explanation import SENTENCES, explain
+from gratis.rules.explanation import SENTENCES, explain
+from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
+from gratis.rules.receipt import Decision
+from gratis.rules.request import Tokens
 from tests.unit.builders import SMALL, Desk, account, eval_run, profile, request, settings, small_offer
 
 # --- explanations ----------------------------------------------------------------------------------------------------
@@ -57,24 +60,28 @@ DECIDED: dict[str, tuple[Any, Any, str]] = {
     "fine_tuning_training": (
         account(),
         [request(endpoint="fine_tuning")],
-        "Billed: fine-tuning training is not included in the offer.",
+        "Billed: fine-tuning training is not included.",
     ),
     "fine_tuned_model": (
         account(),
         [request(model="ft:gpt-4o-2024-08-06:acme::x1")],
-        "Billed: fine-tuned models are not included in the offer (ft:gpt-4o-2024-08-06:acme::x1).",
+        "Billed: fine-tuned models are not included (ft:gpt-4o-2024-08-06:acme::x1).",
     ),
     "o_series_on_assistants": (
         account(),
         [request(model="o1-2024-12-17", endpoint="assistants")],
-        "Billed: o-series models on the Assistants API are not included in the offer (o1-2024-12-17).",
+        "Billed: o-series models on the Assistants API are not included (o1-2024-12-17).",
     ),
     "tool_use": (
         account(),
         [request(tools=["lookup_{order}", "web_search"])],
-        "Billed: requests that use a tool hosted by the platform are not included in the offer (web_search).",
+        "Billed: requests that use a tool hosted by the platform are not included (web_search).",
     ),
-    "model_not_listed": (account(), [request(model="gpt-4o")], "Billed: the offer does not list the model gpt-4o."),
+    "model_not_listed": (
+        account(),
+        [request(model="gpt-3.5-turbo")],
+        "Billed: the offer does not list the model gpt-3.5-turbo.",
+    ),
     "tier_not_included": (
         account(profiles=[profile(tier=6)]),
         [request()],
@@ -107,7 +114,7 @@ OTHERWISE = {
     "no tokens": (
         account(),
         [request(1_000_000), request(0)],
-        "Free: a request without tokens takes nothing from the allowance of group 1m.",
+        "Free: a request of 0 tokens takes nothing from the allowance of group 1m.",
     ),
     "the first run": (
         account(),
@@ -122,27 +129,32 @@ OTHERWISE = {
     "one run too many": (
         account(),
         [eval_run() for _ in range(8)],
-        "Billed: all 7 shared evaluation runs of the week of 2025-03-10 (UTC) were used.",
+        "Billed: all 7 shared evaluation runs in the week of 2025-03-10 (UTC) were used.",
     ),
     "in a rolling window": (
         account(),
         [request(400_000, "2025-02-01T07:00"), request(1, "2025-02-02T06:59")],
-        "Free: 1 tokens fit in the 600,000 left of 1,000,000 for group 1m in the 24 hours from 2025-02-01T07:00:00Z.",
+        "Free: 1 token fit in the 600,000 left of 1,000,000 for group 1m in the 24 hours from 2025-02-01T07:00:00Z.",
     ),
     "too large to open a rolling window": (
         account(),
         [request(1_000_001, "2025-02-01T07:00")],
-        "Billed: 1,000,001 tokens did not fit in the 1,000,000 left of 1,000,000 for group 1m in a new 24-hour window.",
+        "Billed: 1,000,001 tokens did not fit in the 1,000,000 left of 1,000,000 for group 1m in a new window of "
+        "24 hours.",
     ),
 }
+
+
+def explained(desk: Desk, decision: Decision) -> str:
+    return explain(decision, desk.offer.version_named(decision.offer))
 
 
 @pytest.mark.parametrize(
     ("history", "asked", "sentence"), [*DECIDED.values(), *OTHERWISE.values()], ids=[*DECIDED, *OTHERWISE]
 )
 def test_a_decision_is_explained_in_one_sentence(history: Any, asked: Any, sentence: str) -> None:
-    decision = Desk(shipped("data-sharing-2025"), history).decide(*asked)[-1]
-    assert explain(decision) == sentence
+    desk = Desk(shipped("data-sharing-2025"), history)
+    assert explained(desk, desk.decide(*asked)[-1]) == sentence
 
 
 @pytest.mark.parametrize("reason", DECIDED)
@@ -151,18 +163,94 @@ def test_the_examples_above_are_of_the_reason_they_are_listed_under(reason: str)
     assert Desk(shipped("data-sharing-2025"), history).decide(*asked)[-1].reason == reason
 
 
+def offering(window: Any = "utc_day", quota: Any = 1000, **group: Any) -> Offer:
+    """An offer with one group that counts in its own way."""
+    return small_offer(groups=[{"name": "own", "models": ["*"], "quotas": {"4": quota}, "window": window} | group])
+
+
+GROK, PACIFIC = "grok-unheard-of", {"calendar": "day", "zone": "America/Los_Angeles"}
+OF_OTHER_OFFERS: dict[str, tuple[Offer, Any, str]] = {
+    "no_balance": (
+        small_offer(requires=["positive_balance"]),
+        [request()],
+        "Billed: the offer requires a positive balance, which the organization did not have at 2025-03-11T09:15:00Z.",
+    ),
+    "no_price": (
+        offering(unit="usd", quota="150"),
+        [request(model=GROK)],
+        f"Billed: the allowance counts dollars, and the model {GROK} has no price.",
+    ),
+    "dollars": (
+        offering(unit="usd", quota="1.5"),
+        [request(500_000), request(100_000)],
+        "Free: $0.25 fit in the $0.25 left of $1.5 for group own on 2025-03-11 (UTC).",
+    ),
+    "one request": (
+        offering(unit="requests", quota=1500, window=PACIFIC),
+        [request(when="2025-03-11T06:59")],
+        "Free: 1 request fit in the 1,500 left of 1,500 for group own on 2025-03-10 (America/Los_Angeles).",
+    ),
+    "tokens that were not cached": (
+        offering(unit="uncached_tokens", window={"calendar": "month", "zone": "UTC"}),
+        [request(Tokens(1500, cached=400, output=0))],
+        "Billed: 1,100 tokens that were not cached did not fit in the 1,000 left of 1,000 for group own "
+        "in the month of 2025-03-01 (UTC).",
+    ),
+    "a long rolling window": (
+        offering(window={"rolling_hours": 720}),
+        [request(600), request(600)],
+        "Billed: 600 tokens did not fit in the 400 left of 1,000 for group own "
+        "in the 720 hours from 2025-03-11T09:15:00Z.",
+    ),
+    "an exclusion of the offer's own": (
+        small_offer(excludes=[{"reason": "no_flex", "sentence": "flex is left out", "service_tiers": ["flex"]}]),
+        [request(service_tier="flex")],
+        "Billed: flex is left out (flex).",
+    ),
+    "an exclusion that names nothing of the request": (
+        small_offer(excludes=[{"reason": "no_batches", "sentence": "batches are left out", "batch": True}]),
+        [request(batch=True)],
+        "Billed: batches are left out.",
+    ),
+}
+WITHOUT_BALANCE = account(profiles=[profile(positive_balance=False)])
+
+
+@pytest.mark.parametrize(("offer", "asked", "sentence"), OF_OTHER_OFFERS.values(), ids=OF_OTHER_OFFERS)
+def test_a_decision_under_any_offer_is_explained_in_its_own_units_and_windows(
+    offer: Offer, asked: Any, sentence: str
+) -> None:
+    desk = Desk(offer, WITHOUT_BALANCE)
+    assert explained(desk, desk.decide(*asked)[-1]) == sentence
+
+
 def test_every_reason_has_a_sentence_and_no_sentence_is_left_over() -> None:
-    assert set(DECIDED) == SENTENCES.keys() | {"within_quota", "over_quota"}
+    excluded = {each.reason for version in shipped("data-sharing-2025").versions for each in version.excludes}
+    rules = DECIDED.keys() - excluded | {"no_balance", "no_price"}
+    assert rules == SENTENCES.keys() | {"within_quota", "over_quota"}
+
+
+def test_of_a_version_that_nobody_knows_any_more_only_the_figures_are_told() -> None:
+    desk = Desk()
+    left_out, fits = desk.decide(request(tools=["web_search"]), request())
+    assert explain(left_out, None) == (
+        "Billed: the offer data-sharing-2025@2025-03-06 left such requests out (tool_use)."
+    )
+    assert explain(fits, None) == (
+        "Free: 1,000 tokens fit in the 1,000,000 left of 1,000,000 for group 1m in the window 2025-03-11."
+    )
 
 
 def test_a_request_that_would_fit_into_a_closed_window_is_told_so() -> None:
     desk = Desk(small_offer(quota=1000, overflow="close"))
     decision = desk.decide(request(600), request(500), request(100))[-1]
-    assert explain(decision) == (
+    assert explained(desk, decision) == (
         "Billed: an earlier request that did not fit had closed the allowance of group 1m on 2025-03-11 (UTC)."
     )
 
 
 def test_the_group_of_another_model_is_named() -> None:
-    decision = Desk().decide(request(1, model=SMALL))[-1]
-    assert "of 10,000,000 for group 10m on 2025-03-11 (UTC)." in explain(decision)
+    desk = Desk()
+    assert "of 10,000,000 for group 10m on 2025-03-11 (UTC)." in explained(
+        desk, desk.decide(request(1, model=SMALL))[-1]
+    )

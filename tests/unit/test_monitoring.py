@@ -207,8 +207,6 @@ AWS_METRICS = {
     ),
 }
 """By namespace: the dimension, what it names, and the metrics, as AWS documents them."""
-OWN_NAMES = {"Table": "LedgerTable"}
-"""What a dashboard's `!Sub` calls by a name of its own."""
 
 
 def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() -> None:
@@ -216,7 +214,7 @@ def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() 
     assert {namespace for namespace, _, _ in theirs} == AWS_METRICS.keys()
     for namespace, name, dimensions in theirs:
         dimension, kind, names = AWS_METRICS[namespace]
-        ((stated, logical_id),) = [(each, OWN_NAMES.get(value, value)) for each, value in dimensions]
+        ((stated, logical_id),) = dimensions
         assert (stated, RESOURCES[logical_id]["Type"], name in names) == (dimension, kind, True), (name, logical_id)
 
 

@@ -8,6 +8,7 @@ import pytest
 from genai_prices import Usage
 
 from gratis.rules import pricing
+from gratis.rules.request import Tokens
 from gratis_local import prices
 from tests.unit.builders import at
 
@@ -36,10 +37,10 @@ def price(model: str, when: str | datetime = "2025-03-11T09:15", **fields: objec
     return pricing.price(model, at(when) if isinstance(when, str) else when, **(ordinary | fields))  # type: ignore[arg-type]
 
 
-def cost(model: str, tokens: tuple[int, int, int], when: str | datetime = "2025-03-11T09:15", **fields: object) -> str:
-    """USD of (input with cached, cached, output) tokens; `unknown` where there is no price."""
+def cost(model: str, tokens: tuple[int, ...], when: str | datetime = "2025-03-11T09:15", **fields: object) -> str:
+    """USD of (whole input, cached, output, cache write, audio) tokens; `unknown` where there is no price."""
     found = price(model, when, **fields)
-    amount = found.amount(*tokens) if found else None
+    amount = found.amount(Tokens(*tokens)) if found else None
     return "unknown" if amount is None else pricing.usd(amount)
 
 
@@ -105,7 +106,6 @@ def test_the_first_prices_of_a_model_are_named_by_its_own_date_if_it_has_one(mod
     [
         ("gpt-4o-2024-08-06", {"batch": True}, "1.25"),
         ("gpt-4o-2024-08-06", {"service_tier": "flex"}, "2.5"),
-        ("gpt-4o-2024-08-06", {"service_tier": "priority"}, "2.5"),
         ("o4-mini-2025-04-16", {"batch": True}, "0.55"),
         ("o4-mini-2025-04-16", {"service_tier": "flex"}, "0.55"),
         ("o4-mini-2025-04-16", {"batch": True, "service_tier": "flex"}, "0.55"),
@@ -122,6 +122,46 @@ def test_batch_and_flex_are_half_price_where_that_is_listed_and_never_less(
 def test_half_price_is_half_of_everything() -> None:
     assert cost("o4-mini-2025-04-16", (M, 400_000, 100_000)) == "1.21"
     assert cost("o4-mini-2025-04-16", (M, 400_000, 100_000), batch=True) == "0.605"
+
+
+# What costs more
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "expected"),
+    [
+        ("gpt-4o-2024-08-06", "priority", "4.25"),
+        ("gpt-4o-2024-08-06", "Priority", "4.25"),
+        ("gpt-4.5-preview-2025-02-27", "priority", "unknown"),
+        ("gpt-4o-2024-08-06", "scale", "unknown"),
+        ("gpt-4o-2024-08-06", "tomorrow's", "unknown"),
+        ("gpt-4o-2024-08-06", "auto", "2.5"),
+        ("gpt-4o-2024-08-06", "incentivized-tier", "2.5"),
+    ],
+)
+def test_a_dearer_service_tier_costs_what_is_listed_and_never_the_normal_rate(
+    model: str, tier: str, expected: str
+) -> None:
+    assert cost(model, (M, 0, 0), "2026-11-01T00:00", service_tier=tier) == expected
+
+
+def test_a_price_from_before_the_dearer_one_was_listed_is_not_known() -> None:
+    assert cost("o3-2025-04-16", (M, 0, 0), "2025-06-09T12:00", service_tier="priority") == "unknown"
+    assert cost("o3-2025-04-16", (M, 0, 0), "2026-11-01T00:00", service_tier="priority") != "unknown"
+
+
+def test_what_is_written_to_the_cache_costs_a_quarter_more_than_other_input_where_that_is_listed() -> None:
+    assert cost("gpt-5.6-sol", (100_000, 0, 0)) == "0.5"
+    assert cost("gpt-5.6-sol", (100_000, 0, 0, 100_000)) == "0.625"
+    assert cost("gpt-5.6-sol", (100_000, 50_000, 0, 50_000)) == "0.3375"
+
+
+def test_what_is_written_to_the_cache_has_no_price_where_none_is_listed() -> None:
+    assert cost("gpt-4o-2024-08-06", (M, 0, 0, 1)) == "unknown"
+
+
+def test_audio_has_a_price_that_the_table_does_not_know() -> None:
+    assert cost("gpt-4o-2024-08-06", (M, 0, 0, 0, 1)) == "unknown"
 
 
 # Long context
@@ -249,7 +289,7 @@ def test_every_amount_is_the_one_that_genai_prices_calculates() -> None:
                     continue  # corrected: see the test of it
                 if is_embedding(model) and tokens[2]:
                     continue  # genai-prices gives the output away, where we do not know a price
-                assert ours.amount(*tokens) == theirs(model, when, tokens), (model, when, tokens)
+                assert ours.amount(Tokens(*tokens)) == theirs(model, when, tokens), (model, when, tokens)
                 compared += 1
     assert compared > 7000
 
@@ -278,6 +318,31 @@ def test_half_prices_are_those_that_genai_prices_lists_and_no_others(ours: dict,
         halves |= {model} if expected == cheaper != full else set()
     assert "o4-mini-2025-04-16" in halves
     assert "gpt-4.5-preview" not in halves
+
+
+def test_dearer_rates_are_those_that_genai_prices_lists_and_no_others() -> None:
+    when, listed = at("2040-01-01T00:00"), set()
+    for model in models_of_the_table():
+        full, dearer = (
+            theirs(model, when, (10_000, 0, 0), **context) for context in ({}, {"service_tier": "priority"})
+        )
+        ours = cost(model, (10_000, 0, 0), when, service_tier="priority")
+        assert ours == ("unknown" if full == dearer else pricing.usd(dearer)), model
+        listed |= {model} if full != dearer else set()
+    assert "gpt-4o-2024-08-06" in listed
+
+
+def test_what_is_written_to_the_cache_costs_what_genai_prices_lists() -> None:
+    when, compared = at("2040-01-01T00:00"), 0
+    for model in models_of_the_table():
+        found = prices.openai().find_model(model)
+        assert found is not None
+        if found.get_prices(when).cache_write_mtok is not None:
+            usage = Usage(input_tokens=10_000, cache_write_tokens=4_000)
+            expected = found.get_prices(when).calc_price(usage)["total_price"]
+            assert cost(model, (10_000, 0, 0, 4_000), when) == pricing.usd(expected), model
+            compared += 1
+    assert compared > 2
 
 
 def test_every_model_that_genai_prices_has_by_text_tokens_is_in_the_table() -> None:

@@ -10,8 +10,13 @@ from typer.testing import CliRunner, Result
 
 from gratis.closing.sums import statement_of
 from gratis.rules.receipt import Decision
+from gratis.table.ledger import Ledger
 from gratis_local.cli import app
-from tests.ledger_builders import DAY
+from gratis_local.prove import ledger_at, prove_from_ledger
+from gratis_local.sources import Unusable
+from gratis_local.stack import STACK
+from gratis_simulation.table import Table
+from tests.ledger_builders import DAY, TABLE, classifier, message, usage
 from tests.unit.builders import Desk, request
 
 
@@ -120,6 +125,24 @@ def test_windows_that_reach_into_other_days_may_begin_anywhere(tmp_path: Path) -
     assert differences(tmp_path, [RECORDS[0] | rolling]) == {}
 
 
+def test_of_an_offer_that_does_not_ship_nobody_knows_how_far_its_windows_reach(tmp_path: Path) -> None:
+    own = [record | {"offer": "own@2025-01-01"} for record in RECORDS]
+    assert differences(tmp_path, [*own[:4], *own[5:]]) == {}
+    again = {"used_before": 400_000, "used_after": 500_000, "running_total": 500_000}
+    overlap = "counter 1m 2025-03-11: two decisions on the same tokens"
+    assert differences(tmp_path, [*own[:5], own[5] | again, *own[6:]]) == {overlap: ["r04", "r05"]}
+
+
+def test_figures_may_be_exact_decimals(tmp_path: Path) -> None:
+    tokens = {"input": 1, "cached_input": 0, "output": 0, "total": 1}
+    places = [("0", "1"), ("1.00", "2"), ("2.5", "3.50")]
+    records = [
+        RECORDS[number] | {"tokens": tokens, "used_before": before, "used_after": after, "running_total": after}
+        for number, (before, after) in enumerate(places)
+    ]
+    assert differences(tmp_path, records) == {"counter 1m 2025-03-11: no decision on 2 to 2.5": ["r02"]}
+
+
 def test_a_record_that_came_twice_counts_once_and_one_with_another_content_is_named(tmp_path: Path) -> None:
     closed = written(tmp_path, "closed.json", statement())
     assert prove("--records", written(tmp_path, "twice.json", RECORDS * 2), closed).exit_code == 0
@@ -127,6 +150,19 @@ def test_a_record_that_came_twice_counts_once_and_one_with_another_content_is_na
     proved = prove("--records", written(tmp_path, "torn.json", torn), closed)
     assert proved.exit_code == 1
     assert "org_demo:2025-03-11:r04" in proved.stdout
+
+
+def test_a_day_whose_decisions_are_no_longer_kept_is_not_proved_unless_nothing_expires_there() -> None:
+    table: Any = Table()
+    classifier(table).classify([message("m1", usage("r1"), usage("r2"))])
+    assert prove_from_ledger(Ledger(table, TABLE), "org_a", DAY, None).holds
+    for key in [key for key in table.items if key[1] == "REQ#r1"]:
+        del table.items[key]
+    with pytest.raises(Unusable, match="kept for 45 days: those of org_a on 2025-03-11, if there were any, are no"):
+        prove_from_ledger(Ledger(table, TABLE), "org_a", DAY, None)
+    assert not prove_from_ledger(Ledger(table, TABLE, expire=False), "org_a", DAY, None).holds
+    expires = {name: ledger_at("http://127.0.0.1:1", STACK, name).expire for name in ("gratis-replay", "ledger")}
+    assert expires == {"gratis-replay": False, "ledger": True}
 
 
 @pytest.mark.parametrize("arguments", [(), ("org_demo",), ("org_demo", "2025-03-11", "2025-03-12")])

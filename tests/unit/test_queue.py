@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.errors import Busy, Rejected
-from gratis.intake.events import MOST_BYTES as MOST_EVENT_BYTES
+from gratis.intake.events import MAX_EVENT_BYTES as MOST_EVENT_BYTES
 from gratis.intake.events import compact, parse_event
 from gratis.intake.messages import MOST_EVENTS
 from gratis.intake.queue import MOST_ATTEMPTS, UsageQueue

@@ -259,7 +259,7 @@ def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostil
 def test_hours_of_more_decisions_than_a_call_may_read_are_refused_before_one_is_read(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage, "MOST_DECISIONS", 3)
+    monkeypatch.setattr(usage, "MAX_DECISIONS_READ", 3)
     api.decide(*(used(at=f"2025-03-1{day}T09:00:00Z") for day in (1, 1, 2)), billed())
     hours = {"start_time": unix("2025-03-11T00:00"), "bucket_width": "1h"}
     answer = api.usage(**hours, limit=48)

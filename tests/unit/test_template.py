@@ -22,7 +22,8 @@ from gratis.errors import Rejected
 from gratis.intake import events
 from gratis.outbox import bus_entries
 from gratis.rules.account import Account
-from gratis.table import ledger
+from gratis.rules.receipt import RECORD
+from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.quarantine import Quarantine, entry
@@ -132,7 +133,7 @@ class Module:
 
     tree: ast.Module
     definitions: list[Definition] = field(default_factory=list)
-    imports: set[str] = field(default_factory=set)
+    imports: set[Path] = field(default_factory=set)
 
 
 @cache
@@ -148,8 +149,9 @@ def module(path: Path) -> Module:
             found.definitions.append(Definition(node.name, None, [*node.decorator_list, *node.bases, *rest, *special]))
             found.definitions += [Definition(each.name, node.name, [each]) for each in methods]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "gratis":
-            package = str(node.module).removeprefix("gratis").removeprefix(".")
-            found.imports |= {package} | {f"{package}.{alias.name}".removeprefix(".") for alias in node.names}
+            source = PACKAGE.joinpath(*str(node.module).split(".")[1:])
+            submodules = {source / f"{alias.name}.py" for alias in node.names} if source.is_dir() else set()
+            found.imports |= submodules or {source.with_suffix(".py")}
     return found
 
 
@@ -158,9 +160,8 @@ def imported(path: Path) -> set[Path]:
     seen: set[Path] = set()
     waiting = [path]
     while waiting:
-        for name in module(waiting.pop()).imports:
-            source = PACKAGE / f"{name.replace('.', '/')}.py"
-            if source not in seen and source.exists():  # a package's own file is empty
+        for source in module(waiting.pop()).imports:
+            if source not in seen:
                 seen.add(source)
                 waiting.append(source)
     return seen
@@ -427,8 +428,8 @@ def kind_of(item: Any) -> str:
 
 def record(name: str, old: Any, new: Any) -> dict[str, Any]:
     images = {kind: image for kind, image in (("OldImage", old), ("NewImage", new)) if image}
-    keys = {name: (new or old)[name] for name in ("pk", "sk")}
-    return {"eventName": name, "dynamodb": {"Keys": keys, "SequenceNumber": "1", **images}}
+    key = {name: (new or old)[name] for name in ("pk", "sk")}
+    return {"eventName": name, "dynamodb": {"Keys": key, "SequenceNumber": "1", **images}}
 
 
 NEWS = {"decision", "quarantine", "statement", "account"}
@@ -441,6 +442,23 @@ def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, 
     inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
     assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
     assert {kind for kind, each in inserts.items() if passes(each)} == NEWS | {"part"}
+
+
+def texts(pattern: Any) -> set[str]:
+    """Every text that a filter compares a part of a key with."""
+    if isinstance(pattern, str):
+        return {pattern}
+    return {text for each in (pattern.values() if isinstance(pattern, dict) else pattern) for text in texts(each)}
+
+
+def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
+    filters = function_of("emit_billing")["Events"]["Ledger"]["Properties"]["FilterCriteria"]["Filters"]
+    patterns = [json.loads(each["Pattern"])["dynamodb"]["Keys"] for each in filters]
+    assert texts(patterns) == {keys.REQUEST, keys.QUARANTINE, keys.STATEMENT, keys.ACCOUNT}
+    statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
+    leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
+    prefixes = (keys.COUNTER, keys.DAY, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE)
+    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == {f"{each}*" for each in prefixes}
 
 
 def test_of_what_changes_only_accounts_are_let_through(items: dict[str, Any]) -> None:
@@ -712,33 +730,26 @@ def test_logs_are_kept_for_as_long_as_the_parameter_says() -> None:
 
 def test_the_columns_of_the_lake_are_the_fields_of_a_billing_record() -> None:
     stored = RESOURCES["RecordsTable"]["Properties"]["TableInput"]["StorageDescriptor"]["Columns"]
-    columns = {each["Name"]: each["Type"] for each in stored}
-    assert list(columns) == ["organization", "records"]
-    fields = fields_of(columns["records"].removeprefix("array<").removesuffix(">"))
-    assert list(fields) == list(some_record())
-    assert list(fields_of(fields["tokens"])) == list(some_record()["tokens"])
+    fields = ",".join(f"{each.name}:{each.glue}" for each in RECORD)
+    assert [(each["Name"], each["Type"]) for each in stored] == [
+        ("organization", "string"),
+        ("records", f"array<struct<{fields}>>"),
+    ]
 
 
-def fields_of(struct: str) -> dict[str, str]:
-    """Name and type of each field of a struct's type."""
-    return dict(each.split(":", 1) for each in flat(struct.removeprefix("struct<").removesuffix(">")))
-
-
-def flat(fields: str) -> list[str]:
-    """Parts of a type, split at the commas between them but not at those inside."""
-    found, depth = [""], 0
-    for character in fields:
-        depth += (character == "<") - (character == ">")
-        if character == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += character
-    return found
-
-
-def some_record() -> dict[str, Any]:
+def test_the_columns_have_the_types_of_what_is_in_them() -> None:
     (decision,) = Desk().decide(request())
-    return decision.record()
+    for each in RECORD:
+        value = decision.record()[each.name]
+        if isinstance(value, dict):
+            assert each.glue == f"struct<{','.join(f'{name}:bigint' for name in value)}>"
+        elif isinstance(value, int):  # figures are text in the lake: of dollars they are decimals
+            assert each.glue == ("string" if each.name in FIGURES else "int")
+        else:
+            assert value is None or each.glue == "string"
+
+
+FIGURES = {"quota", "used_before", "reserved_before", "used_after", "running_total"}
 
 
 def test_records_are_written_one_a_line() -> None:

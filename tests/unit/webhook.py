@@ -160,6 +160,12 @@ class Answer:
         return accepted
 
     @property
+    def skipped(self) -> dict[str, int]:
+        assert self.status == 202, self.content
+        skipped: dict[str, int] = self.content["skipped"]
+        return skipped
+
+    @property
     def quarantined(self) -> list[dict[str, Any]]:
         assert self.status == 202, self.content
         quarantined: list[dict[str, Any]] = self.content["quarantined"]
@@ -189,7 +195,8 @@ class Answer:
         return answer
 
     def check_content(self) -> None:
-        assert self.content.keys() == {"accepted", "quarantined"}
+        assert self.content.keys() == {"accepted", "skipped", "quarantined"}
+        assert all(count > 0 for count in self.skipped.values())
         for each in self.quarantined:
             assert each.keys() == {"index", "id", "error"}
             assert each["error"].keys() == {"code", "message"}
@@ -202,8 +209,7 @@ class Answer:
     def check_envelope(self) -> None:
         assert self.content.keys() == {"error"}
         assert self.error.keys() == {"message", "type", "param", "code"}
-        kinds = {400: "invalid_request_error", 401: "invalid_request_error", 413: "invalid_request_error"}
-        assert self.error["type"] == kinds.get(self.status, "server_error")
+        assert self.error["type"] == ("invalid_request_error" if self.status < 500 else "server_error")
         assert isinstance(self.error["message"], str)
         assert isinstance(self.error["code"], str)
 

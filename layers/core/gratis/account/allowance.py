@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
-from gratis.account.explanation import amount
 from gratis.rules.eligibility import Terms, ruled_out, terms_at
+from gratis.rules.explanation import amount
 from gratis.rules.figures import Figure, written
 from gratis.rules.offer import Group, Offer
-from gratis.rules.window import UTC_DAY, CounterId, Window
+from gratis.rules.window import CounterId, Window
 from gratis.table.ledger import Document, Ledger
 
 Documents = Mapping[CounterId, Document]
@@ -52,9 +52,7 @@ def _status(terms: Terms, now: datetime) -> str:
         return "ended"
     if _why(terms, now):
         return "ineligible"
-    traffic = terms.settings.traffic
-    shared = traffic.mode == "enabled" or (traffic.mode == "selected" and bool(traffic.projects))
-    return "enrolled" if shared else "eligible"
+    return "enrolled" if terms.settings.traffic.is_on else "eligible"
 
 
 def _why(terms: Terms, now: datetime) -> str | None:
@@ -74,8 +72,8 @@ def _message(status: str, terms: Terms, platform: str) -> str:
 
 
 def _in_words(given: Sequence[tuple[Group, Figure]]) -> str:
-    """The published sentence where all groups count tokens a UTC day; each quota of any other offer is listed."""
-    if all((group.unit, group.scope, group.window) == ("tokens", "organization", UTC_DAY) for group, _ in given):
+    """The published sentence where all groups count tokens a day; each quota of any other offer is listed."""
+    if all((group.unit, group.scope, group.window.is_daily) == ("tokens", "organization", True) for group, _ in given):
         return f"{sum(int(quota) for _, quota in given) / 1_000_000:g} million complimentary tokens per day"
     return "; ".join(f"{stated(group, quota)} for group {group.name}" for group, quota in given)
 
@@ -129,8 +127,8 @@ def _eval_runs(terms: Terms, organization: str, documents: Documents, now: datet
     group = terms.version.evals
     if group is None or terms.evals_dates.outside(now) == ENDED:
         return None
-    may_share = terms.settings.evals.mode != "disabled" and not terms.profile.zero_data_retention
-    given = may_share and not terms.evals_dates.outside(now)
+    shared = terms.settings.evals.is_on and not terms.profile.zero_data_retention
+    given = shared and not terms.evals_dates.outside(now)
     quota = (group.quota(terms.profile.tier) or 0) if given else 0
     row = _row(group, quota, documents.get(_counter(organization, group, now), Document()), now)
     return {name: row[name] for name in ("quota", "used", "remaining", "resets_at")}

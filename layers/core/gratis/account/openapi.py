@@ -1,14 +1,20 @@
-"""The account API's OpenAPI document: what Powertools cannot know of our answers and errors."""
+"""The account API's OpenAPI document: what Powertools cannot know of answers, errors and roles."""
 
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.event_handler.api_gateway import Route
+
+from gratis.account.routes import pages
+from gratis.table.api_keys import Role
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.openapi.models import OpenAPI
 
+SCHEME = "key"
+"""What the document calls a bearer key."""
 ERRORS = {
     400: "A parameter or the body is not valid; `param` names it",
     401: "No valid API key",
@@ -33,39 +39,56 @@ ENVELOPE = {
         }
     },
 }
+DOCS_HEADERS = pages.PAGE_HEADERS | {
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+"""Of /docs. Swagger UI comes whole in one file, its scripts and styles inline."""
 
 
-class Api(APIGatewayHttpResolver):
-    """Powertools' resolver; its document promises our errors in place of the 422 that we never answer."""
+def only(*roles: Role) -> list[dict[str, list[str]]]:
+    """A route's `security`: only keys with one of these roles may call it. Without it all may."""
+    return [{SCHEME: [role]} for role in roles]
 
-    def get_openapi_schema(self, **described: Any) -> "OpenAPI":
-        """The OpenAPI document."""
-        document = super().get_openapi_schema(**described)
-        for path in (document.paths or {}).values():
-            for operation in filter(None, (path.get, path.post, path.put)):
-                errors = ERRORS | (BODY_ERRORS if operation.requestBody else {})
-                answers = cast("dict[Any, Any]", operation.responses)
-                answers.pop(422, None)
-                content = {"application/json": {"schema": ENVELOPE}}
-                answers |= {code: {"description": said, "content": content} for code, said in errors.items()}
-        return document
+
+def roles_of(route: Route) -> list[str]:
+    """The roles that may call a route, as `only` put them down; none if all may."""
+    return [role for required in route.security or () for role in required[SCHEME]]
+
+
+def with_our_errors(document: "OpenAPI") -> "OpenAPI":
+    """Powertools' document with the errors that we answer, and without its own 422, which we never do."""
+    for path in (document.paths or {}).values():
+        for operation in filter(None, (path.get, path.put, path.post, path.delete)):
+            errors = ERRORS | (BODY_ERRORS if operation.requestBody else {})
+            answers = cast("dict[Any, Any]", operation.responses)
+            answers.pop(422, None)
+            content = {"application/json": {"schema": ENVELOPE}}
+            answers |= {code: {"description": said, "content": content} for code, said in errors.items()}
+    return document
 
 
 @cache
-def document(api: Api, middleware: Callable[..., Any]) -> None:
+def add_docs(app: APIGatewayHttpResolver) -> None:
     """Add the page /docs, when it is first asked for: the models of OpenAPI are a good part of a cold start."""
     from aws_lambda_powertools.event_handler.openapi.models import HTTPBearer, Server  # noqa: PLC0415
 
-    api.enable_swagger(
+    app.enable_swagger(
         path="/docs",
-        middlewares=[middleware],
+        middlewares=[_with_headers],
         title="Gratis",
         version="1.0.0",
         description="What an organization has left of its free tokens, what it used, what it pays, and why.",
         servers=[Server(url="./")],
-        security_schemes={"key": HTTPBearer()},
-        security=[{"key": []}],
+        security_schemes={SCHEME: HTTPBearer()},
+        security=[{SCHEME: []}],
     )
+
+
+def _with_headers(app: APIGatewayHttpResolver, following: Callable[..., Response[Any]]) -> Response[Any]:
+    answer = following(app)
+    answer.headers.update(DOCS_HEADERS)
+    return answer
 
 
 def answers(name: str, **fields: str) -> dict[int, Any]:

@@ -11,8 +11,8 @@ from gratis.rules.account import Account, Profile, Settings, Sharing, in_force
 from gratis.table.accounts import with_settings
 
 PARTS = ("traffic", "evals", "feedback")
-MOST_PROJECTS = 500
-"""In one setting: a version of all settings and the one before it fit one event of the bus."""
+MAX_PROJECTS = 500
+"""In one setting, so that all settings of a version, and of the one before, fit one event of the bus."""
 EXCLUDED = {
     "zero_data_retention": "organizations with Zero Data Retention cannot opt in to sharing",
     "enterprise_excluded": "organizations on this Enterprise plan cannot opt in to sharing their traffic",
@@ -37,8 +37,8 @@ def changed(account: Account, change: SharingChange, actor: str, now: datetime) 
     current = account.sharing[-1] if account.sharing else Settings(effective_at=now)
     asked = {part: setting for part in PARTS if (setting := getattr(change, part)) is not None}
     for part, setting in asked.items():
-        if len(setting.projects or ()) > MOST_PROJECTS:
-            said = f"{part}: names {len(setting.projects or ())} projects; at most {MOST_PROJECTS} can be selected"
+        if len(setting.projects or ()) > MAX_PROJECTS:
+            said = f"{part}: names {len(setting.projects or ())} projects; at most {MAX_PROJECTS} can be selected"
             raise Refused(400, "too_many_projects", said, part)
     opting_in = [part for part, setting in asked.items() if setting.shares_more_than(getattr(current, part))]
     if opting_in:

@@ -18,12 +18,14 @@ from gratis.table.ledger import Ledger
 Width = Literal["1h", "1d"]
 WIDTHS: Mapping[str, timedelta] = {"1h": timedelta(hours=1), "1d": timedelta(days=1)}
 FREE_TIER = "incentivized-tier"
-"""What free traffic is listed under by service tier, as in OpenAI's own API."""
-MOST_UNIX = 253_370_764_800
-"""Unix seconds of 9999-01-01: every bucket before it has an end."""
-MOST_DECISIONS = 200_000
-"""That one call reads for usage by the hour: what it has the time for, and what anybody with a key may cost us."""
+"""The service tier of free traffic, as in OpenAI's own API."""
+MAX_UNIX_SECONDS = 253_370_764_800
+"""9999-01-01T00:00Z: a bucket that begins by then ends before Python's years do."""
+MAX_DECISIONS_READ = 200_000
+"""For usage by the hour one call reads at most this many: it has no time for more, and whoever has a key may cost us no
+more."""
 Rows = Iterable[tuple[RowKey, Sums]]
+"""What was used, before it is filtered and grouped; a key may come more than once."""
 _CURSOR = re.compile(r"page_([0-9]{1,12})")
 
 
@@ -45,16 +47,16 @@ class Span:
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[datetime], str | None]:
         """The bucket starts of one page, and the cursor of the next. Raises Refused: 400."""
-        first = self.start if cursor is None else self._resume(cursor)
+        first = self.start if cursor is None else self._start_of(cursor)
         starts: list[datetime] = []
         while first < self.end and len(starts) < limit:
             starts.append(first)
             first += self.width
         return starts, f"page_{int(first.timestamp())}" if first < self.end else None
 
-    def _resume(self, cursor: str) -> datetime:
+    def _start_of(self, cursor: str) -> datetime:
         found = _CURSOR.fullmatch(cursor)
-        if found and int(found[1]) <= MOST_UNIX:
+        if found and int(found[1]) <= MAX_UNIX_SECONDS:
             first = datetime.fromtimestamp(int(found[1]), UTC)
             if self.start <= first < self.end and first == _floor(first, self.width):
                 return first
@@ -63,14 +65,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Filters:
-    """What rows count: None for all."""
+    """Which rows count. None: no matter which project, model, or whether of a batch."""
 
     projects: frozenset[str] | None = None
     models: frozenset[str] | None = None
     batch: bool | None = None
 
     def keep(self, key: RowKey) -> bool:
-        """Whether a row is asked for."""
+        """Whether a row counts."""
         return (
             (self.projects is None or key.project in self.projects)
             and (self.models is None or key.model in self.models)
@@ -98,7 +100,7 @@ def hour_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[
     """The sums of each hour, read from the decisions of its day. Raises Refused: 400 if those are too many to read."""
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
     days = sorted({start.date() for start in starts})
-    _few_enough(ledger, offer, organization, days)
+    _require_few_decisions(ledger, offer, organization, days)
     for day in days:
         for decision in ledger.decisions_of_day(organization, day):
             hour = _floor(moment.parse(decision.occurred_at), WIDTHS["1h"])
@@ -107,19 +109,19 @@ def hour_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[
     return dict(rows)
 
 
-def _few_enough(ledger: Ledger, offer: Offer, organization: str, days: Sequence[date]) -> None:
-    """Their totals say how many decisions these days hold, before a single one is read."""
+def _require_few_decisions(ledger: Ledger, offer: Offer, organization: str, days: Sequence[date]) -> None:
+    """Raises Refused: 400 if the totals of these days count too many decisions; not one is read for that."""
     documents = ledger.days(organization, groups_of(offer), days[0], days[-1]) if days else {}
     held = sum(row.requests for document in documents.values() for row in document.totals.rows.values())
-    if held > MOST_DECISIONS:
-        said = f"these days hold {held:,} decisions, and hours are read from at most {MOST_DECISIONS:,}"
+    if held > MAX_DECISIONS_READ:
+        said = f"these days hold {held:,} decisions, and hours are read from at most {MAX_DECISIONS_READ:,}"
         raise Refused(400, "too_many_decisions", f"{said}; ask for fewer days, or by the day", "bucket_width")
 
 
 def usage_page(
     rows: Mapping[datetime, Rows], width: timedelta, next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of completions usage. Free tokens included; by service tier they are `incentivized-tier`."""
+    """A page of completions usage, free tokens included."""
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         for names, sums in _grouped(kept, group_by, _usage_name):

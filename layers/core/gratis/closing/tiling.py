@@ -1,67 +1,17 @@
-"""Whether the free decisions of a counter tile it, and where they do not. SPEC section 3, promise 1. Pure.
+"""Whether the steps of each counter of the day are one path to what the counter holds. Pure."""
 
-Think of each as a step from `used_before` to `used_after`; a void is a step back. They tile [0, used] if taken together
-they are one path from 0 to `used`: every point is left as often as it is reached, but 0 is left once more, and `used`
-is reached once more. A counter that took over what another one held starts there in place of 0.
-"""
-
-import hashlib
-from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow
-from gratis.rules.figures import Figure, parsed, written
-
-
-class Step(NamedTuple):
-    """What a decision did to its counter. `id`: of its billing record."""
-
-    before: Figure
-    after: Figure
-    quota: Figure
-    id: str
-
-
-def step_of(record: Mapping[str, Any]) -> Step | None:
-    """The step of a billing record; None if it moved nothing, as what is billed and what is empty does."""
-    before, after = record["used_before"], record["used_after"]
-    if record["verdict"] != "free" or before == after:
-        return None
-    return Step(parsed(before or 0), parsed(after or 0), parsed(record["quota"] or 0), record["id"])
-
-
-class Path:
-    """Whether steps, in whatever order they come, are a path, without keeping them.
-
-    How often points are left and reached is counted by a sum of their hashes: what is left as often as it is reached
-    cancels out. (So does a step far from the path together with the void that takes it back.)
-    """
-
-    def __init__(self, balance: int = 0) -> None:
-        self.balance = balance
-
-    def add(self, step: Step) -> None:
-        """One more step."""
-        self.balance = (self.balance + _point(step.before) - _point(step.after)) % _MODULUS
-
-    def leads_to(self, used: Figure, start: Figure = 0) -> bool:
-        """Whether the steps are one path from `start` to `used`."""
-        return self.balance == (_point(start) - _point(used)) % _MODULUS
-
-
-_MODULUS = 2**256
-
-
-def _point(figure: Figure) -> int:
-    return int.from_bytes(hashlib.sha256(str(written(figure)).encode()).digest())
+from gratis.rules.tiling import Path, Step, Tear, over_granted, overlaps, step_of, tiling
 
 
 class Tiling(Check):
-    """Whether the steps of each counter that a decision of the day is in are a path to what the counter holds."""
+    """Follows the steps. `paths`: those of each counter that a decision of the day was taken in."""
 
     def __init__(self) -> None:
         self.paths: dict[CounterWindow, Path] = {}
@@ -78,7 +28,7 @@ class Tiling(Check):
         """Take the step of a decision of another day."""
         if entry.counter is not None and (step := step_of(entry.record)):
             self.paths[entry.counter].add(step)
-            over_granted(entry.counter, [step], found)
+            add_tears(entry.counter, over_granted([step]), found)
 
     def differences(self, found: Differences, held: Held) -> None:
         """Name what is torn; only for that the decisions have to be looked at once more."""
@@ -90,13 +40,11 @@ class Tiling(Check):
             if entry.counter is not None and (step := step_of(entry.record)):
                 steps[entry.counter].append(step)
         for counter in sorted(torn, key=str):
-            if counter in held.partial:
-                overlaps(counter, steps[counter], found)
-            else:
-                tiling(counter, steps[counter], found, used=held.used.get(counter, 0))
+            taken, used = steps[counter], held.used.get(counter, 0)
+            add_tears(counter, overlaps(taken) if counter in held.partial else tiling(taken, used=used), found)
 
     def content(self) -> list[Any]:
-        """The balance of each counter."""
+        """The balance of each path."""
         return [[counter, hex(path.balance)] for counter, path in self.paths.items()]
 
     def take_up(self, content: Sequence[Any]) -> None:
@@ -104,66 +52,7 @@ class Tiling(Check):
         self.paths = {CounterWindow.of(counter): Path(int(balance, 16)) for counter, balance in content}
 
 
-# Where they do not --------------------------------------------------------------------------------------------------
-
-
-def over_granted(counter: object, steps: Iterable[Step], found: Differences) -> None:
-    """Name the steps that lead beyond the quota; a step back never does."""
-    for step in steps:
-        if step.before < step.after > step.quota:
-            found.add("over_granted", f"{counter}: more was free than the quota", step.id)
-
-
-def tiling(
-    counter: object, steps: Iterable[Step], found: Differences, *, start: Figure = 0, used: Figure | None = None
-) -> None:
-    """Name where the steps are no path from `start` to `used`; without `used`, to wherever they lead."""
-    points = _Points(steps)
-    points.surplus[start] += 1
-    if used is not None:
-        points.surplus[used] -= 1
-    ends, begins = points.loose()
-    last = None
-    if used is not None and used in begins:
-        begins.remove(used)
-        last = ends.pop()
-    for end, begin in zip(ends, begins, strict=False):
-        if begin < end:
-            points.overlap(counter, end, begin, found)
-        else:
-            found.add("gap", f"{counter}: no decision on {end} to {begin}", *points.left_by[begin])
-    if last is not None:
-        reach = f"{counter}: the decisions reach {last}, the counter holds {used}"
-        found.add("gap", reach, *points.reached_by[last])
-
-
-def overlaps(counter: object, steps: Iterable[Step], found: Differences) -> None:
-    """Name two decisions on the same tokens, where some steps are not known and the others begin and end anywhere."""
-    points = _Points(steps)
-    ends, begins = points.loose()
-    for end, begin in zip(ends, begins[1:], strict=False):
-        if begin < end:
-            points.overlap(counter, end, begin, found)
-
-
-class _Points:
-    """The points of a counter: which decisions reach and leave each, and how many more reach it than leave it."""
-
-    def __init__(self, steps: Iterable[Step]) -> None:
-        self.reached_by: dict[Figure, list[str]] = defaultdict(list)
-        self.left_by: dict[Figure, list[str]] = defaultdict(list)
-        self.surplus: Tally[Figure] = Tally()
-        for step in steps:
-            self.left_by[step.before].append(step.id)
-            self.reached_by[step.after].append(step.id)
-            self.surplus[step.before] -= 1
-            self.surplus[step.after] += 1
-
-    def loose(self) -> tuple[list[Figure], list[Figure]]:
-        """Where a path ends, since more reach the point than leave it, and where one begins; both in order."""
-        return sorted(self.surplus.elements()), sorted((-self.surplus).elements())
-
-    def overlap(self, counter: object, end: Figure, begin: Figure, found: Differences) -> None:
-        """A path begins before another one ends."""
-        ids = dict.fromkeys(self.reached_by[end] + self.left_by[begin])
-        found.add("overlap", f"{counter}: two decisions on the same tokens", *ids)
+def add_tears(counter: CounterWindow, tears: Iterable[Tear], found: Differences) -> None:
+    """What does not fit in a counter is a difference."""
+    for kind, message, ids in tears:
+        found.add(kind, f"{counter}: {message}", *ids)

@@ -12,6 +12,7 @@ from gratis.strict_json import parse_json
 
 STRUCTURED = "application/cloudevents"
 HEADER = "ce-"
+GZIP_MAGIC = b"\x1f\x8b"
 REQUIRED = ("specversion", "type", "source", "id", "time", "subject")
 """Attributes that an event of ours has; in binary mode each is a header."""
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -64,6 +65,8 @@ def parsed(body: bytes) -> Any:
     try:
         return parse_json(body)
     except ValueError as error:
+        if body.startswith(GZIP_MAGIC):
+            raise Refused(400, "invalid_body", "the body is gzip, but content-encoding does not say so") from None
         raise Refused(400, "invalid_json", f"the body is no JSON: {error}") from None
 
 

@@ -177,11 +177,9 @@ def skipped(entry: Any) -> str | None:
     if _is_health_check(entry):
         return "health_check"
     used = _uses(_usage(entry))
-    if _is_unfinished_batch(entry, used):
-        return "unfinished_batch"
-    if _is_read_back(entry, used):
-        return "read_back"
-    return None if used else "no_usage"
+    known = (("unfinished_batch", _is_unfinished_batch), ("read_back", _is_read_back))
+    stored = next((reason for reason, is_so in known if is_so(entry, used)), None)
+    return stored or (None if used else "no_usage")
 
 
 def usage_event(entry: Any, default_organization: str | None = None) -> Any:

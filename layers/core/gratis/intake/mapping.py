@@ -1,4 +1,4 @@
-"""What mappings of senders' entries share: request ids that fit, and models by the name that the platform gives them."""
+"""What mappings of senders' entries share: request ids that fit, and models by the platform's name for them."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ def fitting(stated: str) -> str:
 
 
 def model_of(provider: str, stated: Any, *served: Any) -> str | None:
-    """The model as the platform names it; of another provider with the provider's name before it. None if none is named.
+    """The model as the platform names it; another provider's has its name before it. None if none is named.
 
     What served the request decides only where `stated` names nothing, or an undated name of which it is a dated id: a
     proxy writes its own route's name there.

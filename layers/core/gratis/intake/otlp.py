@@ -143,7 +143,9 @@ def usage_event(span: Span) -> dict[str, Any]:
             "project": first(PROJECT) or named or None,
             "model": _model(span, attributes),
             "endpoint": _endpoint(attributes),
-            "service_tier": next((tier for name in SERVICE_TIER if (tier := attributes.get(name)) not in _NO_TIER), None),
+            "service_tier": next(
+                (tier for name in SERVICE_TIER if (tier := attributes.get(name)) not in _NO_TIER), None
+            ),
             "usage": _usage(first),
             "reservation": attributes.get(RESERVATION) or None,
         },
@@ -157,7 +159,9 @@ def kept(span: Span) -> Span:
 
 def in_their_words(message: str) -> str:
     """An error message with the attributes' names beside ours."""
-    theirs = [FIELDS[ours] for each in message.split("; ") for ours in FIELDS if each.startswith((f"{ours}:", f"{ours}."))]
+    theirs = [
+        FIELDS[ours] for each in message.split("; ") for ours in FIELDS if each.startswith((f"{ours}:", f"{ours}."))
+    ]
     return f"{message} (in the span: {', '.join(dict.fromkeys(theirs))})" if theirs else message
 
 
@@ -176,7 +180,9 @@ def answer(received: "Received", headers: Mapping[str, str]) -> dict[str, Any]:
     if not _is_protobuf(headers):
         partial = {"rejectedSpans": str(len(refused)), "errorMessage": said + more}
         return http_answer(200, {"partialSuccess": partial} if refused else {})
-    return _in_protobuf(200, _field(1, _number(1, len(refused)) + _field(2, (said + more).encode())) if refused else b"")
+    return _in_protobuf(
+        200, _field(1, _number(1, len(refused)) + _field(2, (said + more).encode())) if refused else b""
+    )
 
 
 def refusal(refused: Refused, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -235,10 +241,11 @@ def _is_model_call(span: Span) -> bool:
 
 
 def _endpoint(attributes: Mapping[str, Any]) -> str | None:
-    """The endpoint; conventions call both kinds of chat `chat`, the id of the response or `openai.api.type` says which."""
+    """The endpoint; both kinds of chat are `chat`: the id of the response, or `openai.api.type`, says which."""
     if str(attributes.get(RESPONSE_ID)).startswith("resp_"):
         return "responses"
-    return API_TYPES.get(attributes.get(API_TYPE), OPERATIONS.get(attributes.get(OPERATION)))
+    by_operation = OPERATIONS.get(str(attributes.get(OPERATION)))
+    return API_TYPES.get(str(attributes.get(API_TYPE)), by_operation)
 
 
 def _first(attributes: Mapping[str, Any]) -> Callable[[Sequence[str]], Any]:
@@ -281,7 +288,7 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
     counts = {"input_tokens": first(INPUT), "output_tokens": first(OUTPUT)}
     usage: dict[str, Any] = {name: 0 if count is None else count for name, count in counts.items()}
     both = [usage["input_tokens"], usage["output_tokens"]]
-    usage["total_tokens"] = sum(both) if all(type(each) is int for each in both) else None
+    usage["total_tokens"] = sum(both) if all(type(each) is int for each in both) else 0
     usage["input_tokens_details"] = {"cached_tokens": first(CACHED), "cache_write_tokens": first(WRITTEN)}
     usage["output_tokens_details"] = {"reasoning_tokens": first(REASONING)}
     return usage
@@ -292,7 +299,7 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
 
 def _of_protobuf(body: bytes, organization: str | None) -> list[Span]:
     """Imported here: it takes a tenth of a second, which only such a request should cost."""
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: PLC0415
 
     try:
@@ -375,7 +382,7 @@ def _is_kept(name: str, value: Any) -> bool:
 
 def _few(spans: Iterator[Span]) -> list[Span]:
     """The spans. Raises Refused for more than MAX_SPANS, before the rest of them is reduced."""
-    found = []
+    found: list[Span] = []
     for span in spans:
         if len(found) == MAX_SPANS:
             raise Refused(413, "too_many_spans", f"the body holds over {MAX_SPANS} spans; send fewer at once")

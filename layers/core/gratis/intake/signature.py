@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -19,7 +20,8 @@ MAX_SIGNATURES = 10
 MIN_SECRET_BYTES = 24
 """Of a webhook's key (Standard Webhooks 1.0), and characters of a bearer secret. What is shorter can be guessed, or is
 a scrap of something else that was stored in a secret's place; it lets nobody in."""
-_VERSION = "v1,"
+_SIGNATURE = re.compile(r"v1,([A-Za-z0-9+/]+={0,2})")
+"""Found wherever it stands: whatever joined several headers put a comma between them, not a blank."""
 
 
 def require_signature(secrets: Sequence[str], headers: Mapping[str, str], body: bytes, now: datetime) -> None:
@@ -32,8 +34,8 @@ def require_signature(secrets: Sequence[str], headers: Mapping[str, str], body: 
         raise _invalid(f"webhook-timestamp: {sent_at[:40]!r} is no unix time in seconds")
     if abs(int(sent_at) - now.timestamp()) > TOLERANCE_SECONDS:
         raise _invalid(f"webhook-timestamp: {sent_at} is over {TOLERANCE_SECONDS} s away from {int(now.timestamp())}")
-    given = [_digest(each) for each in signatures.split()[:MAX_SIGNATURES] if each.startswith(_VERSION)]
-    signed = f"{message_id}.{sent_at}.".encode() + body
+    given = [_digest(each) for each in _SIGNATURE.findall(signatures)[:MAX_SIGNATURES]]
+    signed = f"{message_id}.{sent_at}.".encode(errors="replace") + body
     for secret in secrets:
         key = _key(secret)
         expected = hmac.digest(key, signed, hashlib.sha256) if key else None
@@ -65,7 +67,7 @@ def _invalid(why: str) -> Refused:
 def _digest(signature: str) -> bytes:
     """What a signature stands for; nothing for what is no base64."""
     try:
-        return base64.b64decode(signature.removeprefix(_VERSION), validate=True)
+        return base64.b64decode(signature, validate=True)
     except (binascii.Error, ValueError):
         return b""
 

@@ -30,7 +30,7 @@ class Source:
     """A kind of sender.
 
     `path`: after `/v1/usage-events`. `secret`: the variable that names its secret. `authenticate`: raises Refused, 401.
-    `entries`: the decoded entries of an unpacked body; raises Refused. `event`: the CloudEvent of an entry; raises Rejected.
+    `entries`: the decoded entries of an unpacked body; raises Refused. `event`: the CloudEvent of one; raises Rejected.
     `of_json`: the entries of decoded JSON that is the source's, whoever hands it over; of anything else none.
     `skipped`: the reason for which an entry is none of ours to decide, None if it is. `kept`: what quarantine keeps of
     an entry, so that a later release can map it anew. `worded`: an error message with the source's own names of fields.

@@ -48,6 +48,11 @@ class Sharing(_Data):
             raise ValueError("mode 'selected' needs 'projects'")
         return self
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything at all is shared."""
+        return self.mode == "enabled" or (self.mode == "selected" and bool(self.projects))
+
     def covers(self, project: str | None) -> bool:
         """Whether traffic of `project` (None: of no project) is shared."""
         if self.mode == "selected":

@@ -144,7 +144,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     if window and units:
         announced = window.announced | {quota} if 100 in reached else window.announced
         changed = replace(window, used=after, overflowed=window.overflowed or not fits, announced=announced)
-        counter = counter.having(changed)
+        counter = counter.having(changed, group.window)
     figures = _Figures(
         quota=written(quota),
         window=group.window.name(window.start) if window else None,

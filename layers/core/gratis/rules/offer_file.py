@@ -4,6 +4,7 @@ The form of the first release stays readable: its `hosted_tools` and `evals` sto
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from gratis import moment
 from gratis.errors import GratisError
+from gratis.rules.explanation import SENTENCES
 from gratis.rules.figures import Figure
 from gratis.rules.offer import EVALS, Dates, Exclusion, Group, Offer, Overflow, Scope, Unit, Version
 from gratis.rules.window import UTC_WEEK, Calendar, Kind, Rolling, Span, kind_of
@@ -26,6 +29,10 @@ from gratis.strict_json import parse_json
 FIRST_HOSTED_TOOLS = ("web_search", "file_search", "computer_use", "code_interpreter")
 O_SERIES = tuple(f"o{digit}*" for digit in range(10))
 Requirement = Literal["positive_balance"]
+MAX_QUOTA = 10**15
+"""What a counter can count up to: a JSON number is exact so far in every reader."""
+RULES = SENTENCES.keys() | {"within_quota", "over_quota", "void"}
+"""Reasons that an exclusion cannot have."""
 
 
 class OfferInvalid(GratisError, ValueError):
@@ -58,24 +65,29 @@ def _kind(stated: Any) -> Kind:
     return stated if isinstance(stated, Calendar | Rolling) else kind_of(stated)
 
 
+def _mistake(path: str, value: Any, expected: str) -> PydanticCustomError:
+    """What is wrong with a part of what is being read: `path` leads on from there."""
+    # as an argument, so that what was found is never taken for a part of a template
+    return PydanticCustomError("mistake", "{expected}", {"path": path, "value": value, "expected": expected})
+
+
 def _quota(stated: Any) -> Figure:
     expected = ValueError('must be a whole number of 0 or more, or for dollars a decimal as text, like "150"')
-    if type(stated) is int and stated >= 0:
-        return stated
     try:
-        quota = Decimal(stated) if isinstance(stated, str) else Decimal("nan")
+        quota = Decimal(stated) if isinstance(stated, str) or type(stated) is int else Decimal("nan")
     except InvalidOperation:
         raise expected from None
     if not quota.is_finite() or quota < 0:
         raise expected
-    return quota
+    if quota >= MAX_QUOTA:
+        raise ValueError(f"must be less than {MAX_QUOTA:,}")
+    return stated if type(stated) is int else quota
 
 
 def _tier(stated: Any) -> str:
-    text = str(stated)
-    if text != "*" and not (text.isascii() and text.isdigit()):
-        raise ValueError('must be a usage tier like "4", or "*"')
-    return text if text == "*" else str(int(text))
+    if isinstance(stated, str) and re.fullmatch(r"\*|0|[1-9][0-9]{0,8}", stated):
+        return stated
+    raise ValueError('must be a usage tier like "4", or "*"')
 
 
 def _day(stated: Any) -> date:
@@ -87,18 +99,27 @@ def _day(stated: Any) -> date:
         raise ValueError("must be a day like 2026-01-31") from None
 
 
-def _distinct(models: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({model for model in models if models.count(model) > 1})
-    if twice:
-        raise ValueError(f"lists a model twice: {', '.join(twice)}")
-    return models
+def _not_empty(versions: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not versions:
+        raise ValueError("must not be empty")
+    return versions
+
+
+def _name(pattern: str, expected: str) -> AfterValidator:
+    def checked(name: str) -> str:
+        if not re.fullmatch(pattern, name):
+            raise ValueError(f"must be {expected}")
+        return name
+
+    return AfterValidator(checked)
 
 
 Day = Annotated[date, BeforeValidator(_day)]
 WindowKind = Annotated[Any, BeforeValidator(_kind)]
 Quotas = Mapping[Annotated[str, BeforeValidator(_tier)], Annotated[Any, BeforeValidator(_quota)]]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._]{1,32}$")]
-Reason = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}$")]
+OfferId = Annotated[str, _name(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, dots, hyphens or underscores")]
+Name = Annotated[str, _name(r"[A-Za-z0-9._]{1,32}", "1 to 32 letters, digits, dots or underscores")]
+Reason = Annotated[str, _name(r"[a-z0-9_]{1,64}", "1 to 64 small letters, digits or underscores")]
 Text = Annotated[str, Field(min_length=1)]
 Texts = tuple[Text, ...]
 
@@ -113,12 +134,17 @@ class GroupFile(_Data):
     """Models that share one quota."""
 
     name: Name
-    models: Annotated[Texts, AfterValidator(_distinct)]
+    models: Texts
     quotas: Quotas
     unit: Literal["tokens", "uncached_tokens", "requests", "usd"] = "tokens"
     scope: Scope = "organization"
     window: WindowKind = None
     """The version's, unless it has one of its own."""
+
+    @model_validator(mode="after")
+    def _counts_in_its_unit(self) -> Self:
+        _counted(self.quotas, self.unit)
+        return self
 
 
 class EvalsFile(_Data):
@@ -130,11 +156,16 @@ class EvalsFile(_Data):
     starts: Day | None = None
     ends: Day | None = None
 
+    @model_validator(mode="after")
+    def _counts_in_its_unit(self) -> Self:
+        _counted(self.quotas, self.unit)
+        return self
+
 
 class FirstEvalsFile(_Data):
     """Evaluation runs as the first release's files stated them: in each version, for as long as the offer lasts."""
 
-    quota: Annotated[Any, BeforeValidator(_quota)]
+    quota: Annotated[int, Field(strict=True, ge=0)]
     window: Literal["utc_week"] = "utc_week"
 
 
@@ -151,8 +182,10 @@ class ExclusionFile(_Data):
 
     @model_validator(mode="after")
     def _excludes_something(self) -> Self:
-        if not self.model_fields_set - {"reason", "sentence"}:
+        if not self.model_dump(exclude={"reason", "sentence"}, exclude_none=True):
             raise ValueError("must state models, endpoints, hosted_tools, batch or service_tiers")
+        if self.reason in RULES:
+            raise _mistake("reason", self.reason, "must not be the reason of a rule that every offer has")
         return self
 
 
@@ -173,38 +206,62 @@ class VersionFile(_Data):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        names = [group.name for group in self.groups]
-        if len(set(names)) != len(names) or EVALS in names:
-            raise ValueError(f"group names must be distinct and not {EVALS!r}: {names}")
-        _distinct(tuple(model for group in self.groups for model in group.models))
+        names: set[str] = set()
+        models: set[str] = set()
+        for number, group in enumerate(self.groups):
+            if group.name in names | {EVALS}:
+                raise _mistake(f"groups[{number}].name", group.name, f'must be another than those before and "{EVALS}"')
+            names.add(group.name)
+            for place, model in enumerate(group.models):
+                if model in models:
+                    raise _mistake(f"groups[{number}].models[{place}]", model, "must be listed once in the version")
+                models.add(model)
         if self.excludes is not None and self.hosted_tools is not None:
-            raise ValueError("states hosted_tools beside excludes: name the tools in an exclusion")
+            raise _mistake(
+                "hosted_tools", [*self.hosted_tools], "must be named in an exclusion where there are excludes"
+            )
+        sentences: dict[str, str] = {}
+        for number, exclusion in enumerate(self.excludes or ()):
+            if sentences.setdefault(exclusion.reason, exclusion.sentence) != exclusion.sentence:
+                where = f"excludes[{number}].sentence"
+                raise _mistake(where, exclusion.sentence, f"must be the same for the same reason {exclusion.reason}")
         return self
 
 
 class OfferFile(_Data):
     """A whole offer file."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    id: OfferId
     starts: Day
     ends: Day | None = None
     evals: EvalsFile | None = None
-    versions: Annotated[tuple[VersionFile, ...], Field(min_length=1)]
+    versions: Annotated[tuple[VersionFile, ...], AfterValidator(_not_empty)]
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        days = [version.effective_at for version in self.versions]
-        if days != sorted(set(days)):
-            raise ValueError("versions must be in order of effective_at, each day once")
-        if days[0] > self.starts:
-            raise ValueError(f"the first version takes effect on {days[0]}, after the offer starts ({self.starts})")
-        for what, part in (("ends", self), ("evals.ends", self.evals)):
+        first, begin = "versions[0].effective_at", self.versions[0].effective_at
+        if begin > self.starts:
+            raise _mistake(first, str(begin), f"must be on or before the offer's first day ({self.starts})")
+        for number, (before, after) in enumerate(pairwise(self.versions), start=1):
+            where, day = f"versions[{number}].effective_at", after.effective_at
+            if day <= before.effective_at:
+                raise _mistake(where, str(day), f"must be after that of the version before ({before.effective_at})")
+        for path, part in (("ends", self), ("evals.ends", self.evals)):
             starts = (part.starts if part else None) or self.starts
             if part and part.ends is not None and part.ends < starts:
-                raise ValueError(f"{what}: {part.ends} is before it starts ({starts})")
-        if self.evals and any(version.evals for version in self.versions):
-            raise ValueError("evals stand both in the offer and in a version: keep those of the offer")
+                raise _mistake(path, str(part.ends), f"must be on or after the first day ({starts})")
+        for number, version in enumerate(self.versions):
+            if self.evals and version.evals:
+                stated = version.evals.model_dump()
+                raise _mistake(f"versions[{number}].evals", stated, "must stand in the offer or in its versions")
         return self
+
+
+def _counted(quotas: Mapping[str, Figure], unit: Unit) -> None:
+    """Raises a mistake: all but dollars are counted in whole numbers."""
+    for tier, quota in quotas.items():
+        if unit != "usd" and isinstance(quota, Decimal):
+            raise _mistake(f"quotas.{tier}", str(quota), f"must be a whole number of {unit}")
 
 
 # Reading ------------------------------------------------------------------------------------------------------------
@@ -336,13 +393,8 @@ def _group(stated: GroupFile, window: Kind) -> Group:
 
 
 def _quotas(quotas: Mapping[str, Figure], unit: Unit) -> dict[str, Figure]:
-    """Dollars are decimals, however a quota is written; everything else is counted in whole numbers."""
-    if unit == "usd":
-        return {tier: Decimal(quota) for tier, quota in quotas.items()}
-    for tier, quota in quotas.items():
-        if quota != int(quota):
-            raise OfferInvalid(f"quotas.{tier}: {quota} must be a whole number of {unit}")
-    return {tier: int(quota) for tier, quota in quotas.items()}
+    """Dollars are decimals, however a quota is written."""
+    return {tier: Decimal(quota) if unit == "usd" else quota for tier, quota in quotas.items()}
 
 
 def _evals(offer: OfferFile, version: VersionFile) -> Group | None:
@@ -413,23 +465,24 @@ _EXPECTED = {
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "tuple_type": "must be a list",
-    "too_short": "must not be empty",
+    "dict_type": "must be an object",
     "mapping_type": "must be an object",
     "model_type": "must be an object",
     "bool_type": "must be true or false",
+    "int_type": "must be a whole number of 0 or more",
+    "greater_than_equal": "must be a whole number of 0 or more",
 }
+_SAYS_ENOUGH = ("missing", "extra_forbidden")
 MAX_NAMED = 5
 """Mistakes of one file that are named; the others are counted."""
+MAX_SHOWN = 80
+"""Characters of a value that is shown beside what was expected."""
 
 
 def _worded(error: ValidationError) -> Iterator[str]:
     every = error.errors(include_url=False)
     problems = [each for each in every if not _follows(each, every)]
-    for problem in problems[:MAX_NAMED]:
-        value = json.dumps(problem["input"], default=str)
-        found = "" if problem["type"] in ("missing", "extra_forbidden") or len(value) > 80 else f", not {value}"
-        place = _path(problem["loc"])
-        yield f"{place}: {_expected(problem)}{found}" if place else _expected(problem)
+    yield from map(_problem, problems[:MAX_NAMED])
     if len(problems) > MAX_NAMED:
         yield f"and {len(problems) - MAX_NAMED} more"
 
@@ -440,11 +493,20 @@ def _follows(problem: Any, every: Sequence[Any]) -> bool:
     return problem["type"] == "too_short" and any(each["loc"][:-1][: len(place)] == place for each in every)
 
 
+def _problem(problem: Any) -> str:
+    """`versions[0].groups[1].quotas.4: must be a whole number of tokens, not "1.5"`."""
+    context = problem.get("ctx", {})
+    path, value = [_path(problem["loc"])], problem["input"]
+    if problem["type"] == "mistake":
+        path, value = [*path, context["path"]], context["value"]
+    place, found = ".".join(filter(None, path)), json.dumps(value, default=str)
+    shown = problem["type"] not in _SAYS_ENOUGH and len(found) <= MAX_SHOWN
+    return f"{place}{': ' * bool(place)}{_expected(problem)}{f', not {found}' if shown else ''}"
+
+
 def _expected(problem: Any) -> str:
     if problem["type"] == "literal_error":
-        return f"must be {problem['ctx']['expected']}"
-    if problem["type"] == "string_pattern_mismatch":
-        return f"must match {problem['ctx']['pattern']}"
+        return f"must be {problem['ctx']['expected']}".replace("'", '"')
     message: str = problem["msg"]
     return _EXPECTED.get(problem["type"], message.removeprefix("Value error, "))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Period = Literal["day", "week", "month"]
 LATE = timedelta(days=45)
-"""A late event can still count in a window that opened so long before the newest one."""
+"""A late event can still count in a window that ended so long before the newest one opened."""
 MAX_ROLLING_HOURS = 24 * 366
 
 
@@ -47,14 +47,14 @@ class Counter:
 
     windows: tuple[Window, ...] = ()
 
-    def having(self, window: Window) -> "Counter":
+    def having(self, window: Window, kind: "Kind") -> "Counter":
         """This counter with `window` put in, or in place of the one with the same start.
 
         Windows of a rolling kind are kept as long as a late event may still count in them.
         """
         windows = sorted([other for other in self.windows if other.start != window.start] + [window], key=_start)
         newest = windows[-1].start
-        return Counter(tuple(each for each in windows if newest - each.start <= LATE))
+        return Counter(tuple(each for each in windows if newest - kind.end(each.start) <= LATE))
 
 
 class CounterId(NamedTuple):
@@ -86,6 +86,11 @@ ALWAYS = Span()
 
 class Kind(Protocol):
     """A kind of window."""
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether its quota is one for a day, as the published words say it."""
+        ...
 
     def slot(self, when: datetime) -> str:
         """Which of a counter's documents holds the windows around `when`; part of the table's keys."""
@@ -122,6 +127,11 @@ class Calendar:
 
     period: Period
     zone: str
+
+    @property
+    def is_daily(self) -> bool:
+        """Also where a day has 23 or 25 hours."""
+        return self.period == "day"
 
     def first_day(self, when: datetime) -> date:
         """The first local day of the window that holds `when`."""
@@ -168,6 +178,11 @@ class Rolling:
     """Opens at the first free request after the last refresh, and lasts so many hours."""
 
     hours: int
+
+    @property
+    def is_daily(self) -> bool:
+        """A day from the first free request on."""
+        return self.hours == 24
 
     @property
     def length(self) -> timedelta:
@@ -308,7 +323,7 @@ def _next(first: date, period: Period) -> date:
 
 def _days(first: datetime, last: datetime) -> list[date]:
     begin, end = moment.day_of(first), moment.day_of(last)
-    return [begin + timedelta(days=number) for number in range((end - begin).days + 1)]
+    return [begin + timedelta(days=number) for number in range((end - begin) // moment.DAY + 1)]
 
 
 def _start(window: Window) -> datetime:

@@ -22,11 +22,12 @@ SENTENCES = {
 }
 """Of the reasons that are rules of every offer; an exclusion's sentence stands beside it in the offer."""
 UNITS = {
-    "tokens": "tokens",
-    "uncached_tokens": "tokens that were not cached",
-    "requests": "requests",
-    "runs": "runs",
+    "tokens": ("token", "tokens"),
+    "uncached_tokens": ("token that was not cached", "tokens that were not cached"),
+    "requests": ("request", "requests"),
+    "runs": ("run", "runs"),
 }
+"""What one of a unit is called, and what several are; dollars are figures alone."""
 
 
 def explain(decision: Decision, version: Version | None) -> str:
@@ -89,8 +90,8 @@ def amount(unit: str | None, units: Figure) -> str:
     """So many units, in words: `30,000 tokens`, `1 request`, `$0.13`."""
     if unit == "usd":
         return figure(unit, units)
-    words = UNITS.get(unit or "tokens", unit or "")
-    return f"{units:,} {words.removesuffix('s') if units == 1 and unit in ('requests', 'runs') else words}"
+    one, several = UNITS[unit or "tokens"]
+    return f"{units:,} {one if units == 1 else several}"
 
 
 def figure(unit: str | None, units: Figure) -> str:

@@ -1,0 +1,4 @@
+"""The account API's routes, a module for each subject. A route is one function; its parameters are the request's.
+
+What the routes share is in `call`. The function account_api puts the modules together.
+"""
