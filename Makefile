@@ -82,7 +82,7 @@ $(VENV)/.clients: requirements/clients.txt $(STAMP)
 	@touch $@
 
 build: $(SAM)  ## build what is deployed (sam build)
-	@python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
+	@export PYTHON="$$PWD/$(dir $(SAM))python"; python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
 		"$$python" -m compileall -q --invalidation-mode checked-hash functions; fi; \
 		SAM_CLI_TELEMETRY=0 $(SAM) build
 	@$(if $(filter deploy,$(MAKECMDGOALS)),,echo "next: make deploy")

@@ -55,6 +55,7 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
         up = Running(stack.base_url, stack.page_url, owner, platform, webhook, litellm, url)
         text = json.dumps(asdict(up), indent=1) + "\n"
         try:
+            state.touch(0o600)  # it holds keys and secrets
             state.write_text(text, encoding="utf-8")
             yield stack, up
         finally:

@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -757,3 +759,23 @@ def test_records_are_written_one_a_line() -> None:
     processing = destination["ProcessingConfiguration"]
     assert processing["Enabled"] is True
     assert [each["Type"] for each in processing["Processors"]] == ["AppendDelimiterToRecord"]
+
+
+# --- how it is built and deployed ----------------------------------------------------------------------------------
+
+
+def test_the_layer_is_built_by_a_python_that_has_pip() -> None:
+    """Debian's python3 may come without; the environment of the SAM CLI has one."""
+    planned = subprocess.run(["make", "-n", "build"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    assert re.search(r'export PYTHON="\$PWD/\.venv-sam/bin/python"', planned)
+
+
+def test_every_parameter_of_samconfig_is_one_of_the_templates() -> None:
+    stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    given = " ".join(
+        each["deploy"]["parameters"].get("parameter_overrides", "")
+        for each in stages.values()
+        if isinstance(each, dict) and "deploy" in each
+    )
+    named = {each.partition("=")[0] for each in given.split()}
+    assert {"Production", "AccountConcurrency"} <= named <= TEMPLATE["Parameters"].keys()
