@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from gratis.closing.days import send_days
 from gratis.errors import Busy
-from gratis.outbox import Emitted, billing_records, bus_entries, send
+from gratis.outbox import Emitted, Unreadable, billing_records, bus_entries, send
 from gratis.rules.receipt import Decision
 from gratis.table.dynamo import Item
 from gratis.table.ledger import Ledger
@@ -76,13 +76,16 @@ class StreamLetters:
         """Put on the bus what a letter names; why that cannot be done now, or None."""
         try:
             changes = self._item(letter["keys"]) if "keys" in letter else self._changes(letter["DDBStreamBatchInfo"])
-            _put(self.stack, list(bus_entries(changes)))
+            unreadable: list[Unreadable] = []
+            _put(self.stack, list(bus_entries(changes, unreadable=unreadable)))
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("TrimmedDataAccessException", "ResourceNotFoundException"):
                 raise
             return f"the stream holds it no more: gratis emit ORGANIZATION DAY ({error})"
-        except (ValueError, KeyError, TypeError) as error:
-            return f"it can still not be read: {type(error).__name__}: {error}"
+        if unreadable and "keys" in letter:
+            return f"{letter['keys']} can still not be read: {unreadable[0].error}"
+        for each in unreadable:  # of a batch: what could be read is out, each of the others has a letter of its own now
+            self.sqs.send_message(QueueUrl=self.url, MessageBody=each.letter())
         return None
 
     def _item(self, key: Item) -> list[Any]:

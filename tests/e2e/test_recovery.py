@@ -1,6 +1,7 @@
 """Drills of docs/operations.md on the deployed system: what was missed is put right with a command."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -122,7 +123,7 @@ def test_positions_in_the_stream_are_read_again(system: System, organization: st
     letters = system.stack.outputs["StreamDeadLettersUrl"]
     system.client("sqs").send_message(QueueUrl=letters, MessageBody=json.dumps({"DDBStreamBatchInfo": batch}))
     printed = on_stack(system, "quarantine", "redrive", "--id", "none")
-    assert "1 put on the bus" in printed.stdout
+    assert re.search(r"[1-9] put on the bus", printed.stdout)
     eventually(lambda: len(system.records(organization)) > before, "the records once more")
 
 
