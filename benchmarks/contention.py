@@ -20,10 +20,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gratis.intake.messages import MOST_EVENTS
-from gratis.table.dynamo import MOST_ATTEMPTS, longest_pause
+from gratis.intake.messages import MAX_MESSAGE_EVENTS
+from gratis.table.dynamo import MAX_ATTEMPTS, longest_pause
 from gratis.table.keys import DECISION_SHARDS
-from gratis.table.ledger import MOST_ITEMS
+from gratis.table.ledger import MAX_ITEMS
 
 PLOT = Path(__file__).parent / "plots" / "contention.svg"
 WRITERS = (1, 2, 4, 8, 16, 32, 64)
@@ -34,13 +34,13 @@ ONE_BATCH = 1e-9
 """Instead: just long enough for every writer to take one batch. Of the seeds `BURSTS` together."""
 BURSTS = range(1, 11)
 
-MOST_DECISIONS = MOST_ITEMS - 2
+MAX_DECISIONS = MAX_ITEMS - 2
 """In one transaction: beside the document, and the day's marker the first time."""
 BATCH = 10
 """Messages that Lambda takes from a FIFO queue at once, at most."""
 VISIBILITY = 360.0
 """Seconds until a message that was given back comes again, and how often it comes before it is a dead letter."""
-MOST_RECEIVES = 10
+MAX_RECEIVES = 10
 
 TRANSACTION_MEDIAN, CALL_MEDIAN = 0.010, 0.004
 """Assumed: seconds that a transaction, and a read or write of one item, take from the function and back; log-normal."""
@@ -197,7 +197,7 @@ class World:
             if all(event in self.ledger.decided for event in message.events):
                 continue
             self.given_back += 1
-            if message.receives == MOST_RECEIVES:
+            if message.receives == MAX_RECEIVES:
                 self.dead.append(message)
             else:
                 heapq.heappush(self.returning, (self.now + VISIBILITY, message.first // self.events_a_message))
@@ -265,7 +265,7 @@ class Transactions:
             attempts = 0 if refusal.decided else attempts + 1
             if refusal.decided:
                 chunk = [event for event in chunk if event not in refusal.decided]
-            if attempts > MOST_ATTEMPTS:
+            if attempts > MAX_ATTEMPTS:
                 raise Busy
             if attempts:
                 yield world.pause(attempts)
@@ -302,7 +302,7 @@ def add_and_put(world: World, events: Sequence[int], _: list[int]) -> Steps:
 
 
 def _write(world: World, partition: Partition) -> Steps:
-    for attempt in range(1, MOST_ATTEMPTS + 2):
+    for attempt in range(1, MAX_ATTEMPTS + 2):
         duration = world.duration(CALL_MEDIAN)
         yield duration / 2
         world.attempts += 1
@@ -324,15 +324,15 @@ class Design:
     partitions: int = DECISION_SHARDS
 
 
-GRATIS = Design("Gratis", Transactions(MOST_DECISIONS, CLIENT_BATCHED), MOST_EVENTS)
+GRATIS = Design("Gratis", Transactions(MAX_DECISIONS, CLIENT_BATCHED), MAX_MESSAGE_EVENTS)
 NOT_READING_AGAIN = Design(
     "Gratis, not reading again after a wait",
-    Transactions(MOST_DECISIONS, CLIENT_BATCHED, reads_again=False),
-    MOST_EVENTS,
+    Transactions(MAX_DECISIONS, CLIENT_BATCHED, reads_again=False),
+    MAX_MESSAGE_EVENTS,
 )
 DESIGNS = (
     GRATIS,
-    Design("Gratis, day split over 32 partitions", GRATIS.handle, MOST_EVENTS, 32),
+    Design("Gratis, day split over 32 partitions", GRATIS.handle, MAX_MESSAGE_EVENTS, 32),
     NOT_READING_AGAIN,
     Design("a transaction an event", Transactions(1, CLIENT_SINGLE), 1),
     Design("ADD, then put, an event", add_and_put, 1),

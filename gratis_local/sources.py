@@ -21,7 +21,7 @@ from gratis.rules.offer import Offer
 from gratis.rules.offer_file import OfferInvalid
 from gratis.strict_json import parse_json
 
-MOST_PROBLEMS = 20
+MAX_PROBLEMS = 20
 """That a message names one by one."""
 
 
@@ -78,8 +78,8 @@ def problems(error: ValidationError) -> str:
     """Every problem, by field and value; of very many the first."""
     every = error.errors(include_url=False, include_context=False)
     found = [each for each in every if not _follows(each, every)]
-    more = [f"and {len(found) - MOST_PROBLEMS} more"] if len(found) > MOST_PROBLEMS else []
-    return "; ".join([*map(_line, found[:MOST_PROBLEMS]), *more])
+    more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
+    return "; ".join([*map(_line, found[:MAX_PROBLEMS]), *more])
 
 
 def _follows(problem: ErrorDetails, every: Sequence[ErrorDetails]) -> bool:

@@ -19,7 +19,7 @@ from gratis_simulation.worlds.world import build
 
 __all__ = ["Failure", "Result", "simulate"]
 
-BLOCK = 20
+WORLDS_AT_A_TIME = 20
 """Worlds that a process plays at a time."""
 
 
@@ -38,7 +38,8 @@ def simulate(
 
     `progress` is told how many more were played. `processes`: as many as there are processors, if that pays.
     """
-    blocks = [range(start, min(start + BLOCK, seed + worlds)) for start in range(seed, seed + worlds, BLOCK)]
+    starts = range(seed, seed + worlds, WORLDS_AT_A_TIME)
+    blocks = [range(start, min(start + WORLDS_AT_A_TIME, seed + worlds)) for start in starts]
     played = 0
     with _players(min(processes or os.cpu_count() or 1, len(blocks))) as play_all:
         for count, failing in play_all(blocks):

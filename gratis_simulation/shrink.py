@@ -9,12 +9,12 @@ from gratis_simulation.broken import Broken
 from gratis_simulation.machines.dice import Dice
 from gratis_simulation.machines.run import Run
 from gratis_simulation.play import play
-from gratis_simulation.worlds.world import Limits, Post, Step, World
+from gratis_simulation.worlds.world import Deploy, Limits, Post, Step, World
 
-MOST_RUNS, MOST_SECONDS = 500, 20
+MAX_RUNS, MAX_SECONDS = 500, 20
 """Of one shrinking."""
 SHOWN = 60
-"""Lines of a story that are shown."""
+"""Lines of a story that are shown, and turns."""
 PLAINER: tuple[dict[str, Any], ...] = (
     {"skews": (0.0,)},
     {"limits": Limits()},
@@ -33,27 +33,29 @@ class Failure:
 
     seed: int
     promise: str
+    check: str
     message: str
     events: int
-    turns: int
+    turns: tuple[str, ...]
     story: tuple[str, ...]
 
     def text(self) -> str:
         """For people: what broke, and the steps that lead there."""
-        size = f"{self.events} events, {self.turns} turns off the ordinary course"
         head = [
-            f"seed {self.seed} breaks a promise: {self.promise}",
+            f"seed {self.seed} breaks a promise: {self.promise} (found by: {self.check})",
             self.message,
             "",
-            f"The smallest way to it: {size}",
+            f"The smallest way to it: {self.events} events, {len(self.turns)} turns off the ordinary course",
         ]
-        left_out = len(self.story) - SHOWN
-        story = (
-            self.story
-            if left_out <= 0
-            else (*self.story[: SHOWN // 2], f"... {left_out} lines ...", *self.story[-SHOWN // 2 :])
-        )
-        return "\n".join([*head, *(f"  {line}" for line in story)])
+        turns = [f"  turn: {turn}" for turn in _abridged(self.turns)]
+        return "\n".join([*head, *turns, *(f"  {line}" for line in _abridged(self.story))])
+
+
+def _abridged(lines: Sequence[str]) -> Sequence[str]:
+    left_out = len(lines) - SHOWN
+    if left_out <= 0:
+        return lines
+    return (*lines[: SHOWN // 2], f"... {left_out} lines ...", *lines[-SHOWN // 2 :])
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,12 @@ class _Shrinking:
     def __init__(self, failing: _Failing) -> None:
         self.failing = failing
         self.runs = 0
-        self._until = time.monotonic() + MOST_SECONDS
+        self._until = time.monotonic() + MAX_SECONDS
 
     @property
     def tired(self) -> bool:
         """Whether it was tried often enough."""
-        return self.runs >= MOST_RUNS or time.monotonic() > self._until
+        return self.runs >= MAX_RUNS or time.monotonic() > self._until
 
     def settle(self) -> None:
         """Leave out what can be left out, until nothing can or it was tried often enough."""
@@ -134,9 +136,10 @@ def shrunk(world: World) -> Failure | None:
     return Failure(
         seed=world.seed,
         promise=small.broken.promise,
+        check=small.broken.check,
         message=small.broken.message,
         events=sum(len(step.events) for step in small.world.plan if isinstance(step, Post)),
-        turns=len(small.turns),
+        turns=small.turns,
         story=tuple(_story(small)),
     )
 
@@ -169,11 +172,12 @@ def without(parts: Sequence[_Part], still: Callable[[Sequence[_Part]], bool]) ->
 
 
 def _parts(world: World) -> list[tuple[int, int]]:
-    """Every step of the plan; a post by each of its events."""
+    """Every step of the plan, a post by each of its events. Without a deployment some might wait for ever."""
     return [
         (place, number)
         for place, step in enumerate(world.plan)
         for number in range(len(step.events) if isinstance(step, Post) else 1)
+        if not isinstance(step, Deploy)
     ]
 
 
@@ -185,4 +189,4 @@ def _only(world: World, parts: set[tuple[int, int]]) -> World:
 def _step(step: Step, place: int, parts: set[tuple[int, int]]) -> Step:
     if isinstance(step, Post):
         return replace(step, events=tuple(each for number, each in enumerate(step.events) if (place, number) in parts))
-    return step if (place, 0) in parts else Post(step.at, ())
+    return step if (place, 0) in parts or isinstance(step, Deploy) else Post(step.at, ())

@@ -5,10 +5,11 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
+from operator import add
 from typing import Any
 
 import boto3
@@ -419,9 +420,12 @@ def decided_serially(
 
 
 def totals_by_day(counters: Mapping[CounterId, Books]) -> dict[CounterId, Totals]:
-    """The totals of each day's document."""
-    return {
-        ledger.totals_of(counter, day): totals
-        for counter, books in counters.items()
-        for day, totals in books.totals.items()
-    }
+    """The totals of each day's document, in which several counters of a group are counted together."""
+    found: dict[CounterId, Totals] = {}
+    for counter, books in counters.items():
+        for day, totals in books.totals.items():
+            rows = found.setdefault(ledger.totals_of(counter, day), Totals()).rows
+            for key, sums in totals.rows.items():
+                before = rows.get(key, Sums())
+                rows[key] = Sums(*map(add, astuple(before), astuple(sums)))
+    return found

@@ -15,11 +15,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.account import openapi
 from gratis.account.api_answer import ERRORS, refusal_of, refused
-from gratis.account.api_request import (
-    holder_of,
-    require_admission,
-    spelled_alike,
-)
+from gratis.account.api_request import holder_of, require_admission, spelled_alike
 from gratis.account.api_router import Api
 from gratis.account.routes import allowance, organizations, requests, sharing, usage
 from gratis.account.routes.call import Call, with_call

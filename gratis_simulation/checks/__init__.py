@@ -13,6 +13,7 @@ from gratis_simulation.checks import (
     decisions,
     documents,
     fates,
+    formats,
     late_days,
     order,
     quarantine,
@@ -39,6 +40,7 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
     "thresholds": thresholds.check,
     "late days": late_days.check,
     "days": days.check,
+    "formats": formats.check,
 }
 """By name, in the order in which they are made."""
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gratis.rules.window import CounterId
+from gratis.rules.window import CounterId, Window
 from gratis.table.ledger import Document
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
@@ -19,9 +19,15 @@ def check(ended: Ended) -> None:
 
 def _counter_agrees(identity: CounterId, document: Document, decided: Sum) -> None:
     windows = document.counter.windows
-    held = {window.start: (window.used, window.overflowed, window.announced) for window in windows}
+    held = {window.start: (window.used, window.overflowed, _announced(window, decided)) for window in windows}
     if held != decided.windows:
         raise Broken("windows right", f"{identity} holds {held}, its decisions make {decided.windows}")
+
+
+def _announced(window: Window, decided: Sum) -> frozenset[Any]:
+    """The first release noted only that something was announced; that may have been any quota."""
+    _, _, announced = decided.windows.get(window.start, (0, False, window.announced))
+    return announced if None in window.announced and announced else window.announced
 
 
 def _totals_agree(identity: CounterId, document: Document, decided: Sum) -> None:

@@ -2,17 +2,20 @@
 
 from collections import defaultdict
 from datetime import date
+from typing import Any
 
 from gratis.rules.receipt import Decision
 from gratis.table.ledger import Ledger
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
+from gratis_simulation.machines.clock import Serially
 from gratis_simulation.machines.run import TABLE
 
 
 def check(ended: Ended) -> None:
     """Decisions by their keys and by their days, and the days that are marked."""
-    ledger = Ledger(ended.run.table, TABLE)  # type: ignore[arg-type]  # a client by its looks
+    table: Any = ended.run.table
+    ledger = Ledger(table, TABLE, readers=Serially())
     decisions = {decision.key: decision for decision in ended.decisions}
     if ledger.decisions(decisions) != decisions:
         raise Broken("explained", "decisions are not found by their keys")

@@ -4,24 +4,30 @@ from typing import Any
 
 from gratis.rules.receipt import Decision
 
+FIRST = (
+    *("organization", "project", "request_id", "model", "group", "window", "verdict", "reason"),
+    *("quota", "used_before", "used_after", "running_total", "list_amount_usd", "amount_usd", "tier", "offer"),
+    *("profile_version", "settings_version", "price_version", "payload_hash"),
+    *("occurred_at", "received_at", "decided_at"),
+)
+"""What a record of the first format said, beside its id and its tokens."""
+SECOND = ("format", "kind", "unit", "voids", "reservation", "platform_verdict")
+"""What the second format added, beside `reserved_before` and the tokens written to the cache."""
+
 
 def record_of(decision: Decision) -> dict[str, Any]:
-    """The billing record as SPEC section 5 shapes it."""
-    names = (
-        *("format", "kind", "organization", "project", "request_id", "model", "group", "window", "verdict", "reason"),
-        *("unit", "quota", "used_before", "used_after", "running_total", "voids", "reservation", "platform_verdict"),
-        *("list_amount_usd", "amount_usd", "tier", "offer"),
-        *("profile_version", "settings_version", "price_version", "payload_hash"),
-        *("occurred_at", "received_at", "decided_at"),
-    )
+    """In the form of the decision's own format, with the fields that a later one added."""
     tokens = {
         "input": decision.input,
         "cached_input": decision.cached,
-        "cache_write": decision.cache_write,
         "output": decision.output,
         "total": decision.input + decision.output,
     }
-    record_id = f"{decision.organization}:{decision.day}:{decision.request_id}"
-    reserved = None if decision.used_before is None else decision.reserved_before
-    told = {"id": record_id, "tokens": tokens, "reserved_before": reserved}
-    return {name: getattr(decision, name) for name in names} | told
+    record = {name: getattr(decision, name) for name in FIRST}
+    record["id"] = f"{decision.organization}:{decision.day}:{decision.request_id}"
+    if decision.format == 1:
+        return record | {"tokens": tokens}
+    tokens["cache_write"] = decision.cache_write
+    record |= {name: getattr(decision, name) for name in SECOND} | {"tokens": tokens}
+    record["reserved_before"] = None if decision.used_before is None else decision.reserved_before
+    return record | dict(decision.later)

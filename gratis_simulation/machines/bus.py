@@ -6,8 +6,8 @@ from typing import Any
 
 from gratis_simulation.machines.table import Unknown, error
 
-MOST_ENTRIES = 10
-MOST_BYTES = 262_144
+MAX_ENTRIES = 10
+MAX_CALL_BYTES = 262_144
 
 
 class Bus:
@@ -26,9 +26,9 @@ class Bus:
         for entry in entries:
             if entry.keys() != {"Source", "DetailType", "Detail", "EventBusName"} or entry["EventBusName"] != self.NAME:
                 raise Unknown(f"an entry {entry}")
-        if not 1 <= len(entries) <= MOST_ENTRIES:
-            raise error("ValidationException", f"1 to {MOST_ENTRIES} entries, not {len(entries)}", "PutEvents")
-        if sum(len(entry["Detail"].encode()) for entry in entries) > MOST_BYTES:
+        if not 1 <= len(entries) <= MAX_ENTRIES:
+            raise error("ValidationException", f"1 to {MAX_ENTRIES} entries, not {len(entries)}", "PutEvents")
+        if sum(len(entry["Detail"].encode()) for entry in entries) > MAX_CALL_BYTES:
             raise error("ValidationException", "the entries are larger than 256 KB", "PutEvents")
         results = [self._result(place, entry, refuse) for place, entry in enumerate(entries)]
         return {"FailedEntryCount": sum("ErrorCode" in result for result in results), "Entries": results}

@@ -1,4 +1,18 @@
-"""What can happen to a call: to the table, to the bus, to the queue."""
+"""What can go wrong with a call. The fault model in plain words; each fault is a function of the call it happens to.
+
+- *Any call.* The process dies before it, or after it took effect. The answer is lost. The call takes effect at some
+  later time, when nobody waits for it any more. It is throttled, or does not get there.
+- *The table.* Another transaction on one of the items is under way. A partition is busy for longer than anybody waits.
+  A batch is done in part, and the answer says so; or it is read or written in two halves, between which others go on
+  and a writer dies. An item that is read is not what it should be; the next time it is. The client library makes a
+  call again whose answer it lost. Reads that need not be consistent are behind.
+- *Queue and bus.* Some entries of a call are refused; or the same ones for some time. A message comes again although
+  it was dealt with; so does a stream's batch. Where the queue keeps no order, workers outlast its patience, and
+  others get their messages as well.
+- *Clocks* are off by up to 45 seconds. A closing has to stop at any decision. Releases change (releases.py).
+
+What a service has answered with success stays: nothing here loses a write, or turns round the records of a key.
+"""
 
 import zlib
 from collections.abc import Callable, Sequence

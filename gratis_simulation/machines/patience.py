@@ -7,7 +7,7 @@ fault, a repeated delivery and a slow worker each cost at most one invocation mo
 from gratis.table.keys import DECISION_SHARDS
 from gratis_simulation.worlds.world import Close, Post, World
 
-MOST_SLOW = 10
+MAX_SLOW = 10
 """Times that time runs out: that workers outlast the queue's patience, and that a closing is put down. If it always
 did, no message would ever be deleted, and a day be read from its beginning for each of its decisions."""
 CLOSED = 2
@@ -19,12 +19,12 @@ DAYS = 3 + 32
 """That a closing reads at most: the day, its neighbours, and those of a month's window. Each is read in shards."""
 
 
-def most_calls(world: World) -> int:
+def max_calls(world: World) -> int:
     """Of a whole run, invocations included."""
     events = sum(len(step.events) if isinstance(step, Post) else 1 for step in world.plan)
     closings = sum(isinstance(step, Close) for step in world.plan)
     troubled = world.knobs.faults or world.knobs.again
-    disturbances = MOST_SLOW + (world.knobs.most_faults if troubled else 0)
+    disturbances = MAX_SLOW + (world.knobs.max_faults if troubled else 0)
     closing = DAYS * DECISION_SHARDS + CALLS + events
     others = (events + len(world.plan) + disturbances) * CALLS * world.knobs.workers
     return others + (CLOSED + closings + disturbances) * closing

@@ -8,7 +8,7 @@ from typing import Any
 from gratis import moment
 from gratis_simulation.machines.table import Unknown, error
 
-MOST_ENTRIES = 10
+MAX_ENTRIES = 10
 DEDUPLICATED = timedelta(minutes=5)
 INVISIBLE = timedelta(minutes=6)
 HELD = datetime.max.replace(tzinfo=UTC)
@@ -76,7 +76,7 @@ class Queue:
         if request.keys() != {"QueueUrl", "Entries"}:
             raise Unknown(f"parameters {sorted(request)}")
         entries = request["Entries"]
-        if not 1 <= len(entries) <= MOST_ENTRIES:
+        if not 1 <= len(entries) <= MAX_ENTRIES:
             raise error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", str(len(entries)), "SendMessageBatch")
         answer: dict[str, Any] = {"Successful": [], "Failed": []}
         for place, entry in enumerate(entries):
@@ -100,9 +100,9 @@ class Queue:
         self.sent.append(message)
         self.waiting.append(message)
 
-    def receive(self, most: int) -> list[Sent]:
-        """Up to `most` messages, now invisible for a while; of a group nothing while some of it is in flight."""
-        messages = list(self._visible())[:most]
+    def receive(self, max_messages: int) -> list[Sent]:
+        """The next messages, now invisible for a while; of a group nothing while some of it is in flight."""
+        messages = list(self._visible())[:max_messages]
         for message in messages:
             message.visible_at = HELD if self.fifo else self.now() + INVISIBLE
             message.deliveries += 1

@@ -36,4 +36,4 @@ class Release:
     emit: Callable[..., Emitted] = emit
 
 
-THIS = Release("this release")
+THIS = Release("this")

@@ -33,13 +33,14 @@ from gratis_simulation.machines.crew import Crash, Crew, Stuck
 from gratis_simulation.machines.dice import Dice
 from gratis_simulation.machines.faults import Call, Hot, possible, refused
 from gratis_simulation.machines.line import Line
-from gratis_simulation.machines.patience import CLOSED, MOST_SLOW, most_calls
+from gratis_simulation.machines.patience import CLOSED, MAX_SLOW, max_calls
 from gratis_simulation.machines.queue import Queue, Sent, stated
 from gratis_simulation.machines.release import THIS, Release
+from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
 from gratis_simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
 from gratis_simulation.machines.table import POISON, Table, Unknown
-from gratis_simulation.worlds.world import Change, Close, Post, Step, Stray, World
+from gratis_simulation.worlds.world import Change, Close, Deploy, Post, Step, Stray, World
 
 TABLE = "ledger"
 FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
@@ -49,7 +50,10 @@ MOVE_ON = 0.8
 
 
 class Run:
-    """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it."""
+    """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it.
+
+    `release`: what runs where nothing else is deployed; `calls`: made so far, of at most `max_calls`.
+    """
 
     def __init__(self, world: World, dice: Dice, *, release: Release = THIS, telling: bool = False) -> None:
         self.world = world
@@ -67,15 +71,16 @@ class Run:
         self.late: list[Callable[[], None]] = []
         self.hot: Hot | None = None
         self.outages: dict[str, int] = {}
-        self._release = release
+        self._releases = releases(release)
+        self._running = world.releases
         self._telling = telling
         self._steps = deque(world.plan)
         self._working: list[Work] = []
         self._current: Work | None = None
         self._emitting: set[int] = set()
         self._paused = False
-        self._calls = 0
-        self._most_calls = most_calls(world)
+        self.calls = 0
+        self.max_calls = max_calls(world)
         self._faults = 0
         self._slow = 0
         self._names: dict[str, int] = {}
@@ -119,7 +124,7 @@ class Run:
             moves.append(self._next_step)
         if self.late:
             moves.append(self._take_effect)
-        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MOST_SLOW:
+        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MAX_SLOW:
             moves.append(self._outlast)
         return moves
 
@@ -152,10 +157,17 @@ class Run:
         label = f"{kind}{about}"
         number = self._names[label] = self._names.get(label, 0) + 1
         skew = timedelta(seconds=self.knobs.skews[number % len(self.knobs.skews)])
-        work = Work(f"{label} #{number}", kind, self._release, self.clock.now, len(self.table.log), skew, on_crash)
+        name = f"{label} #{number}"
+        release = self._release_of(name, kind)
+        work = Work(name, kind, release, self.clock.now, len(self.table.log), skew, on_crash)
         work.task = self._crew.start(partial(body, work))
         self._working.append(work)
         self._resume(work)
+
+    def _release_of(self, name: str, kind: str) -> Release:
+        """One of those that run now. What the last release does not do here is done by this one."""
+        running = [each for each in self._running if each != LAST or kind in LAST_WORKS] or ["this"]
+        return self._releases[running[self.dice.turn(f"{name} runs", 0.5, len(running) - 1)]]
 
     def _resume(self, work: Work) -> None:
         self._current = work
@@ -199,8 +211,8 @@ class Run:
         return work.release.ledger(client, TABLE, pause=self.wait_before, readers=Serially())
 
     def _quarantine(self, work: Work, client: Any) -> Quarantine:
-        most = self.limits.quarantined_bytes
-        return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=most)
+        max_bytes = self.limits.quarantined_bytes
+        return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=max_bytes)
 
     def _usage_queue(self, work: Work) -> UsageQueue:
         client = work.release.queue(Line(self, work, self.queue))
@@ -248,14 +260,14 @@ class Run:
 
     def _count_call(self) -> None:
         self.clock.tick()
-        self._calls += 1
-        if self._calls > self._most_calls:
+        self.calls += 1
+        if self.calls > self.max_calls:
             raise Broken(
-                "it comes to an end", f"it goes on after {self._calls - 1} calls, more than this world can need"
+                "it comes to an end", f"it goes on after {self.calls - 1} calls, more than this world can need"
             )
 
     def _fault(self, name: str, operation: str) -> tuple[str, Callable[[Call], Any]] | None:
-        if self._faults >= self.knobs.most_faults:
+        if self._faults >= self.knobs.max_faults:
             return None
         faults = possible(self.knobs.kinds, operation)
         fallen = self.dice.turn(f"{name} fails", self.knobs.faults, len(faults))
@@ -294,7 +306,7 @@ class Run:
 
     def _again(self, name: str) -> bool:
         """Whether something is delivered once more although it succeeded."""
-        if self._faults >= self.knobs.most_faults or not self.dice.turn(f"{name} again", self.knobs.again):
+        if self._faults >= self.knobs.max_faults or not self.dice.turn(f"{name} again", self.knobs.again):
             return False
         self._faults += 1
         return True
@@ -319,6 +331,9 @@ class Run:
                 self.queue.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
             case Close():
                 self._close(step.organization, step.day)
+            case Deploy():
+                self._running = step.releases
+                self.tell(f"from now on: {' and '.join(step.releases)}")
 
     def _post(self, step: Post) -> None:
         if step.events:
@@ -362,6 +377,8 @@ class Run:
             self.tell(
                 f"    {each.organization} {each.request_id}: {each.verdict}, {each.reason}, {each.group} {figures}"
             )
+        for kept in outcome.quarantined:
+            self.tell(f"    {kept.organization} {kept.id}: in quarantine, {kept.code}")
         self.seen.classified.append(Classified(work, messages, outcome))
         for message in messages:
             if message.deliveries != deliveries[message]:
@@ -429,12 +446,13 @@ class Run:
             hurry=self._hurries,
             block=self.limits.block,
         )
+        self.tell(f"{work.name} of {organization} on {day}: {type(closed).__name__}")
         if isinstance(closed, PutDown):
             again()
 
     def _hurries(self) -> bool:
         """Whether time runs out for a closing. It begins again with some forty calls, so not at every look."""
-        if self._slow >= MOST_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
+        if self._slow >= MAX_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
             return False
         self._slow += 1
         return True

@@ -32,15 +32,15 @@ def record_of(change: Change, number: int) -> dict[str, Any]:
 
 @dataclass
 class Shard:
-    """One shard: its records, and how far they were delivered. `most`: records in the next batch."""
+    """One shard: its records, and how far they were delivered. `max_records`: in the next batch; 0: as usual."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
     position: int = 0
-    most: int = 0
+    max_records: int = 0
 
     def batch(self, size: int) -> Sequence[dict[str, Any]]:
         """The records to deliver next; fewer after a batch that failed."""
-        return self.records[self.position : self.position + (self.most or size)]
+        return self.records[self.position : self.position + (self.max_records or size)]
 
     def delivered(self, batch: Sequence[dict[str, Any]], retry_from: str | None) -> None:
         """Go on after the batch, or at the record that the function named."""
@@ -49,11 +49,11 @@ class Shard:
             self.position += len(batch)
         elif retry_from in numbers:
             self.position += numbers.index(retry_from)
-        self.most = 0
+        self.max_records = 0
 
     def failed(self, batch: Sequence[dict[str, Any]]) -> None:
         """The function died: the first half comes again alone."""
-        self.most = max(1, len(batch) // 2)
+        self.max_records = max(1, len(batch) // 2)
 
 
 class Stream:

@@ -15,8 +15,8 @@ from botocore.exceptions import ClientError
 Item = dict[str, Any]
 Key = tuple[str, str]
 
-MOST_KEYS, MOST_WRITES = 100, 25
-MOST_ITEM_BYTES, MOST_TRANSACTION_BYTES = 400_000, 4_000_000
+MAX_KEYS, MAX_WRITES = 100, 25
+MAX_ITEM_BYTES, MAX_TRANSACTION_BYTES = 400_000, 4_000_000
 POISON = "REQ#poison"
 """How the sort keys of items begin that no table takes, for a reason that nobody foresaw."""
 
@@ -84,11 +84,11 @@ class Table:
 
     exceptions = Exceptions
 
-    def __init__(self, most_items: int = 100, page_size: int = 1000) -> None:
+    def __init__(self, max_items: int = 100, page_size: int = 1000) -> None:
         self.items: dict[Key, Item] = {}
         self.log: list[Change] = []
         self.actor: Any = None
-        self.most_items = most_items
+        self.max_items = max_items
         self.page_size = page_size
         self.lag: Callable[[], int] = int
         self._transactions = 0
@@ -100,7 +100,7 @@ class Table:
         """All puts or none."""
         _only(request, "TransactItems", "ClientRequestToken")
         puts = [_put_of(each) for each in request["TransactItems"]]
-        _refuse_transaction(puts, self.most_items)
+        _refuse_transaction(puts, self.max_items)
         token = request.get("ClientRequestToken")
         if token in self._tokens:
             if self._tokens[token] != request["TransactItems"]:
@@ -143,7 +143,7 @@ class Table:
         for write in writes:
             _only(write, "PutRequest")
         items = [write["PutRequest"]["Item"] for write in writes]
-        _refuse_many(list(map(key_of, items)), MOST_WRITES, "BatchWriteItem")
+        _refuse_many(list(map(key_of, items)), MAX_WRITES, "BatchWriteItem")
         for item in items:
             _refuse_item(item, "BatchWriteItem")
         for item in sorted(items, key=key_of):
@@ -152,7 +152,7 @@ class Table:
 
     def _reason(self, put: Mapping[str, Any]) -> dict[str, Any]:
         stored = self.items.get(key_of(put["Item"]))
-        if size_of(put["Item"]) > MOST_ITEM_BYTES or put["Item"]["sk"]["S"].startswith(POISON):
+        if size_of(put["Item"]) > MAX_ITEM_BYTES or put["Item"]["sk"]["S"].startswith(POISON):
             return {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
         if _holds(stored, put):
             return {"Code": "None"}
@@ -185,7 +185,7 @@ class Table:
         [(table, wanted)] = request["RequestItems"].items()
         _only(wanted, "Keys", "ConsistentRead")
         keys = list(map(key_of, wanted["Keys"]))
-        _refuse_many(keys, MOST_KEYS, "BatchGetItem")
+        _refuse_many(keys, MAX_KEYS, "BatchGetItem")
         seen = self._seen(wanted)
         return {"Responses": {table: [seen[key] for key in keys if key in seen]}, "UnprocessedKeys": {}}
 
@@ -315,26 +315,26 @@ def _put_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
     return put
 
 
-def _refuse_transaction(puts: Sequence[Mapping[str, Any]], most: int) -> None:
+def _refuse_transaction(puts: Sequence[Mapping[str, Any]], max_items: int) -> None:
     keys = [key_of(put["Item"]) for put in puts]
-    if not keys or len(keys) > most:
-        raise error("ValidationException", f"1 to {most} items, not {len(keys)}", "TransactWriteItems")
+    if not keys or len(keys) > max_items:
+        raise error("ValidationException", f"1 to {max_items} items, not {len(keys)}", "TransactWriteItems")
     if len(set(keys)) < len(keys):
         message = "Transaction request cannot include multiple operations on one item"
         raise error("ValidationException", message, "TransactWriteItems")
     if any(sk.startswith(f"{POISON}/whole") for _, sk in keys):
         raise error("ValidationException", "nobody foresaw it", "TransactWriteItems")
-    if sum(size_of(put["Item"]) for put in puts) > MOST_TRANSACTION_BYTES:
+    if sum(size_of(put["Item"]) for put in puts) > MAX_TRANSACTION_BYTES:
         raise error("ValidationException", "the items are larger than 4 MB", "TransactWriteItems")
 
 
 def _refuse_item(item: Item, operation: str) -> None:
-    if size_of(item) > MOST_ITEM_BYTES:
+    if size_of(item) > MAX_ITEM_BYTES:
         raise error("ValidationException", "Item size has exceeded the maximum allowed size", operation)
 
 
-def _refuse_many(keys: Sequence[Key], most: int, operation: str) -> None:
-    if not keys or len(keys) > most:
-        raise error("ValidationException", f"1 to {most} items, not {len(keys)}", operation)
+def _refuse_many(keys: Sequence[Key], max_keys: int, operation: str) -> None:
+    if not keys or len(keys) > max_keys:
+        raise error("ValidationException", f"1 to {max_keys} items, not {len(keys)}", operation)
     if len(set(keys)) < len(keys):
         raise error("ValidationException", "Provided list of item keys contains duplicates", operation)

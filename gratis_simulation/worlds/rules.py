@@ -95,6 +95,31 @@ def _dollars(group: dict[str, Any], quota: int) -> dict[str, Any]:
     return {"unit": "usd", "quotas": dict.fromkeys(group["quotas"], f"{dollars:f}")}
 
 
+def first_rules(dice: random.Random, base: date) -> Rules:
+    """An offer of which the first release decides just as this one does: one quota for all tiers, nothing left out."""
+    quota, overflow = dice.choice((20, 50, 100)), dice.choice(("skip", "close"))
+    first, second = dice.choice([(first, second) for first, second in _WINDOWS if isinstance(first, str)])
+    starts = base - timedelta(days=40)
+    versions = [
+        {
+            "effective_at": _text(effective_at),
+            "window": window,
+            "overflow": overflow,
+            "groups": [
+                {"name": name, "models": list(models), "quotas": dict.fromkeys("12345", quota)}
+                for name, models in (("1m", LARGE), ("10m", SMALL))
+            ],
+            "aliases": {},
+            "hosted_tools": ["web_search", "file_search"],
+            "evals": {"quota": 1},
+        }
+        for effective_at, window in ((starts, first), (base, second))
+        if window
+    ]
+    stated = {"id": "tiny", "starts": _text(starts), "ends": None, "versions": versions}
+    return Rules(read_offer(stated), stated, quota)
+
+
 def _version(
     dice: random.Random, effective_at: date, window: Any, groups: list[dict[str, Any]], overflow: str
 ) -> dict[str, Any]:

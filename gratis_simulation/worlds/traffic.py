@@ -29,7 +29,10 @@ AGES = (
 
 
 class Traffic:
-    """Makes one event after the other; each may refer to those before it."""
+    """Makes one event after the other; each may refer to those before it.
+
+    `first`: only what the first release decided and priced as this one does.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,8 @@ class Traffic:
         accounts: Sequence[Account],
         organizations: Sequence[str],
         base: date,
+        *,
+        first: bool = False,
     ) -> None:
         self.organizations = organizations
         self._dice = dice
@@ -50,7 +55,9 @@ class Traffic:
         self._conflicts = dice.choice((0.0, 0.05, 0.2, 0.4))
         self._late = dice.choice((0.05, 0.3, 0.6))
         self._odd = dice.choice((0.05, 0.3))
-        self._runs = dice.choice((0.0, 0.1, 0.5))
+        self._runs = dice.choice((0.0, 0.1, 0.5)) if not first else 0.0
+        self._other_kind = "usage.eval_run" if not first else "usage.request"
+        self._other_tier = "priority" if not first else "auto"
         self._same_ids = dice.choice((0.05, 0.1, 0.3))
         self._poisonous = dice.choice((0.0, 0.0, 0.0, 0.1))
         self._favourite = dice.choice((*LARGE, *SMALL))
@@ -143,12 +150,12 @@ class Traffic:
             {"model": SMALL[0] if payload.model in LARGE else LARGE[0]},
             {"project": "other"},
             {"output": payload.output + 1},
-            {"kind": "usage.eval_run" if payload.kind == "usage.request" else "usage.request"},
+            {"kind": self._other_kind if payload.kind == "usage.request" else "usage.request"},
             self._dice.choice(
                 (
                     {"endpoint": "other"},
                     {"tools": (*payload.tools, "my_function")},
-                    {"service_tier": "priority"},
+                    {"service_tier": self._other_tier},
                     {"batch": not payload.batch},
                     {"shared": not payload.shared},
                     {"cached": payload.input - payload.cached},

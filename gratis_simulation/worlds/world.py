@@ -8,14 +8,14 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from gratis.closing.proving import BLOCK
-from gratis.intake.messages import MOST_EVENTS
+from gratis.intake.messages import MAX_MESSAGE_EVENTS
 from gratis.moment import midnight
-from gratis.outbox import MOST_RECORDS
+from gratis.outbox import MAX_RECORDS
 from gratis.rules.account import Account
 from gratis.rules.offer import Offer
-from gratis.rules.totals import MOST_ROWS
-from gratis.table.ledger import MOST_ITEMS
-from gratis.table.quarantine import MOST_BYTES
+from gratis.rules.totals import MAX_ROWS
+from gratis.table.ledger import MAX_ITEMS
+from gratis.table.quarantine import MAX_RAW_BYTES
 from gratis_simulation.machines.faults import KINDS, SOMEWHERE
 from gratis_simulation.worlds import rules
 from gratis_simulation.worlds.payload import Event
@@ -67,18 +67,26 @@ class Close:
     day: date
 
 
-Step = Post | Change | Stray | Close
+@dataclass(frozen=True)
+class Deploy:
+    """From now on each invocation runs one of these releases; the first of them, if chance does not want otherwise."""
+
+    at: datetime
+    releases: tuple[str, ...]
+
+
+Step = Post | Change | Stray | Close | Deploy
 
 
 @dataclass(frozen=True)
 class Limits:
     """Sizes that the core keeps to, unless they are made small so that few events reach them."""
 
-    transaction: int = MOST_ITEMS
-    message: int = MOST_EVENTS
-    records: int = MOST_RECORDS
-    quarantined_bytes: int = MOST_BYTES
-    rows: int = MOST_ROWS
+    transaction: int = MAX_ITEMS
+    message: int = MAX_MESSAGE_EVENTS
+    records: int = MAX_RECORDS
+    quarantined_bytes: int = MAX_RAW_BYTES
+    rows: int = MAX_ROWS
     block: int = BLOCK
 
 
@@ -101,7 +109,7 @@ class Knobs:
     """That something happens to a call."""
     kinds: tuple[str, ...] = ()
     """What may happen to a call."""
-    most_faults: int = 25
+    max_faults: int = 25
     again: float = 0.0
     """That what succeeded is delivered once more."""
     skews: tuple[float, ...] = (0.0,)
@@ -119,23 +127,61 @@ class World:
     """The offer as its file says it."""
     accounts: tuple[Account, ...]
     start: datetime
+    releases: tuple[str, ...]
+    """What runs before anything is deployed."""
     plan: tuple[Step, ...]
     knobs: Knobs
+
+    def runs(self, release: str) -> bool:
+        """Whether a release runs at some time."""
+        later = (step.releases for step in self.plan if isinstance(step, Deploy))
+        return any(release in running for running in (self.releases, *later))
 
 
 def build(seed: int) -> World:
     """The world of a seed."""
     dice = random.Random(seed)  # noqa: S311 - a simulation, not a secret
     roomy = dice.random() < 0.02
+    rollout = dice.choice(ROLLOUTS) if dice.random() < 0.2 else None
+    after_the_first = rollout is not None and any("last" in running for running in rollout)
     base = dice.choice(BASES)
-    chosen = rules.rules(dice, base, roomy=roomy)
+    chosen = rules.first_rules(dice, base) if after_the_first else rules.rules(dice, base, roomy=roomy)
     organizations = ORGANIZATIONS[: dice.choice((1, 1, 2, 3))]
     accounts = rules.histories(dice, base, organizations)
     start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
-    traffic = Traffic(dice, chosen, accounts, organizations, base)
+    traffic = Traffic(dice, chosen, accounts, organizations, base, first=after_the_first)
     plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
+    if rollout:
+        plan = _rolled_out(dice, plan, rollout[1:])
+    running = rollout[0] if rollout else ("this",)
     knobs = _knobs(dice, roomy=roomy)
-    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, tuple(plan), knobs)
+    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, running, tuple(plan), knobs)
+
+
+ROLLOUTS: Sequence[Sequence[tuple[str, ...]]] = (
+    (("this",), ("next", "this"), ("next",)),
+    (("this",), ("next", "this"), ("this",)),
+    (("this",), ("next", "this"), ("next",), ("this", "next"), ("this",)),
+    (("next",), ("this", "next"), ("this",)),
+    (("this",), ("beyond", "this"), ("beyond",)),
+    (("this",), ("beyond", "this"), ("this",), ("beyond", "this"), ("beyond",)),
+    (("last",), ("this", "last"), ("this",)),
+    (("this",), ("last", "this"), ("last",)),
+    (("last",), ("this", "last"), ("this",), ("last", "this"), ("last",)),
+)
+"""Which releases run one after the other. What the release `beyond` has decided on nobody else may decide on any more,
+so it is there in the end."""
+
+
+def _rolled_out(dice: random.Random, plan: Sequence[Step], phases: Sequence[tuple[str, ...]]) -> list[Step]:
+    """The plan, with the deployments put between its steps."""
+    places = sorted(dice.randrange(len(plan) + 1) for _ in phases)
+    rolled: list[Step] = []
+    for number in range(len(plan) + 1):
+        at = plan[min(number, len(plan) - 1)].at
+        rolled += [Deploy(at, phase) for place, phase in zip(places, phases, strict=True) if place == number]
+        rolled += plan[number : number + 1]
+    return rolled
 
 
 def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
@@ -220,10 +266,12 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
         switching=dice.choice((0.0, 0.1, 0.3, 0.6) if fifo else (0.1, 0.3, 0.6)),
         faults=dice.choice((0.0, 0.03, 0.1, 0.25)) if not rare else 0.25,
         kinds=kinds if not rare else tuple(dice.sample(tuple(SOMEWHERE), dice.choice((1, 2)))),
-        most_faults=dice.choice((1, 5, 25)),
+        max_faults=dice.choice((1, 5, 25)),
         again=dice.choice((0.0, 0.05, 0.3)),
         skews=tuple(dice.choice(((0.0,), (0.0, -0.4, 1.5), (-45.0, 30.0)))),
-        limits=_limits(dice) if not roomy and dice.random() < 0.8 else Limits(message=dice.choice((MOST_EVENTS, 5))),
+        limits=_limits(dice)
+        if not roomy and dice.random() < 0.8
+        else Limits(message=dice.choice((MAX_MESSAGE_EVENTS, 5))),
     )
 
 
@@ -232,7 +280,7 @@ def _limits(dice: random.Random) -> Limits:
         transaction=dice.choice((6, 7, 9, 14)),
         message=dice.choice((1, 2, 4)),
         records=dice.choice((1, 2, 5)),
-        quarantined_bytes=dice.choice((MOST_BYTES, MOST_BYTES, MOST_BYTES, 120)),
-        rows=dice.choice((MOST_ROWS, MOST_ROWS, MOST_ROWS, 2)),
+        quarantined_bytes=dice.choice((MAX_RAW_BYTES, MAX_RAW_BYTES, MAX_RAW_BYTES, 120)),
+        rows=dice.choice((MAX_ROWS, MAX_ROWS, MAX_ROWS, 2)),
         block=dice.choice((1, 3)),
     )

@@ -34,6 +34,8 @@ RATES = {
 }
 """USD per million tokens: input, cached input, output. From OpenAI's price list; batch requests are half price."""
 MODELS = list(RATES)
+PRIORITY = {"o4-mini-2025-04-16": ("2", "0.5", "8"), "gpt-4.1-nano-2025-04-14": ("0.2", "0.05", "0.8")}
+"""The same for priority processing, of the models that are billed with it here."""
 PROJECTS = ["proj_web", "proj_app", "proj_batch", None]
 TIERS = ["default", "priority"]
 DIMENSIONS: dict[str, Callable[["Sent"], Any]] = {
@@ -93,7 +95,7 @@ class Sent:
 
     def amount(self) -> Decimal:
         """What it costs if it is billed."""
-        rates = [Decimal(rate) for rate in RATES[self.model]]
+        rates = [Decimal(rate) for rate in (PRIORITY if self.tier == "priority" else RATES)[self.model]]
         tokens = (self.input - self.cached, self.cached, self.output)
         full = sum((rate * count for rate, count in zip(rates, tokens, strict=True)), Decimal(0)) / 1_000_000
         return full / 2 if self.batch else full

@@ -56,7 +56,7 @@ PATIENCE_SECONDS = 120 + EVENTS // 10
 VISIBILITY_SECONDS = 1
 """Of a message in work: less than the time for which a worker may be stopped."""
 CREW = ("sender", "sender", "classifier", "classifier", "classifier", "emitter")
-MOST_RECEIVES = 1000
+MAX_RECEIVES = 1000
 """A message may come this often before it is a dead letter: here it is the workers that fail, not the message."""
 ENABLED: Mapping[str, Any] = {"mode": "enabled"}
 ORGANIZATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -316,7 +316,7 @@ def prepared(system: System, folder: Path) -> Place:
         sources.delete_event_source_mapping(UUID=source["UUID"])
     queue = system.stack.outputs["UsageQueueUrl"]
     dead_letters = system.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
-    redrive = json.loads(dead_letters["Attributes"]["RedrivePolicy"]) | {"maxReceiveCount": MOST_RECEIVES}
+    redrive = json.loads(dead_letters["Attributes"]["RedrivePolicy"]) | {"maxReceiveCount": MAX_RECEIVES}
     patient = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)}
     system.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes=patient)
     stream = system.client("dynamodb").describe_table(TableName=system.table)["Table"]["LatestStreamArn"]

@@ -25,7 +25,7 @@ def as_now(entries: list[Any], organization: str | None) -> list[Any]:
     made = copy.deepcopy(entries)
     for number, entry in enumerate(made):
         entry["startTime"] = time.time() - 60 + number / 7
-        entry["litellm_call_id"] = str(uuid.uuid4())
+        entry["id"] = f"chatcmpl-{uuid.uuid4()}"
         entry["metadata"]["user_api_key_org_id"] = organization
     return made
 
@@ -40,12 +40,10 @@ FORMATS = {
 def test_a_batch_is_decided_but_for_the_calls_that_failed(system: System, organization: str, written: Any) -> None:
     entries = as_now(SDK, organization)
     answer = system.callback(written(entries))
-    assert (answer.status, answer.json()) == (202, {"accepted": 3, "quarantined": []})
+    assert (answer.status, answer.json()) == (202, {"accepted": 3, "skipped": {"no_usage": 1}, "quarantined": []})
 
     found = system.through(organization)
-    decisions = [
-        by_call(found.decisions)[entry["litellm_call_id"]] for entry in entries if entry["status"] == "success"
-    ]
+    decisions = [by_call(found.decisions)[entry["id"]] for entry in entries if entry["status"] == "success"]
     assert [(each.model, each.endpoint, each.input, each.output, each.group, each.verdict) for each in decisions] == [
         ("gpt-4o-2024-08-06", "chat.completions", 10, 20, "1m", "free"),
         ("gpt-4.1-mini-2025-04-14", "chat.completions", 8, 4, "10m", "free"),
@@ -64,8 +62,8 @@ def test_a_single_entry_of_the_proxy_is_decided_with_its_project_tier_and_cached
 ) -> None:
     (entry,) = as_now([PROXY], organization)
     answer = system.callback(json.dumps(entry))
-    assert (answer.status, answer.json()) == (202, {"accepted": 1, "quarantined": []})
-    decision = by_call(system.through(organization).decisions)[entry["litellm_call_id"]]
+    assert (answer.status, answer.json()) == (202, {"accepted": 1, "skipped": {}, "quarantined": []})
+    decision = by_call(system.through(organization).decisions)[entry["id"]]
     assert (decision.project, decision.model) == ("proj_web", "gpt-4o-mini-2024-07-18")
     assert (decision.input, decision.cached, decision.output) == (1200, 1024, 300)
     assert (decision.service_tier, decision.batch, decision.hosted_tool) == ("default", False, None)
@@ -80,9 +78,7 @@ def test_a_whole_batch_that_is_sent_again_in_any_format_is_decided_once(system: 
     assert [answer.json()["accepted"] for answer in answers] == [4, 4, 4, 1, 1, 0, 1, 1]
 
     found = system.through(organization)
-    assert by_call(found.decisions).keys() == {
-        each["litellm_call_id"] for each in entries if each["status"] == "success"
-    }
+    assert by_call(found.decisions).keys() == {each["id"] for each in entries if each["status"] == "success"}
     assert found.quarantine == []
     prove(found)
     system.emitted_once(organization, found.decisions.values())
@@ -91,10 +87,18 @@ def test_a_whole_batch_that_is_sent_again_in_any_format_is_decided_once(system: 
 def test_cache_hits_and_failures_are_counted_in_neither(system: System, organization: str) -> None:
     hit, failed, real = as_now([SDK[0], SDK[2], SDK[3]], organization)
     hit["cache_hit"] = True
-    assert system.callback(json.dumps([hit, failed])).json() == {"accepted": 0, "quarantined": []}
-    assert system.callback(json.dumps([hit, real, failed])).json() == {"accepted": 1, "quarantined": []}
+    assert system.callback(json.dumps([hit, failed])).json() == {
+        "accepted": 0,
+        "skipped": {"cache_hit": 1, "no_usage": 1},
+        "quarantined": [],
+    }
+    assert system.callback(json.dumps([hit, real, failed])).json() == {
+        "accepted": 1,
+        "skipped": {"cache_hit": 1, "no_usage": 1},
+        "quarantined": [],
+    }
     found = system.through(organization)
-    assert by_call(found.decisions).keys() == {real["litellm_call_id"]}
+    assert by_call(found.decisions).keys() == {real["id"]}
     assert found.quarantine == []
 
 
@@ -105,12 +109,12 @@ def test_an_entry_without_organization_is_quarantined_in_words_that_litellm_user
     answer = system.callback(json.dumps([nobodys, ours])).json()
     assert answer["accepted"] == 1
     (refused,) = answer["quarantined"]
-    assert (refused["index"], refused["id"]) == (0, nobodys["litellm_call_id"])
+    assert (refused["index"], refused["id"]) == (0, nobodys["id"])
     assert refused["error"]["code"] == "no_organization"
     assert "metadata.user_api_key_org_id" in refused["error"]["message"]
 
-    assert by_call(system.through(organization).decisions).keys() == {ours["litellm_call_id"]}
-    (entry,) = [each for each in system.quarantined(None) if each.id == nobodys["litellm_call_id"]]
+    assert by_call(system.through(organization).decisions).keys() == {ours["id"]}
+    (entry,) = [each for each in system.quarantined(None) if each.id == nobodys["id"]]
     assert entry.error() == refused["error"]
     told = eventually(
         lambda: [each for each in system.bus.of("EventQuarantined", None) if each["request_id"] == entry.id],

@@ -78,6 +78,8 @@ def expected_record(system: System, event: dict[str, Any], found: dict[str, Any]
     row = next(row for row in SEED_DAY if row[0] == event["id"])
     request_id, input_tokens, output, verdict, reason, used_before, used_after, running, listed, amount = row
     return {
+        "format": 2,
+        "kind": "usage.request",
         "id": f"org_demo:{system.yesterday}:{request_id}",
         "organization": "org_demo",
         "project": "proj_web",
@@ -87,15 +89,26 @@ def expected_record(system: System, event: dict[str, Any], found: dict[str, Any]
         "window": f"{system.yesterday}",
         "verdict": verdict,
         "reason": reason,
-        "tokens": {"input": input_tokens, "cached_input": 0, "output": output, "total": input_tokens + output},
+        "tokens": {
+            "input": input_tokens,
+            "cached_input": 0,
+            "cache_write": 0,
+            "output": output,
+            "total": input_tokens + output,
+        },
+        "unit": "tokens",
         "quota": 1_000_000,
         "used_before": used_before,
+        "reserved_before": 0,
         "used_after": used_after,
         "running_total": running,
+        "voids": None,
+        "reservation": None,
+        "platform_verdict": None,
         "list_amount_usd": listed,
         "amount_usd": amount,
         "tier": 4,
-        "offer": "data-sharing@2025-03-06",
+        "offer": "data-sharing@2026-09-27",
         "profile_version": 1,
         "settings_version": 1,
         "price_version": "2024-08-06",
@@ -108,8 +121,10 @@ def expected_record(system: System, event: dict[str, Any], found: dict[str, Any]
 
 def threshold(system: System, percent: int, request_id: str, used: int, clock: str) -> dict[str, Any]:
     return {
-        "id": f"org_demo:1m:{system.yesterday}:{percent}",
+        "id": f"org_demo:1m:{system.yesterday}:1000000:{percent}",
         "organization": "org_demo",
+        "project": None,
+        "unit": "tokens",
         "group": "1m",
         "window": f"{system.yesterday}",
         "threshold": percent,

@@ -40,6 +40,11 @@ class Sample(NamedTuple):
     repeats: int = 0
 
 
+WRAPPED = (
+    "resp_bGl0ZWxsbTpjdXN0b21fbGxtX3Byb3ZpZGVyOm9wZW5haTttb2RlbF9pZDpOb25lO3Jlc3BvbnNlX2lkOnJlc"
+    "3BfNjdjY2QyYmVkMWVjODE5MGIxNGY5NjRhYmMwNTQyNjcwYmI2YTZiNDUyZDM3OTVi"
+)
+"""The id of a response, as LiteLLM wraps it."""
 SAMPLES = {
     "seed-day.json": Sample("""
         req_001  1m  2025-03-11  free    within_quota    120,000
@@ -111,9 +116,9 @@ SAMPLES = {
         function_of_the_caller  1m   2025-03-14  free    within_quota            3,800
         function_by_name        1m   2025-03-14  free    within_quota            7,600
         model_of_no_group       -    -           billed  model_not_listed            -
-        undated_alias           -    -           billed  model_not_listed            -
+        undated_alias           1m   2025-03-14  free    within_quota           11,400
         tier_of_no_quota        1m   -           billed  tier_not_included           -
-        tier_unknown            -    -           billed  tier_not_included           -
+        tier_unknown            1m   -           billed  tier_not_included           -
     """),
     "eval-runs.json": Sample("""
         eval_run_1                     evals  2025-03-17  free    within_quota               1
@@ -195,12 +200,12 @@ SAMPLES = {
         http_002  1m  2025-03-21  free  within_quota  10,000
     """),
     "litellm-generic-api.json": Sample(
-        """
-        a7e1c513-2760-4542-b35b-613b64288e12  -  -  billed  offer_ended  -
-        3ae1cb1c-a1a8-4f4a-af6b-fa5833af1bac  -  -  billed  offer_ended  -
-        f0e95e9b-e949-46c7-a8e3-7f5dedb9083a  -  -  billed  offer_ended  -
+        f"""
+        chatcmpl-83c94f83-00f3-47e9-a7b5-d20347e76bc8  -  -  billed  offer_ended  -
+        {WRAPPED}  -  -  billed  offer_ended  -
+        chatcmpl-72c27b7e078940f89a3ac845  -  -  billed  offer_ended  -
         """,
-        quarantined="0  f897a5f6-8aa9-4a18-b314-  no_organization  subject",
+        quarantined="0  chatcmpl-7a8a4e40-3ea0-4  no_organization  subject",
     ),
 }
 
@@ -318,7 +323,7 @@ def test_training_without_a_known_price_is_decided_and_left_out_of_the_amounts(l
     printed = replayed(ledger, EVENTS / "exclusions.json")
     training = next(record for record in printed["decisions"] if record["request_id"] == "training")
     assert (training["list_amount_usd"], training["amount_usd"]) == (None, None)
-    assert printed["totals"]["amount_usd"] == "0.25938"
+    assert printed["totals"]["amount_usd"] == "0.24388"
 
 
 def test_a_message_of_quarantine_names_what_was_found(ledger: str) -> None:
@@ -377,6 +382,7 @@ def test_json_totals_add_up(ledger: str) -> None:
         "free": 8,
         "billed": 1,
         "quarantined": 0,
+        "skipped": {},
         "repeats": 0,
         "free_tokens": 1_000_000,
         "billed_tokens": 30_000,

@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from gratis import config
+from gratis.intake.sources import Source
 from gratis.outbox import bus_entries
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import decision_of
@@ -109,11 +110,13 @@ class Pipeline:
         self.queue.__init__(lambda: NOW)
         Accounts(self.table, TABLE).put(account("org_demo"))
 
-    def post(self, body: bytes, path: str) -> webhook.Answer:
-        """The answer to a body from a known sender, whose shape is looked at too."""
-        headers = webhook.signed(body) | {"authorization": f"Bearer {BEARER}"}
-        request = webhook.request(body, headers, path=path)
-        return webhook.Answer.of(self.receive(request, Context("receive_usage")))
+    def post(self, source: Source, body: bytes, headers: Mapping[str, str]) -> Any:
+        """What the function answers to a body from a known sender."""
+        known = webhook.signed(body, seconds_ahead=int((NOW - datetime.now(UTC)).total_seconds())) | {
+            "authorization": f"Bearer {BEARER}"
+        }
+        request = webhook.request(body, {**headers, **known}, path=f"/v1/usage-events{source.path}")
+        return self.receive(request, Context("receive_usage"))
 
     def decide(self, *records: Mapping[str, Any]) -> list[str]:
         """Let the function decide messages of the queue; returns those that have to come again."""
@@ -126,8 +129,12 @@ class Pipeline:
         return [event for message in self.queue.sent for event in json.loads(message.body)]
 
     def quarantined(self) -> list[str]:
-        """The raw events in quarantine, as JSON text."""
+        """What is kept in quarantine, as JSON text."""
         return [entry.raw for entry in Quarantine(self.table, TABLE).of_day(NOW.date())]
+
+    def events_quarantined(self) -> list[str]:
+        """Of that, the events."""
+        return [entry.raw for entry in Quarantine(self.table, TABLE).of_day(NOW.date()) if entry.source is None]
 
     def decided(self) -> Counter[str]:
         """The payload hashes of the decisions."""

@@ -11,19 +11,21 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from gratis.errors import Rejected
 from gratis.http import Refused
-from gratis.intake import litellm
 from gratis.intake.events import parse_event
 from gratis.intake.messages import Message
+from gratis.intake.receive import ENTRY
 from gratis.intake.signature import require_signature
+from gratis.intake.sources import LITELLM, OTLP, SOURCES, WEBHOOK, Source
 from gratis.outbox import bus_entries
 from gratis.rules.account import Account
 from gratis.rules.decision import Books, case_of, settle
 from gratis.rules.window import Counter as Windows
 from gratis.strict_json import parse_json
+from gratis.table import keys
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.quarantine import text_of
@@ -49,52 +51,102 @@ def alone(check: Check) -> Iterator[Check]:
 
 
 @contextmanager
-def posted(path: str, events_of: Callable[[bytes], dict[int, Any]]) -> Iterator[Check]:
-    """A body from a known sender. `events_of`: by their index the events of one that is answered with 202."""
+def posted(source: Source, written: Callable[[bytes], tuple[dict[str, str], bytes]]) -> Iterator[Check]:
+    """What a known sender posts. `written`: headers and body of the bytes that a case holds."""
     with Pipeline().running() as way:
 
-        def check(body: bytes) -> None:
+        def check(data: bytes) -> None:
             way.clear()
-            answer = way.post(body, path)
-            assert answer.status in {202, 400, 413}, answer.content
-            if answer.status == 202:
-                check_stored(events_of(body), answer)
+            headers, body = written(data)
+            answered = way.post(source, body, headers)
+            assert answered["statusCode"] in {200, 202, 400, 413, 415}, answered
+            if answered["statusCode"] < 300:
+                check_stored(events_in(source, body, headers), answered)
             else:
                 assert way.queued() == way.quarantined() == []
 
-        def check_stored(events: dict[int, Any], answer: webhook.Answer) -> None:
+        def check_stored(events: dict[int, Mapped], answered: Mapping[str, Any]) -> None:
             """Nothing is lost: accepted and quarantined are all, and all that is accepted has its own end."""
-            refused = {each["index"]: each["error"] for each in answer.quarantined}
-            accepted = [event for index, event in events.items() if index not in refused]
-            assert answer.accepted == len(accepted) == len(events) - len(refused)
-            for index, error in refused.items():
-                assert_names_what_is_wrong(error, events[index])
-            assert set(way.quarantined()) == {text_of(events[index]) for index in refused}
-            assert sorted(map(text_of, way.queued())) == sorted(map(text_of, accepted))
+            refused = [each for each in events.values() if accepted_as(each.event) is None]
+            accepted = [each.event for each in events.values() if accepted_as(each.event)]
+            if answered["statusCode"] == 202:
+                check_answer(events, webhook.Answer.of(answered), len(accepted))
+            assert set(way.quarantined()) == {text_of(each.kept) for each in refused}
+            assert sorted(map(text_of, map(as_mapped, way.queued()))) == sorted(map(text_of, accepted))
             assert way.decide(*(message.record() for message in way.queue.sent)) == []
             assert_each_ends_once(way, accepted)
+
+        def check_answer(events: dict[int, Mapped], answer: webhook.Answer, accepted: int) -> None:
+            refused = {each["index"]: each["error"] for each in answer.quarantined}
+            assert answer.accepted == accepted == len(events) - len(refused)
+            for index, error in refused.items():
+                if events[index].event is not None:
+                    assert_names_what_is_wrong(error, events[index].event)
 
         yield check
 
 
-def in_body(body: bytes) -> dict[int, Any]:
+class Mapped(NamedTuple):
+    """The event of an entry, None if it has none, and what quarantine keeps of it."""
+
+    event: Any
+    kept: Any
+
+
+def events_in(source: Source, body: bytes, headers: Mapping[str, str]) -> dict[int, Mapped]:
+    """The events in a body by their index, without what is skipped."""
+    entries = enumerate(in_body(body) if source is WEBHOOK and not headers else source.read(body, headers))
+    return {index: mapped(source, each) for index, each in entries if not source.skipped(each)}
+
+
+def mapped(source: Source, entry: Any) -> Mapped:
+    try:
+        event = source.event(entry)
+    except Rejected:
+        return Mapped(None, source.kept(entry) if source.kept else entry)
+    return Mapped(event, source.kept(entry) if source.kept else event)
+
+
+def in_body(body: bytes) -> list[Any]:
     """As another parser reads it."""
-    decoded = json.loads(body.decode(), parse_constant=no_constant)
-    return dict(enumerate(decoded if isinstance(decoded, list) else [decoded]))
+    decoded = json.loads(body.decode("utf-8-sig"), parse_constant=no_constant)
+    return decoded if isinstance(decoded, list) else [decoded]
 
 
 def no_constant(name: str) -> Any:
     raise AssertionError(f"{name} is no JSON")
 
 
-def in_callback(body: bytes) -> dict[int, Any]:
-    entries = enumerate(litellm.entries(body))
-    return {index: litellm.usage_event(entry) for index, entry in entries if not litellm.is_skipped(entry)}
+def bare(data: bytes) -> tuple[dict[str, str], bytes]:
+    return {}, data
+
+
+def with_headers(data: bytes) -> tuple[dict[str, str], bytes]:
+    """Headers, written one a line before an empty one, and the body."""
+    head, _, body = data.partition(b"\n\n")
+    lines = (line.partition(":") for line in head.decode("latin-1").split("\n"))
+    named = {name.strip().lower(): value.strip() for name, _, value in lines if name.strip()}
+    return {"content-type": "application/cloudevents-batch+json"} | named, body
+
+
+def exported(data: bytes) -> tuple[dict[str, str], bytes]:
+    """An export, in JSON if it begins so."""
+    return {"content-type": "application/json" if data[:1] == b"{" else "application/x-protobuf"}, data
+
+
+def as_mapped(event: Any) -> Any:
+    """An event of the queue without what it carries of its entry."""
+    if not isinstance(event, dict):
+        return event
+    return {name: value for name, value in event.items() if name != ENTRY or event.get("source") not in CARRYING}
+
+
+CARRYING = {source.name for source in SOURCES if source.kept}
 
 
 def assert_each_ends_once(way: Pipeline, events: Sequence[Any]) -> None:
     """Each event has a decision, the only one of its payload, or is kept."""
-    decided, kept = way.decided(), way.quarantined()
+    decided, kept = way.decided(), [text_of(as_mapped(json.loads(raw))) for raw in way.events_quarantined()]
     assert max(decided.values(), default=1) == 1
     payloads: dict[str, Any] = {}
     for event in events:
@@ -204,7 +256,7 @@ def signed(data: bytes) -> None:
 
 def is_let_in(headers: Mapping[str, str], body: bytes) -> bool:
     try:
-        require_signature([SECRET, "whsec_!"], headers, body)
+        require_signature([SECRET, "whsec_!"], headers, body, datetime.now(UTC))
     except Refused as refused:
         if refused.status not in {400, 401}:
             raise
@@ -341,14 +393,18 @@ def streamed(data: bytes) -> None:
         except Exception:  # noqa: BLE001 - whatever it is, Lambda hands the batch over again, with an alarm
             return
         details = [json.loads(entry.text) for entry in entries if entry.kind == "BillingRecords"]
-        assert sum(len(detail["records"]) for detail in details) == sum("receipt" in image for image in images)
+        assert sum(len(detail["records"]) for detail in details) == sum(
+            bool(image) and keys.is_decision(image) for image in images
+        )
     elif all(isinstance(image.get(key, {}), dict) for image in images for key in ("pk", "sk")):
         assert list(bus_entries(stream)) == []
 
 
 TARGETS: dict[str, Callable[[], AbstractContextManager[Check]]] = {
-    "webhook": lambda: posted("/v1/usage-events", in_body),
-    "litellm": lambda: posted("/v1/usage-events/litellm", in_callback),
+    "webhook": lambda: posted(WEBHOOK, bare),
+    "cloudevents": lambda: posted(WEBHOOK, with_headers),
+    "litellm": lambda: posted(LITELLM, bare),
+    "otlp": lambda: posted(OTLP, exported),
     "queue": queued,
     "signature": lambda: alone(signed),
     "account_api": asked,

@@ -16,6 +16,7 @@ from gratis.rules.request import RequestKey
 from gratis.table.ledger import CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_simulation.machines.release import Release
+from gratis_simulation.machines.table import TransactionCanceledException, key_of
 from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]
@@ -118,24 +119,31 @@ def sent_without_answer(real: Any, **request: Any) -> Any:
 
 
 def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
-    """Keeps decisions under other partitions than they belong to."""
+    """Keeps decisions under other partitions than they belong to, and does not notice when it finds them there."""
 
-    def put(each: Item) -> Item:
-        return each | {"Item": renamed(each["Item"])} if is_decision(each) else each
-
-    def renamed(item: Item) -> Item:
+    def kept(item: Item) -> Item:
         return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
 
+    def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
+        puts = [each["Put"] for each in TransactItems]
+        try:
+            return real(TransactItems=[{"Put": put | {"Item": kept(put["Item"])}} for put in puts], **more)
+        except TransactionCanceledException as cancelled:
+            answer: Any = cancelled.response
+            for reason, put in zip(answer["CancellationReasons"], puts, strict=True):
+                if "Item" in reason:
+                    reason["Item"] = reason["Item"] | {"pk": put["Item"]["pk"]}
+            raise
+
     def read(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
-        asked = {
-            table: wanted | {"Keys": unique(map(renamed, wanted["Keys"]))} for table, wanted in RequestItems.items()
-        }
-        return real(RequestItems=asked)
+        [(table, wanted)] = RequestItems.items()
+        asked = {key_of(kept(each)): each["pk"] for each in wanted["Keys"]}
+        keys = [{"pk": {"S": pk}, "sk": {"S": sk}} for pk, sk in asked]
+        answer = real(RequestItems={table: wanted | {"Keys": keys}})
+        found = [item | {"pk": asked[key_of(item)]} for item in answer["Responses"][table]]
+        return answer | {"Responses": {table: found}}
 
-    def unique(keys: Any) -> list[Item]:
-        return list({(each["pk"]["S"], each["sk"]["S"]): each for each in keys}.values())
-
-    return lambda client: lying(batch_get_item=read)(on_puts(put)(client))
+    return lying(transact_write_items=transact, batch_get_item=read)
 
 
 def expiring_sooner(put: Item) -> Item:
@@ -283,6 +291,7 @@ def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
 
 # The faults ---------------------------------------------------------------------------------------------------------
 
+BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > FORMAT]"
 FITS = "some_used + some_units <= some_quota and not some_closed"
 
 COMMITS = (
@@ -529,6 +538,11 @@ RULES = (
         "the last free token is announced by whoever comes after it as well",
         "thresholds announced once and right",
         (("not some_window.has_announced(some_quota) and some_end", "some_end"),),
+    ),
+    Fault(
+        "an organization that shares nothing is told that this project is not shared",
+        "explained",
+        (("some_terms.settings.traffic.mode == 'disabled'", "some_terms.settings.traffic.mode == 'nothing'"),),
         alone="decisions",
     ),
 )
@@ -652,6 +666,16 @@ OUTWARDS = (
         alone="bus",
     ),
     Fault(
+        "a change of settings is described by one that is not there yet",
+        "nothing unforeseen",
+        (
+            (
+                "_settings(some_account, some_number - 1) if some_number > 1 else None",
+                "_settings(some_account, some_number + 1)",
+            ),
+        ),
+    ),
+    Fault(
         "of two thresholds that one decision reaches, only the first is announced",
         "thresholds announced once and right",
         (
@@ -713,4 +737,43 @@ OUTWARDS = (
     ),
 )
 
-FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS)
+RELEASES = (
+    Fault(
+        "a document loses what the next release put beside ours",
+        "read by another release",
+        (("{some_name: some_value for some_name, some_value in some_item.items() if some_name not in _KNOWN}", "{}"),),
+    ),
+    Fault(
+        "an account loses what the next release put beside ours",
+        "read by another release",
+        (("(some_read or {}) | _item(some_account, some_version, some_form)", "_item(some_account, some_version)"),),
+    ),
+    Fault(
+        "a document that only the next release can read is decided on",
+        "read by another release",
+        ((f"if some_beyond := {BEYOND_US}:\n    ...", "pass"),),
+    ),
+    Fault(
+        "what only the next release can decide goes to quarantine",
+        "nothing lost",
+        (
+            (
+                f"if some_beyond := {BEYOND_US}:\n    ...",
+                f"if {BEYOND_US}:\n    raise Rejected('internal_error', 'a later format')",
+            ),
+        ),
+    ),
+    Fault(
+        "a record lacks the fields that a later format added",
+        "read by another release",
+        (("cls(**some_fields, format=some_form, later=some_more)", "cls(**some_fields, format=some_form)"),),
+        alone="formats",
+    ),
+    Fault(
+        "a record is made in our format, whatever that of its decision",
+        "everything emitted",
+        (("_FORMS.get(self.format, RECORD)", "RECORD"),),
+    ),
+)
+
+FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)

@@ -1,24 +1,31 @@
 """Worlds full of faults keep every promise, a seed is a world, and a world that fails becomes small."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pytest
-
-from gratis import classify
-from gratis.rules import decision
 from gratis_local.functions import ROOT
 from gratis_simulation import Result, simulate
+from gratis_simulation.checks import CHECKS
 from gratis_simulation.machines.crew import Crash, Crew
 from gratis_simulation.machines.dice import Dice
+from gratis_simulation.machines.faults import KINDS
+from gratis_simulation.machines.patience import max_calls
 from gratis_simulation.machines.run import Run
 from gratis_simulation.play import play
 from gratis_simulation.shrink import fails, without
 from gratis_simulation.worlds.world import Knobs, build
+from tests.simulation.faults import FAULTS
+from tests.simulation.faulty import Fault
 
+NOTHING_COMMITTED = Fault(
+    "what is decided is never written",
+    "exactly once",
+    (("self.shelf |= self.ledger.commit(some_documents, some_counter, some_books, some_decisions)", "pass"),),
+)
 WORLDS = 300
 FIRST = 100_000
 
@@ -46,6 +53,7 @@ def test_worlds_are_full_of_faults() -> None:
         *("crash before", "crash after", "answer lost", "takes effect late", "throttled", "unreachable", "torn"),
         *("retried", "contended", "hot partition", "partial", "outage", "visible again", "over_quota", "within_quota"),
         *("unreadable", "internal_error", "is too long ago to be decided now", "is refused", "a stray message"),
+        *("PutDown", "Unchanged", "from now on: next", "from now on: beyond and this", "from now on: last"),
     ):
         assert any(happening in line for line in stories), happening
     assert sum("conflict" in line for line in stories) > 20
@@ -77,28 +85,31 @@ def test_a_seed_plays_the_same_world_in_another_process() -> None:
     assert len(hashes) == 1
 
 
-def test_several_processes_find_what_one_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision, "units_of", lambda request: request.tokens.total)  # runs count tokens
-    found = [simulate(100, FIRST, processes=processes).failure for processes in (1, 2)]
+def test_several_processes_find_what_one_finds() -> None:
+    with NOTHING_COMMITTED.in_place():
+        found = [simulate(100, FIRST, processes=processes).failure for processes in (1, 2)]
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].seed == found[1].seed
 
 
-def test_a_failure_names_its_seed_and_the_few_steps_that_lead_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finish_at_once(batch: classify._Batch, counter: object, chunk: list[classify.Pending]) -> None:
-        batch._finish(chunk, [])
+def test_a_failure_names_its_seed_and_the_few_steps_that_lead_to_it() -> None:
+    with NOTHING_COMMITTED.in_place():
+        failure = simulate(50, FIRST, processes=1).failure
+        assert failure is not None
+        assert (failure.promise, failure.check, failure.events, failure.turns) == ("exactly once", "batches", 1, ())
+        assert f"seed {failure.seed} breaks a promise: exactly once (found by: batches)" in failure.text()
+        assert "classify #1 gets message-0" in failure.text()
+        assert simulate(1, failure.seed) == Result(1, failure)
 
-    monkeypatch.setattr(classify._Batch, "_commit", finish_at_once)
-    result = simulate(50, FIRST, processes=1)
-    failure = result.failure
+
+def test_a_failure_names_the_turns_that_it_takes() -> None:
+    fault = next(fault for fault in FAULTS if fault.name.startswith("the stream goes on from the last record"))
+    with fault.in_place():
+        failure = simulate(100, 1, processes=1).failure
     assert failure is not None
-    assert (failure.promise, failure.events, failure.turns) == ("nothing lost", 1, 0)
-    assert f"seed {failure.seed} breaks a promise: nothing lost" in failure.text()
-    assert "classify #1 gets message-0" in failure.text()
-
-    again = simulate(1, failure.seed)
-    assert again == Result(1, failure)
+    assert any(re.fullmatch(r"emit #\d+ call \d+ fails", turn) for turn in failure.turns)
+    assert f"  turn: {failure.turns[0]}" in failure.text()
 
 
 def test_without_turns_a_run_takes_the_ordinary_course() -> None:
@@ -108,6 +119,21 @@ def test_without_turns_a_run_takes_the_ordinary_course() -> None:
     play(run)
     assert dice.taken == []
     assert not any("crash" in line or "again" in line for line in run.seen.story)
+
+
+def test_worlds_end_long_before_they_are_taken_for_endless() -> None:
+    for seed in range(FIRST, FIRST + 100):
+        run = Run(build(seed), Dice(seed))
+        run.finish()
+        assert run.calls * 3 < run.max_calls, seed
+
+
+def test_what_a_world_may_take_follows_from_what_happens_in_it() -> None:
+    world = build(FIRST)
+    quiet = replace(world, knobs=replace(world.knobs, faults=0.0, again=0.0))
+    alone = replace(quiet, knobs=replace(quiet.knobs, workers=1))
+    idle = replace(alone, plan=())
+    assert max_calls(world) > max_calls(quiet) > max_calls(alone) > max_calls(idle) > 0
 
 
 def test_a_world_that_keeps_its_promises_has_no_failure() -> None:
@@ -161,3 +187,10 @@ def test_what_is_still_paused_dies_in_the_end() -> None:
         task.resume()
         assert not task.done
     assert isinstance(task.error, Crash)
+
+
+def test_the_page_names_every_check_and_every_fault() -> None:
+    page = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = {name for row in re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    assert {*CHECKS, *KINDS} <= rows
+    assert rows - {*CHECKS, *KINDS} == {f"gratis_simulation/{room}/" for room in ("worlds", "machines", "checks")}

@@ -396,11 +396,12 @@ def test_a_change_that_names_another_organization_changes_none(api: Api) -> None
 def test_a_profile_is_set_and_shown_with_its_history(api: Api) -> None:
     api.put("org_new", tier=2)
     api.set_clock(NOW + HOUR)
-    answer = api.put("org_new", tier=4, plan="enterprise_excluded", zero_data_retention=True, eligible=False)
+    ruled_out = {"zero_data_retention": True, "eligible": False, "positive_balance": False}
+    answer = api.put("org_new", tier=4, plan="enterprise_excluded", **ruled_out)
     first = {"version": 1, "effective_at": "2025-03-12T10:30:00Z", "tier": 2, "plan": "standard"}
     first |= {"zero_data_retention": False, "eligible": True, "positive_balance": True, "actor": "platform of None"}
     second = {"version": 2, "effective_at": "2025-03-12T11:30:00Z", "tier": 4, "plan": "enterprise_excluded"}
-    second |= {"zero_data_retention": True, "eligible": False, "positive_balance": True, "actor": "platform of None"}
+    second |= ruled_out | {"actor": "platform of None"}
     expected = {"object": "organization", "id": "org_new", **second, "history": [second, first]}
     assert (answer.status, answer.content) == (200, expected)
     assert api.get(f"{ORGANIZATIONS}/org_new", api.platform).content == expected
@@ -447,6 +448,7 @@ BAD_PROFILES: list[tuple[dict[str, Any], str]] = [
     ({"tier": 101}, "tier"),
     ({"tier": 4, "plan": "enterprise"}, "plan"),
     ({"tier": 4, "eligible": "yes"}, "eligible"),
+    ({"tier": 4, "positive_balance": 0}, "positive_balance"),
     ({"tier": 4, "zero_data_retention": 1}, "zero_data_retention"),
     ({"tier": 4, "effective_at": "2025-01-01T00:00:00"}, "effective_at"),
     ({"tier": 4, "effective_at": "yesterday"}, "effective_at"),

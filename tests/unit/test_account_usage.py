@@ -74,7 +74,7 @@ SPENT = [
     Spent("2025-03-12T00:00:00Z", "proj_web", MINI, "default", True, 16000, 0, 13, free=True),
     Spent("2025-03-12T09:15:00Z", "proj_web", BIG, "default", False, 40_000, 0, 0, free=False, amount="0.1"),
     Spent("2025-03-12T09:45:00+00:00", "proj_app", BIG, "default", False, 80_000, 0, 0, free=False, amount="0.2"),
-    Spent("2025-03-12T12:00:00+02:00", "proj_app", MINI, "priority", False, 1, 0, 0, free=False, amount="0.00000015"),
+    Spent("2025-03-12T12:00:00+02:00", "proj_app", MINI, "priority", False, 1, 0, 0, free=False, amount="0.00000025"),
     Spent("2025-03-12T10:29:59Z", None, MINI, "default", True, 3, 0, 5, free=False, amount="0.000001725"),
 ]
 """10 March: free; 11 March: nothing; 12 March: free and billed."""
@@ -307,7 +307,7 @@ def test_the_pages_of_costs_together_are_the_whole_span_once(api: Api) -> None:
     pages = pages_of(api, COSTS, start_time=unix("2025-03-01"), limit=5)
     assert [len(page.starts) for page in pages] == [5, 5, 2]
     amounts = [each["amount"]["value"] for page in pages for results in page.results for each in results]
-    assert amounts == [Decimal("0.300001875")]
+    assert amounts == [Decimal("0.300001975")]
 
 
 @pytest.mark.parametrize("path", [USAGE, COSTS])

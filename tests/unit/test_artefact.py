@@ -95,12 +95,19 @@ def test_account_api_starts_shows_its_page_and_refuses_who_has_no_key(runtime: P
     assert statuses(told) == [200, 200, 401]
 
 
+def test_check_offer_starts_and_answers_where_it_is_told_to(runtime: Path, layer: Path, cache: Path) -> None:
+    nobody = {"RequestType": "Delete", "ResponseURL": "http://127.0.0.1:9/"}
+    names = dict.fromkeys(("StackId", "RequestId", "LogicalResourceId"), "x")
+    ((kind, content),) = answers("check_offer", [layer, runtime], cache, nobody | names)
+    assert (kind, content["errorType"]) == ("error", "URLError")
+
+
 def test_every_function_is_started_above() -> None:
-    started = {"receive_usage", "classify_usage", "emit_billing", "close_day", "account_api"}
+    started = {"receive_usage", "classify_usage", "emit_billing", "close_day", "account_api", "check_offer"}
     assert {folder.name for folder in (ROOT / "functions").iterdir() if (folder / "app.py").exists()} == started
 
 
-@pytest.mark.parametrize("package", ["pydantic", "standardwebhooks", "aws_lambda_powertools", "gratis"])
+@pytest.mark.parametrize("package", ["pydantic", "aws_lambda_powertools", "gratis"])
 def test_a_package_that_the_layer_lacks_would_be_noticed(
     tmp_path: Path, runtime: Path, layer: Path, cache: Path, package: str
 ) -> None:
@@ -122,22 +129,33 @@ def test_the_bytecode_that_the_layer_ships_is_what_runs(tmp_path: Path, runtime:
 PACKAGES = "annotated_types jmespath pydantic pydantic_core typing_extensions typing_inspection"
 POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities warnings"
 """Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
-CORE = "account config dynamo errors moment offer request startup telemetry"
-RULES = "decision eligibility ledger pricing totals window"
-CLOSING = (
-    "closing closing.again closing.check closing.close closing.days closing.duplicates closing.proof closing.proving "
-    "closing.statements closing.sums closing.tiling closing.totals closing.windows figures tiling"
+CORE = (
+    "config errors moment rules rules.account rules.figures rules.formats rules.request rules.window "
+    "startup table table.dynamo table.keys telemetry"
+)
+RULES = (
+    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals table.ledger"
 )
 IMPORTS = {
-    "receive_usage": f"{CORE} events http litellm messages quarantine queue receive signature strict_json",
-    "classify_usage": f"{CORE} {RULES} classify events messages quarantine strict_json",
-    "emit_billing": f"{CORE} {RULES} closing closing.days outbox",
-    "close_day": f"{CORE} {RULES} {CLOSING}",
-    "account_api": f"{CORE} {RULES} accounts allowance api_request explanation http keys openapi sharing strict_json "
-    "usage",
+    "receive_usage": f"{CORE} "
+    "http intake intake.cloudevents intake.encoding intake.events intake.litellm intake.mapping "
+    "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources "
+    "strict_json table.quarantine ",
+    "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
+    "emit_billing": f"{CORE} {RULES} closing closing.days closing.late outbox ",
+    "close_day": f"{CORE} {RULES} "
+    "closing closing.again closing.check closing.close closing.days closing.duplicates closing.proof "
+    "closing.proving closing.statements closing.sums closing.tiling closing.totals closing.windows "
+    "rules.explanation rules.offer_file rules.tiling strict_json ",
+    "account_api": f"{CORE} {RULES} "
+    "account account.allowance account.api_answer account.api_request account.api_router "
+    "account.openapi account.routes account.routes.allowance account.routes.call "
+    "account.routes.organizations account.routes.pages account.routes.requests "
+    "account.routes.sharing account.routes.usage account.sharing account.usage http "
+    "rules.explanation strict_json table.accounts table.api_keys ",
 }
 """Modules of gratis."""
-ALSO = {"receive_usage": "standardwebhooks"}
+ALSO: dict[str, str] = {}
 ALSO_OF_POWERTOOLS = {"account_api": "event_handler middleware_factory"}
 LOADED = """
 import json, sys

@@ -10,7 +10,7 @@ import pytest
 
 from gratis.classify import Classifier
 from gratis.table.accounts import Accounts
-from gratis.table.dynamo import MOST_ATTEMPTS
+from gratis.table.dynamo import MAX_ATTEMPTS
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from tests.ledger_builders import (
@@ -158,7 +158,7 @@ def test_what_comes_later_of_an_organization_does_not_overtake_what_the_deadline
 
 
 def test_a_writer_that_is_always_slower_stops_at_the_deadline_and_not_after_its_last_attempt(client: Faulty) -> None:
-    client.on("transact_write_items", fails(aws_error("ThrottlingException")), times=MOST_ATTEMPTS + 1)
+    client.on("transact_write_items", fails(aws_error("ThrottlingException")), times=MAX_ATTEMPTS + 1)
     outcome = classifier(client).classify([message("m1", usage("r1"))], after(2))
     assert outcome.unfinished == ["m1"]
     assert len(client.transactions) == 2
@@ -184,7 +184,7 @@ def test_ten_organizations_that_are_throttled_wait_side_by_side_and_each_keeps_i
 
 
 def test_an_organization_whose_documents_cannot_be_written_stops_no_other_beside_it(client: Faulty) -> None:
-    for _ in range(MOST_ATTEMPTS + 1):
+    for _ in range(MAX_ATTEMPTS + 1):
         client.on("transact_write_items", fails(aws_error("ThrottlingException")), only=of_organization("org_3"))
     with ThreadPoolExecutor(4) as threads:
         outcome = classifier(client, spread=threads.map).classify(of_each())

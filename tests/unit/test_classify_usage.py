@@ -444,7 +444,7 @@ def test_an_event_of_a_message_that_comes_again_never_ends_both_ways(
     received = datetime(2025, 3, 11, 9, tzinfo=UTC)
     batch = message("m1", usage("r1"), usage("mini", model=MINI, at="2025-03-11T08:45:00Z"), received_at=received)
     faulty.on(
-        "transact_write_items", fails(aws_error("ThrottlingException")), classify.MOST_ATTEMPTS + 1, holding("mini")
+        "transact_write_items", fails(aws_error("ThrottlingException")), classify.MAX_ATTEMPTS + 1, holding("mini")
     )
     assert classified(faulty, batch, clock=lambda _: received + earlier).unfinished == ["m1"]
     assert classified(faulty, batch, clock=lambda _: received + later).unfinished == []
@@ -739,7 +739,7 @@ def test_a_commit_that_fails_for_a_moment_is_tried_again_and_counts_once(
 
 
 def test_a_lost_response_in_the_last_attempt_is_a_repeat_when_it_comes_again(client: Any, faulty: Faulty) -> None:
-    faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), times=classify.MOST_ATTEMPTS)
+    faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), times=classify.MAX_ATTEMPTS)
     faulty.on("transact_write_items", loses_response)
     assert classified(faulty, message("m1", *EVENTS)).unfinished == ["m1"]
     assert_decided_once(client)
@@ -802,7 +802,7 @@ def test_a_commit_that_never_gets_through_leaves_nothing_behind(client: Any, fau
     outcome = classified(faulty, message("m1", *EVENTS))
     assert (outcome.unfinished, outcome.decisions, outcome.quarantined) == (["m1"], [], [])
     assert stored(client).documents == {}
-    assert len(faulty.transactions) == classify.MOST_ATTEMPTS + 1
+    assert len(faulty.transactions) == classify.MAX_ATTEMPTS + 1
     assert classified(client, message("m1", *EVENTS)).unfinished == []
     assert_decided_once(client)
 

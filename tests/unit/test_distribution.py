@@ -71,7 +71,8 @@ def test_every_package_that_the_wheel_imports_is_declared(wheel: zipfile.ZipFile
     brought = packages_distributions()
     distributions = {brought[name][0].lower().replace("_", "-") for name in used if not name.startswith("mypy_boto3")}
     declared = {re.split(r"[<>=]", each)[0] for each in PROJECT["dependencies"]}
-    assert distributions - declared == {"botocore", "pydantic-core"}  # which boto3 and pydantic are made for
+    made_for = {"botocore", "pydantic-core"}  # by boto3 and pydantic
+    assert distributions - declared == made_for
     assert declared - distributions <= {"ministack", "tzdata", "opentelemetry-proto"}  # not imported
 
 

@@ -19,7 +19,7 @@ from gratis.closing.proof import Differences, Proof
 from gratis.closing.sums import statement_of
 from gratis.errors import Busy, Rejected
 from gratis.intake.events import parse_event
-from gratis.outbox import MOST_ATTEMPTS, bus_entries
+from gratis.outbox import MAX_ATTEMPTS, bus_entries
 from gratis.rules.account import Account
 from gratis.rules.receipt import Decision
 from gratis.table import dynamo
@@ -571,15 +571,15 @@ def test_only_the_entries_that_were_refused_are_sent_again(bus: Bus, emit: Any) 
     ],
 )
 def test_a_call_that_fails_is_made_again(bus: Bus, emit: Any, error: Exception) -> None:
-    bus.outcomes = [raises(error)] * (MOST_ATTEMPTS - 1)
+    bus.outcomes = [raises(error)] * (MAX_ATTEMPTS - 1)
     assert emit(news()) is None
     assert len(bus.taken) == ALL
 
 
 def test_a_bus_that_does_not_answer_makes_the_stream_come_again_from_its_first_record(bus: Bus, emit: Any) -> None:
-    bus.outcomes = [raises(aws_error("InternalException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("InternalException"))] * MAX_ATTEMPTS
     assert emit(news()) == sequence(100)
-    assert (len(bus.calls), bus.taken) == (MOST_ATTEMPTS, [])
+    assert (len(bus.calls), bus.taken) == (MAX_ATTEMPTS, [])
 
 
 REFUSED_FOR_EVER = {
@@ -597,7 +597,7 @@ REFUSED_FOR_EVER = {
 def test_what_still_fails_comes_again_from_the_earliest_record_that_it_carries(
     bus: Bus, emit: Any, outcome: Outcome, earliest: int
 ) -> None:
-    bus.outcomes = [outcome] * MOST_ATTEMPTS
+    bus.outcomes = [outcome] * MAX_ATTEMPTS
     stream = news()
     assert emit(stream) == sequence(earliest)
     left = ALL - len(bus.taken)
@@ -607,14 +607,14 @@ def test_what_still_fails_comes_again_from_the_earliest_record_that_it_carries(
 
 
 def test_the_second_page_of_an_organization_comes_again_from_its_own_first_record(bus: Bus, emit: Any) -> None:
-    bus.outcomes = [refuses(1)] + [refuses(0)] * (MOST_ATTEMPTS - 1)
+    bus.outcomes = [refuses(1)] + [refuses(0)] * (MAX_ATTEMPTS - 1)
     assert emit(stream_of(*map(item_of, decisions(150, 1)))) == sequence(200)
     assert len(bus.records()) == 100
 
 
 def test_the_calls_after_one_that_fails_are_made_all_the_same(bus: Bus, emit: Any) -> None:
     stream = stream_of(*[item_of(decisions(1, 1, f"org_{number:02}")[0]) for number in range(25)])
-    bus.outcomes = [raises(aws_error("InternalException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("InternalException"))] * MAX_ATTEMPTS
     assert emit(stream) == sequence(100)
     assert len(bus.records()) == 15
 
@@ -662,14 +662,14 @@ def test_a_local_engine_gets_the_whole_batch_as_failed_since_it_knows_no_part_of
     bus: Bus, emit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
-    bus.outcomes = [raises(aws_error("InternalException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("InternalException"))] * MAX_ATTEMPTS
     with pytest.raises(Busy):
         emit(news())
     assert emit(news()) is None
 
 
 def test_a_permission_that_is_missing_is_not_swallowed(bus: Bus, emit: Any) -> None:
-    bus.outcomes = [raises(aws_error("AccessDeniedException"))] * MOST_ATTEMPTS
+    bus.outcomes = [raises(aws_error("AccessDeniedException"))] * MAX_ATTEMPTS
     assert emit(news()) == sequence(100)
 
 

@@ -13,7 +13,7 @@ from gratis.strict_json import parse_json
 from tests.unit.builders import at, chat_usage, responses_usage, usage_data, usage_event
 
 RECEIVED = at("2025-03-11T09:15:01")
-MOST_TOKENS = 10**12
+MAX_TOKENS = 10**12
 
 
 def parsed(raw: Any, received_at: datetime = RECEIVED) -> Request:
@@ -352,7 +352,7 @@ def test_a_negative_count_is_named_beside_the_total_that_it_spoils() -> None:
 # Token counts
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, "1", True, [1], MOST_TOKENS + 1, 10**30], ids=repr)
+@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, "1", True, [1], MAX_TOKENS + 1, 10**30], ids=repr)
 @pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "total_tokens"])
 def test_a_token_count_is_a_json_integer_of_a_sensible_size(field: str, wrong: Any) -> None:
     path = f"data.usage.{field}"
@@ -362,7 +362,7 @@ def test_a_token_count_is_a_json_integer_of_a_sensible_size(field: str, wrong: A
     assert message.endswith(f": {json.dumps(wrong)}")
 
 
-@pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, MOST_TOKENS + 1], ids=repr)
+@pytest.mark.parametrize("wrong", [-1, 1.0, "1", True, MAX_TOKENS + 1], ids=repr)
 @pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens", "total_tokens"])
 def test_a_token_count_of_the_chat_shape_is_one_too(field: str, wrong: Any) -> None:
     code, message = refused(using(chat_usage(1, 1) | {field: wrong}))
@@ -371,7 +371,7 @@ def test_a_token_count_of_the_chat_shape_is_one_too(field: str, wrong: Any) -> N
 
 
 def test_the_largest_count_is_accepted() -> None:
-    assert parsed(using(responses_usage(MOST_TOKENS, 0))).tokens.total == MOST_TOKENS
+    assert parsed(using(responses_usage(MAX_TOKENS, 0))).tokens.total == MAX_TOKENS
 
 
 @pytest.mark.parametrize("total", [2, 4])

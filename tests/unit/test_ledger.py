@@ -27,7 +27,7 @@ from gratis.rules.totals import Totals
 from gratis.rules.window import Counter, CounterId, Window
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
-from gratis.table.ledger import MOST_ATTEMPTS, CommitRefused, Document, Ledger
+from gratis.table.ledger import MAX_ATTEMPTS, CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine, entry
 from tests.ledger_builders import (
     ALWAYS,
@@ -324,7 +324,7 @@ def test_a_read_that_never_ends_is_given_up(client: Any) -> None:
     faulty = Faulty(client).on("batch_get_item", leaving_unread(1), times=ALWAYS)
     with pytest.raises(Busy, match="1 keys unread"):
         Ledger(faulty, TABLE).decisions([RequestKey("org_a", DAY, "a")])
-    assert len(faulty.calls) == MOST_ATTEMPTS + 1
+    assert len(faulty.calls) == MAX_ATTEMPTS + 1
 
 
 def test_more_than_100_keys_are_read_in_pages_and_consistently(client: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gratis.errors import Rejected
 from gratis.intake.events import parse_event
-from gratis.intake.litellm import FIELDS, in_their_words, is_skipped, usage_event
+from gratis.intake.litellm import FIELDS, in_their_words, kept, skipped, usage_event
 from gratis.rules.request import Request, Tokens
 from gratis_local.functions import ROOT
 from tests.unit.webhook import Deployed, aws, deployed
@@ -124,7 +124,7 @@ def queued_of(webhook: Deployed, body: bytes) -> tuple[list[str], list[tuple[int
 
 
 def test_the_sample_becomes_the_requests_that_it_logs() -> None:
-    requests = [request_of(each, RECEIVED) for each in SAMPLE[1:] if not is_skipped(each)]
+    requests = [request_of(each, RECEIVED) for each in SAMPLE[1:] if not skipped(each)]
     assert [
         (each.id[:13], each.organization, each.project, each.model, each.endpoint, each.service_tier, each.tokens)
         for each in requests
@@ -162,7 +162,7 @@ def test_the_entry_of_the_sample_without_an_organization_names_litellms_field() 
 
 
 def test_the_failed_call_of_the_sample_is_skipped() -> None:
-    assert [is_skipped(each) for each in SAMPLE] == [False, False, True, False, False]
+    assert [skipped(each) for each in SAMPLE] == [None, None, "no_usage", None, None]
 
 
 def test_the_sample_as_posted_is_stored(webhook: Deployed) -> None:
@@ -358,7 +358,7 @@ def test_a_count_that_is_no_count_is_refused_by_name(count: Any) -> None:
 def test_a_count_that_is_null_everywhere_is_refused() -> None:
     usage = {"prompt_tokens": None, "total_tokens": 30}
     code, message = refused(entry(metadata=metadata(usage_object=usage), prompt_tokens=None))
-    assert (code, message.startswith("data.usage.")) == ("invalid_event", True)
+    assert (code, message.startswith("data.usage")) == ("invalid_event", True)
 
 
 # --- what is skipped -----------------------------------------------------------------------------------------------
@@ -371,7 +371,7 @@ def test_failed_calls_and_cache_hits_are_skipped_and_counted_in_neither(webhook:
 
 @pytest.mark.parametrize("cache_hit", [None, False, "", "None", 0])
 def test_what_was_not_answered_from_the_cache_is_kept(cache_hit: Any) -> None:
-    assert not is_skipped(entry() | {"cache_hit": cache_hit})
+    assert not skipped(entry() | {"cache_hit": cache_hit})
 
 
 def test_a_batch_of_nothing_but_failures_is_accepted_and_stores_nothing(webhook: Deployed) -> None:
@@ -426,6 +426,184 @@ def test_a_line_separator_inside_a_string_tears_no_line(webhook: Deployed, separ
 def test_512_entries_of_a_batch_are_taken_at_once(webhook: Deployed) -> None:
     body = json.dumps([entry(f"call_{number}") for number in range(512)]).encode()
     assert queued_of(webhook, body) == ([f"call_{number}" for number in range(512)], [])
+
+
+# --- what LiteLLM 1.110 really posts -------------------------------------------------------------------------------
+
+POSTED = dict(map(json.loads, (ROOT / "tests/unit/litellm_posted.jsonl").read_text().splitlines()))
+"""By SDK and proxy against a stand-in for the platform; nulls and what does not concern us are left out."""
+BECOMES = {
+    "sdk: chat": "gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: chat openai/": "gpt-4o-2024-11-20 chat.completions 1500",
+    "sdk: chat stream": "gpt-4o-mini chat.completions 1500",
+    "sdk: chat stream nousage": "gpt-4o-mini chat.completions 11 flex",
+    "sdk: chat fail": "no_usage",
+    "sdk: chat flex": "gpt-4o-2024-11-20 chat.completions 1500 flex",
+    "sdk: chat websearch": "gpt-4o-2024-11-20 chat.completions 1500 web_search",
+    "sdk: chat callid": "gpt-4o-2024-11-20 chat.completions 1500",
+    "sdk: chat bridge responses": "gpt-4o-2024-08-06 chat.completions 123",
+    "sdk: responses": "gpt-4o-2024-08-06 responses 123",
+    "sdk: responses ws not called": "gpt-4o-2024-08-06 responses 123",
+    "sdk: responses extra_body": "gpt-4o-2024-08-06 responses 123 web_search",
+    "sdk: responses stream": "gpt-4o-2024-08-06 responses 123",
+    "sdk: responses stream fail": "gpt-4o-2024-08-06 responses 123",
+    "sdk: responses bg": "no_usage",
+    "sdk: get resp": "read_back",
+    "sdk: list input": "no_usage",
+    "sdk: embedding": "text-embedding-3-small embeddings 8",
+    "sdk: text": "gpt-3.5-turbo-instruct completions 12",
+    "sdk: text tco": "gpt-3.5-turbo-instruct completions 12",
+    "sdk: image": "gpt-image-1 images.generations 110",
+    "sdk: moderation": "no_usage",
+    "sdk: create batch": "no_usage",
+    "sdk: retrieve batch": "gpt-4o-2024-08-06 batches 3000",
+    "sdk: retrieve batch (2)": "no_usage",
+    "sdk: retrieve batch again": "gpt-4o-2024-08-06 batches 3000",
+    "sdk: retrieve batch again (2)": "no_usage",
+    "sdk: retrieve batch wait": "unfinished_batch",
+    "sdk: list batches": "empty",
+    "sdk: fine tuning": "no_usage",
+    "sdk: azure": "azure/gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: azure base_model": "azure/my-deploy chat.completions 1500",
+    "sdk: hosted_vllm": "hosted_vllm/gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: openrouter": "openrouter/openai/gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: custom_openai": "custom_openai/gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: github": "github/gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: mock": "gpt-4o-2024-08-06 chat.completions 30",
+    "sdk: cached 0": "gpt-4o-2024-08-06 chat.completions 1500",
+    "sdk: cached 1": "cache_hit",
+    "sdk: cached resp 0": "gpt-4o-2024-08-06 responses 123",
+    "sdk: cached resp 1": "cache_hit",
+    "sdk: redacted responses": "gpt-4o-2024-08-06 responses 123 web_search",
+    "proxy: chat fast": "gpt-4o-mini chat.completions 1500",
+    "proxy: chat wildcard": "gpt-4o chat.completions 1500",
+    "proxy: chat bare": "gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: chat forged": "no_usage",
+    "proxy: resp forged": "no_usage",
+    "proxy: chat callid": "gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: emb callid": "text-embedding-3-small embeddings 8",
+    "proxy: emb callid2": "text-embedding-3-small embeddings 8",
+    "proxy: chat fail": "no_usage",
+    "proxy: chat nomodel": "zzz/nope chat.completions 1500",
+    "proxy: chat stream": "gpt-4o-mini chat.completions 1500",
+    "proxy: resp": "gpt-4o-2024-08-06 responses 123 web_search",
+    "proxy: resp extra": "gpt-4o-2024-08-06 responses 123 web_search",
+    "proxy: resp stream": "gpt-4o-mini responses 123",
+    "proxy: resp bridge": "gpt-4o-2024-08-06 responses 123",
+    "proxy: chat bridge": "gpt-4o-2024-08-06 chat.completions 123",
+    "proxy: resp bg": "no_usage",
+    "proxy: get resp": "read_back",
+    "proxy: get resp raw": "gpt-4o-2024-08-06 responses 123",
+    "proxy: messages": "gpt-4o-2024-08-06 anthropic_messages 123",
+    "proxy: azure": "azure/gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: batch": "no_usage",
+    "proxy: batch get": "gpt-4o-2024-08-06 batches 3000",
+    "proxy: batch get (2)": "no_usage",
+    "proxy: batch get2": "gpt-4o-2024-08-06 batches 3000",
+    "proxy: batch get2 (2)": "no_usage",
+    "proxy: batch list": "empty",
+    "proxy: passthrough": "no_usage",
+    "proxy: passthrough resp": "gpt-4o-2024-08-06 responses 123",
+    "proxy: moderation": "no_usage",
+    "proxy: health": "health_check",
+    "proxy: badkey": "no_usage",
+    "forged: chat forged": "gpt-4o-2024-08-06 chat.completions 1500",
+    "forged: chat forged2": "gpt-4o-2024-08-06 chat.completions 1500",
+    "forged: resp forged": "gpt-4o-2024-08-06 responses 123",
+    "forged: resp forged2": "gpt-4o-2024-08-06 responses 123",
+    "forged: emb forged": "text-embedding-3-small embeddings 8",
+    "forged: messages forged": "gpt-4o-2024-08-06 anthropic_messages 123",
+    "forged: custom provider": "azure/gpt-4o-2024-08-06 chat.completions 1500",
+    "forged: hdr spend": "gpt-4o-2024-08-06 chat.completions 1500",
+    "forged: service_tier": "gpt-4o-2024-08-06 chat.completions 1500 priority",
+    "forged: extra model": "gpt-4o-2024-08-06 chat.completions 1500 priority",
+}
+"""The reason for which it is skipped, or model, endpoint, tokens, and service tier and hosted tools if any."""
+
+
+@pytest.mark.parametrize("name", POSTED)
+def test_what_litellm_posts_is_decided_or_skipped_and_never_refused(name: str) -> None:
+    logged = POSTED[name]
+    if reason := skipped(logged):
+        assert reason == BECOMES[name]
+        return
+    event = usage_event(logged, "org_a")
+    found = parse_event(event, datetime.fromisoformat(event["time"]))
+    tier = [found.service_tier] if found.service_tier != "default" else []
+    assert " ".join([found.model, found.endpoint, str(found.tokens.total), *tier, *found.tools]) == BECOMES[name]
+    assert found.organization == "org_a"
+    assert found.project is None
+
+
+@pytest.mark.parametrize("name", POSTED)
+def test_what_is_kept_of_an_entry_says_all_that_its_mapping_reads(name: str) -> None:
+    logged = POSTED[name]
+    assert skipped(kept(logged)) == skipped(logged) or logged is None
+    assert usage_event(kept(logged), "org_a") == usage_event(logged, "org_a")
+    assert kept(kept(logged)) == kept(logged)
+    assert len(json.dumps(kept(logged))) < 2500
+
+
+def test_polls_of_a_batch_are_one_request_whoever_polls() -> None:
+    polls = [POSTED["sdk: retrieve batch"], POSTED["sdk: retrieve batch again"], POSTED["proxy: batch get"]]
+    somebody = {"user_api_key_user_id": "user_b", "user_api_key_hash": "0d", "user_api_key_team_id": "team_b"}
+    polls.append(polls[0] | {"metadata": polls[0]["metadata"] | somebody})
+    events = [usage_event(each, "org_a") for each in polls]
+    found = [parse_event(each, datetime.fromisoformat(each["time"])) for each in events]
+    assert len({each.payload_hash for each in found}) == 1
+    assert {(each.id, each.batch, each.occurred_at.isoformat()) for each in found} == {
+        ("batch_1", True, "2026-11-22T15:57:20+00:00")
+    }
+
+
+def test_a_batch_without_a_moment_of_its_own_is_refused_by_name() -> None:
+    poll = POSTED["sdk: retrieve batch"]
+    times = {"created_at": None, "completed_at": None}
+    code, message = refused(poll | {"metadata": metadata(), "response": poll["response"] | times})
+    assert (code, message.partition(":")[0]) == ("invalid_event", "time")
+    assert message.endswith(
+        "(in LiteLLM's entry: startTime, of a batch response.completed_at, else response.created_at)"
+    )
+
+
+def test_two_calls_under_one_id_of_their_caller_are_two_requests() -> None:
+    one, other = (usage_event(POSTED[name], "org_a") for name in ("proxy: emb callid", "proxy: emb callid2"))
+    assert one["id"] != other["id"]
+
+
+def test_a_response_that_the_platform_worked_on_alone_counts_once_when_it_is_read() -> None:
+    made, read = POSTED["proxy: resp bg"], POSTED["proxy: get resp raw"]
+    assert skipped(made) == "no_usage"
+    again = read | {"startTime": read["startTime"] + 60, "litellm_call_id": "another"}
+    assert usage_event(read, "org_a") == usage_event(again, "org_a")
+
+
+# --- organizations -------------------------------------------------------------------------------------------------
+
+
+def named(default: str | None = None, **of_key: Any) -> Any:
+    return usage_event(entry(metadata=metadata(**of_key)), default)["subject"]
+
+
+def test_an_organization_is_named_by_litellm_else_by_the_operator_else_by_default() -> None:
+    own = {"gratis_organization": "org_key"}
+    assert named("org_default", user_api_key_auth_metadata=own) == "org_a"
+    assert named("org_default", user_api_key_auth_metadata=own, user_api_key_org_id=None) == "org_key"
+    assert named("org_default", user_api_key_org_id=None) == "org_default"
+    assert named(None, user_api_key_org_id="") is None
+
+
+def test_what_callers_send_never_names_an_organization() -> None:
+    sent = {"gratis_organization": "org_forged", "user_api_key_org_id": "org_forged"}
+    places = ("requester_metadata", "spend_logs_metadata", "requester_custom_headers")
+    assert named(None, user_api_key_org_id=None, **dict.fromkeys(places, sent)) is None
+
+
+def test_the_refusal_says_how_an_organization_is_named() -> None:
+    code, message = refused(entry(metadata=metadata(user_api_key_org_id=None)))
+    assert code == "no_organization"
+    assert "gratis_organization in the metadata of the team or the key" in message
+    assert "default organization of this deployment" in message
 
 
 # --- what must never be kept ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from gratis.intake.messages import Message, pack
 from gratis.strict_json import parse_json
 from tests.unit.builders import at
 
-MOST_BYTES = 60_000
+MAX_MESSAGE_BYTES = 60_000
 
 
 def unpacked(body: str) -> list[Any]:
@@ -50,7 +50,7 @@ def test_a_message_holds_what_just_fits_and_not_a_byte_more() -> None:
     # two brackets, and a comma for each event
     just = packed([event_of(29_998), event_of(29_998)])
     assert sizes(just) == [2]
-    assert MOST_BYTES - 2 <= len(just[0]) <= MOST_BYTES
+    assert MAX_MESSAGE_BYTES - 2 <= len(just[0]) <= MAX_MESSAGE_BYTES
     assert sizes(packed([event_of(29_998), event_of(29_999)])) == [1, 1]
 
 
@@ -79,7 +79,7 @@ def test_events_keep_their_order_and_every_message_its_limits(lengths: list[int]
     assert [event for body in bodies for event in unpacked(body)] == events
     for body in bodies:
         assert 1 <= len(unpacked(body)) <= 100
-        assert len(body) <= MOST_BYTES or len(unpacked(body)) == 1
+        assert len(body) <= MAX_MESSAGE_BYTES or len(unpacked(body)) == 1
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

@@ -99,11 +99,19 @@ def test_a_request_that_does_not_fit_leaves_the_window_open(version: Version) ->
     assert version.overflow == "skip"
 
 
-@pytest.mark.parametrize("undated", ["gpt-4o", "gpt-4.1", "o3", "gpt-4o-mini", "gpt-4.5-preview", "chatgpt-4o-latest"])
-def test_an_undated_model_is_not_listed_because_the_shipped_alias_table_is_empty(
-    version: Version, undated: str
+@pytest.mark.parametrize(
+    ("undated", "dated"), [("gpt-4o", "gpt-4o-2024-08-06"), ("gpt-4.1", "gpt-4.1-2025-04-14"), ("o3", "o3-2025-04-16")]
+)
+def test_an_undated_model_stands_for_the_dated_one_of_the_alias_table(
+    version: Version, undated: str, dated: str
 ) -> None:
-    assert version.group_of(undated) is None
+    group = version.group_of(undated)
+    assert group is not None
+    assert group == version.group_of(dated)
+
+
+def test_a_name_that_no_alias_knows_is_not_listed(version: Version) -> None:
+    assert version.group_of("chatgpt-4o-latest") is None
 
 
 @pytest.mark.parametrize("tool", HOSTED)

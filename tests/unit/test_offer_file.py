@@ -15,7 +15,10 @@ OFFER = {"id": "mine", "starts": "2025-01-01", "versions": [VERSION]}
 EVALS = {"quotas": {"*": 7}}
 EXCLUSION = {"reason": "no_batches", "sentence": "batches are left out", "batch": True}
 QUOTA = 'must be a whole number of 0 or more, or for dollars a decimal as text, like "150"'
-WINDOW = 'must be "utc_day", "utc_week", "rolling_24h", {"calendar": "day", "zone": "Europe/Paris"} or {"rolling_hours": 720}'
+WINDOW = (
+    'must be "utc_day", "utc_week", "rolling_24h", {"calendar": "day", "zone": "Europe/Paris"}'
+    ' or {"rolling_hours": 720}'
+)
 TOKENS = "1 to 32 letters, digits, dots or underscores"
 
 

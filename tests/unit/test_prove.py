@@ -15,7 +15,7 @@ from gratis_local.cli import app
 from gratis_local.prove import ledger_at, prove_from_ledger
 from gratis_local.sources import Unusable
 from gratis_local.stack import STACK
-from gratis_simulation.table import Table
+from gratis_simulation.machines.table import Table
 from tests.ledger_builders import DAY, TABLE, classifier, message, usage
 from tests.unit.builders import Desk, request
 
@@ -46,6 +46,9 @@ def prove(*arguments: object) -> Result:
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
     return written(tmp_path, "records.json.gz", {"organization": "org_demo", "records": RECORDS})
+
+
+FIGURES = "the counter's figures do not follow from what the request takes of the quota"
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["option for each file", "one option"])
@@ -99,8 +102,8 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "input and output do not make the total",
     ),
     "another request's id": ({"request_id": "r99"}, "the id is not that of this request and day"),
-    "took from the quota": ({"used_after": 1_100_000}, "the counter's figures do not follow from the tokens"),
-    "another running total": ({"running_total": 1}, "the counter's figures do not follow from the tokens"),
+    "took from the quota": ({"used_after": 1_100_000}, FIGURES),
+    "another running total": ({"running_total": 1}, FIGURES),
 }
 
 
@@ -113,13 +116,13 @@ def test_a_record_that_contradicts_itself_is_named(tmp_path: Path, changed: dict
 def test_a_free_record_that_took_less_than_it_used_is_named_with_the_gap_it_leaves(tmp_path: Path) -> None:
     found = differences(tmp_path, [RECORDS[0] | {"used_after": 50_000}, *RECORDS[1:]])
     assert found == {
-        "the counter's figures do not follow from the tokens": ["r00"],
+        FIGURES: ["r00"],
         "counter 1m 2025-03-11: no decision on 50000 to 100000": ["r01"],
     }
 
 
 def test_windows_that_reach_into_other_days_may_begin_anywhere(tmp_path: Path) -> None:
-    weekly = {"group": "evals", "quota": 7, "used_before": 3, "used_after": 4, "running_total": 4}
+    weekly = {"group": "evals", "unit": "runs", "quota": 7, "used_before": 3, "used_after": 4, "running_total": 4}
     assert differences(tmp_path, [RECORDS[0] | weekly]) == {}
     rolling = {"window": "2025-03-10T22:00:00Z", "used_before": 7, "used_after": 100_007, "running_total": 100_007}
     assert differences(tmp_path, [RECORDS[0] | rolling]) == {}

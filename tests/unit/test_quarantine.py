@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gratis.errors import Busy, Rejected
-from gratis.table.dynamo import MOST_ATTEMPTS
-from gratis.table.quarantine import MOST_BYTES, Entry, Quarantine, entry
+from gratis.table.dynamo import MAX_ATTEMPTS
+from gratis.table.quarantine import MAX_RAW_BYTES, Entry, Quarantine, entry
 from gratis_local.engine import create_table
 from tests.unit.builders import at, usage_event
 from tests.unit.webhook import Call, Flaky, aws, aws_error, fails, incompressible
@@ -204,9 +204,9 @@ def test_a_day_of_many_pages_is_listed_whole_and_in_order_of_its_keys(store: Qua
 
 
 def test_an_event_that_fits_an_item_is_one_and_a_larger_one_is_two(store: Quarantine) -> None:
-    store.put([refused(incompressible(MOST_BYTES))])
+    store.put([refused(incompressible(MAX_RAW_BYTES))])
     assert len(items(store)) == 1
-    store.put([refused(incompressible(MOST_BYTES * 3 // 2, 2))])
+    store.put([refused(incompressible(MAX_RAW_BYTES * 3 // 2, 2))])
     assert len(items(store)) == 3
 
 
@@ -318,7 +318,7 @@ def test_items_that_stay_unprocessed_are_busy_after_some_attempts(store: Quarant
     flaky(store).on("batch_write_item", lambda _, arguments: {"UnprocessedItems": arguments["RequestItems"]}, 99)
     with pytest.raises(Busy, match="2 quarantine entries"):
         store.put([refused(1), refused(2)])
-    assert len(flaky(store).asked("batch_write_item")) == MOST_ATTEMPTS + 1
+    assert len(flaky(store).asked("batch_write_item")) == MAX_ATTEMPTS + 1
 
 
 def test_no_entries_are_no_call(store: Quarantine) -> None:

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.errors import Busy, Rejected
-from gratis.intake.events import MAX_EVENT_BYTES as MOST_EVENT_BYTES
-from gratis.intake.events import compact, parse_event
-from gratis.intake.messages import MOST_EVENTS
-from gratis.intake.queue import MOST_ATTEMPTS, UsageQueue
+from gratis.intake.events import MAX_EVENT_BYTES, compact, parse_event
+from gratis.intake.messages import MAX_MESSAGE_EVENTS
+from gratis.intake.queue import MAX_ATTEMPTS, UsageQueue
 from tests.unit.builders import at, usage_event
 from tests.unit.webhook import FIFO, Flaky, aws, aws_error, fails, leaves
 
@@ -220,7 +219,7 @@ def test_a_call_stays_below_250_000_bytes() -> None:
 
 @pytest.mark.parametrize("character", ["x", "é", "漢", "🎉", "\x00", '"', "\\", "\u2028", "\x7f"])
 def test_the_largest_event_that_is_accepted_fits_a_call_however_it_is_escaped(character: str) -> None:
-    note, size = "", MOST_EVENT_BYTES
+    note, size = "", MAX_EVENT_BYTES
     while size > 1:  # the longest note that is still accepted, by halving
         size //= 2
         while accepted(usage_event(note=note + character * size)):
@@ -255,7 +254,7 @@ def test_whatever_is_sent_stays_within_limits_and_comes_whole_and_in_order(sizes
     arrived: dict[str, list[Any]] = {}
     for entry in (entry for call in calls for entry in call):
         of_message = json.loads(entry["MessageBody"])
-        assert len(of_message) <= MOST_EVENTS
+        assert len(of_message) <= MAX_MESSAGE_EVENTS
         arrived.setdefault(entry["MessageGroupId"], []).extend(of_message)
     assert arrived == events
 
@@ -297,10 +296,10 @@ def test_a_body_of_which_half_was_stored_comes_out_once_and_in_order_when_it_is_
 
 
 def test_a_message_that_is_never_taken_is_busy_after_some_attempts(fifo: Moto) -> None:
-    fifo.client.on("send_message_batch", leaves(0), MOST_ATTEMPTS)
+    fifo.client.on("send_message_batch", leaves(0), MAX_ATTEMPTS)
     with pytest.raises(Busy, match="1 of 2 messages"):
         fifo.queue.send(texts({"org_a": named("r1"), "org_b": named("r2")}), RECEIVED)
-    assert len(fifo.client.asked("send_message_batch")) == MOST_ATTEMPTS
+    assert len(fifo.client.asked("send_message_batch")) == MAX_ATTEMPTS
 
 
 @pytest.mark.parametrize("error", [aws_error("ServiceUnavailable"), ReadTimeoutError(endpoint_url="https://queue")])

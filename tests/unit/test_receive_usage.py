@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gratis import moment
 from gratis.http import MAX_BODY_BYTES
 from gratis.intake.messages import Message
-from gratis.intake.queue import MOST_ATTEMPTS
+from gratis.intake.queue import MAX_ATTEMPTS
 from gratis.intake.sources import LAMBDA_BODY_BYTES
 from gratis_local.functions import Context
 from tests.unit.webhook import (
@@ -699,9 +699,9 @@ def test_only_the_messages_that_were_not_taken_are_sent_again(webhook: Deployed)
 def test_no_2xx_before_every_message_is_stored(webhook: Deployed) -> None:
     body = json.dumps([event("r1", organization="org_a"), event("r1", organization="org_b")]).encode()
     webhook.sqs.on("send_message_batch", leaves(1))
-    webhook.sqs.on("send_message_batch", leaves(0), MOST_ATTEMPTS - 1)
+    webhook.sqs.on("send_message_batch", leaves(0), MAX_ATTEMPTS - 1)
     assert_not_taken(webhook.post(body))
-    assert len(webhook.sent()) == MOST_ATTEMPTS
+    assert len(webhook.sent()) == MAX_ATTEMPTS
     assert webhook.post(body, signed(body, message_id="msg_2")).accepted == 2
     assert sorted(each["subject"] for each in webhook.queued()) == ["org_a", "org_b"]
 
@@ -716,7 +716,7 @@ def test_no_2xx_when_a_later_call_to_the_queue_fails(webhook: Deployed) -> None:
 
 
 def test_an_answer_of_the_queue_that_names_no_message_is_no_success(webhook: Deployed) -> None:
-    webhook.sqs.on("send_message_batch", lambda *_: {}, MOST_ATTEMPTS)
+    webhook.sqs.on("send_message_batch", lambda *_: {}, MAX_ATTEMPTS)
     assert_not_taken(webhook.post_events(event("r1")))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.rules.request import Tokens
-from gratis.rules.totals import MOST_ROWS, OTHER, RowKey, Sums, Totals
+from gratis.rules.totals import MAX_ROWS, OTHER, RowKey, Sums, Totals
 from tests.unit.builders import LARGE, SMALL, request
 
 ORDINARY = RowKey("proj_web", LARGE, "default", False, "billed")
@@ -88,7 +88,7 @@ def test_totals_of_the_same_rows_are_equal_and_of_others_are_not() -> None:
 
 def full() -> Totals:
     totals = Totals()
-    for number in range(MOST_ROWS):
+    for number in range(MAX_ROWS):
         totals.add(request(1, project=f"proj_{number}"), "billed", Decimal("0.5"))
     return totals
 
@@ -108,7 +108,7 @@ def test_past_the_most_rows_the_rest_is_totalled_as_other_with_its_verdict_and_b
 def test_a_row_that_is_there_still_counts_its_own_when_there_are_the_most() -> None:
     totals = full()
     totals.add(request(10, project="proj_7"), "billed", Decimal("0.5"))
-    assert len(totals.rows) == MOST_ROWS
+    assert len(totals.rows) == MAX_ROWS
     assert totals.rows[ORDINARY._replace(project="proj_7")].input == 11
 
 
@@ -116,13 +116,13 @@ def test_nothing_is_lost_when_rows_are_totalled_as_other() -> None:
     totals = full()
     for number in range(500):
         totals.add(request(1, project=f"proj_late_{number}"), "billed", Decimal("0.5"))
-    assert sum(sums.requests for sums in totals.rows.values()) == MOST_ROWS + 500
-    assert sum(sums.amount for sums in totals.rows.values()) == (MOST_ROWS + 500) * Decimal("0.5")
+    assert sum(sums.requests for sums in totals.rows.values()) == MAX_ROWS + 500
+    assert sum(sums.amount for sums in totals.rows.values()) == (MAX_ROWS + 500) * Decimal("0.5")
 
 
 def test_a_document_of_the_most_rows_stays_below_what_a_table_item_may_hold() -> None:
     totals = Totals()
-    for number in range(MOST_ROWS + 10):
+    for number in range(MAX_ROWS + 10):
         project, model = f"{number:064}", f"{number:0128}"
         totals.add(request(10**12, project=project, model=model, service_tier="x" * 64), "billed", Decimal("75000000"))
     assert len(totals.to_json()) < 400_000

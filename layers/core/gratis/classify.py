@@ -19,12 +19,12 @@ from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
-from gratis.rules.totals import MOST_ROWS
+from gratis.rules.totals import MAX_ROWS
 from gratis.rules.window import CounterId
-from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause
 from gratis.table.ledger import (
     LATEST_DECISION,
-    MOST_ITEMS,
+    MAX_ITEMS,
     CommitRefused,
     Document,
     Ledger,
@@ -104,8 +104,8 @@ class Classifier:
         *,
         pause: Pause = pause,
         spread: Spread = map,
-        max_items: int = MOST_ITEMS,
-        max_rows: int = MOST_ROWS,
+        max_items: int = MAX_ITEMS,
+        max_rows: int = MAX_ROWS,
     ) -> None:
         self.ledger = ledger
         self.quarantine = quarantine
@@ -291,14 +291,14 @@ class _Batch:
                 chunk = left
             except Busy:
                 attempts += 1
-                if attempts > MOST_ATTEMPTS:
+                if attempts > MAX_ATTEMPTS:
                     raise
             else:
                 self._finish(chunk, decisions)
                 return
             with self.counting:
                 self.outcome.contended += 1
-            if attempts > MOST_ATTEMPTS:
+            if attempts > MAX_ATTEMPTS:
                 raise Busy(f"other writers were faster {attempts} times")
             if attempts:
                 self.pause(attempts)
@@ -411,7 +411,7 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
 
 
 def chunk_size(
-    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MOST_ITEMS
+    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MAX_ITEMS
 ) -> int:
     """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
     documents = {counter}

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config as BotoConfig
 
-from gratis.rules.offer import Offer, Version
-from gratis.rules.offer_file import succession
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # who needs no offer does not import what reads one
     from mypy_boto3_dynamodb import DynamoDBClient
+
+    from gratis.rules.offer import Offer, Version
 
 QUICK = BotoConfig(
     connect_timeout=2,
@@ -31,7 +30,7 @@ class Config:
     day in place of the last one's own)."""
 
     table: str
-    offer: Offer
+    offer: "Offer"
 
 
 @cache
@@ -43,15 +42,17 @@ def config() -> Config:
     )
 
 
-def configured_offer(named: str, ends: str = "") -> Offer:
+def configured_offer(named: str, ends: str = "") -> "Offer":
     """The offers that a deployment names, with blanks between them, each taking over on its first day.
 
     `ends` replaces the last day of the last one. Raises what `succession` does, and ValueError for what is no day.
     """
+    from gratis.rules.offer_file import succession  # noqa: PLC0415 - its models are a part of a cold start
+
     return succession(named.split(), date.fromisoformat(ends) if ends else None)
 
 
-def known_offer(offer_id: str) -> Offer:
+def known_offer(offer_id: str) -> "Offer":
     """The offers of this deployment, if the one that a receipt names is among them. Raises KeyError if it is not.
 
     So a decision that was taken under another offer than the deployment says shows as a difference in its day's proof.
@@ -61,7 +62,7 @@ def known_offer(offer_id: str) -> Offer:
     return config().offer
 
 
-def known_version(named: str) -> Version | None:
+def known_version(named: str) -> "Version | None":
     """The version of an offer that a decision names, `data-sharing@2025-03-06`; None if nobody knows it any more."""
     try:
         return config().offer.version_named(named)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
 
 SOURCE = "gratis"
-MOST_RECORDS = 100
+MAX_RECORDS = 100
 """Billing records in one event."""
-MOST_ENTRIES = 10
-MOST_BYTES = 200_000
+MAX_ENTRIES = 10
+MAX_CALL_BYTES = 200_000
 """Of one call to the bus, which takes 256 KB."""
-MOST_ATTEMPTS = 8
+MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def emit(
     bus: str,
     *,
     pause: Pause = pause,
-    max_records: int = MOST_RECORDS,
+    max_records: int = MAX_RECORDS,
 ) -> Emitted:
     """Put on the bus all that a batch of stream records says; each entry's own result counts.
 
@@ -118,7 +118,7 @@ def send(outgoing: Sequence[BusEntry], client: "EventBridgeClient", bus: str, pa
 
 def bus_entries(
     stream: Sequence[Mapping[str, Any]],
-    max_records: int = MOST_RECORDS,
+    max_records: int = MAX_RECORDS,
     unreadable: list[Unreadable] | None = None,
 ) -> Iterator[BusEntry]:
     """The bus entries of a stream batch, billing records packed by organization.
@@ -224,7 +224,7 @@ def _calls(entries: Iterable[BusEntry]) -> Iterator[list[BusEntry]]:
     call: list[BusEntry] = []
     size = 0
     for entry in entries:
-        if call and (len(call) == MOST_ENTRIES or size + len(entry.text) > MOST_BYTES):
+        if call and (len(call) == MAX_ENTRIES or size + len(entry.text) > MAX_CALL_BYTES):
             yield call
             call, size = [], 0
         call.append(entry)
@@ -238,7 +238,7 @@ def _put(
 ) -> list[BusEntry]:
     """Send, and again what was not taken; returns what still was not."""
     left = list(entries)
-    for attempt in range(MOST_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         if attempt:
             pause(attempt)
         try:

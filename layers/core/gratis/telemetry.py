@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
@@ -23,7 +24,8 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
-MOST_VALUES = 10
+_USUAL_MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
+MAX_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
 STACK = "Stack"
 """A dimension of every metric: it keeps the stacks of an account apart."""
@@ -68,11 +70,16 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
     counts = {each.name: each.value for each in values if each.unit is MetricUnit.Count and each.reason is None}
     log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
     log("batch decided", extra={"counts": counts, "reasons": reasons, "causes": outcome.causes[:10]})
-    unpriced = sorted({decision.model for decision in outcome.decisions if decision.list_amount_usd is None})
+    unpriced = sorted({_shown(decision.model) for decision in outcome.decisions if decision.list_amount_usd is None})
     if unpriced:
         logger.warning("models without a price", extra={"models": unpriced[:20]})
     for reached in quotas_reached(outcome.decisions):
         logger.info(QUOTA_REACHED, extra=reached)
+
+
+def _shown(model: str) -> str:
+    """A model's name as a log may hold it: what is no usual name may be anything that a caller wrote."""
+    return model if _USUAL_MODEL.fullmatch(model) else "(another name)"
 
 
 def batch_metrics(outcome: "Outcome") -> Iterator[MetricValue]:
@@ -138,9 +145,9 @@ def waits(spans: Iterable[tuple[str, str]]) -> list[float]:
 
 
 def picked(values: Iterable[float]) -> list[float]:
-    """At most `MOST_VALUES` of them, evenly from the least to the greatest, which is always among them."""
+    """At most `MAX_VALUES` of them, evenly from the least to the greatest, which is always among them."""
     ordered = sorted(values)
-    count = min(len(ordered), MOST_VALUES)
+    count = min(len(ordered), MAX_VALUES)
     return [ordered[(number + 1) * len(ordered) // count - 1] for number in range(count)]
 
 
@@ -150,8 +157,9 @@ def report_received(received: "Received", logger: Logger, metrics: Metrics) -> N
     metrics.add_metric(name="EventsAccepted", unit=MetricUnit.Count, value=received.accepted)
     metrics.add_metric(name="Quarantined", unit=MetricUnit.Count, value=quarantined)
     for reason, count in received.skipped.items():
-        with single_metric(name="Skipped", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
-            metric.add_dimension(name="Reason", value=reason)
+        reason_of = stack_dimension() | {"Reason": reason}
+        with single_metric("Skipped", MetricUnit.Count, count, namespace=NAMESPACE, default_dimensions=reason_of):
+            pass
     codes = Counter(entry["error"]["code"] for entry in received.quarantined)
     log = logger.warning if quarantined else logger.debug
     said = {"accepted": received.accepted, "skipped": dict(received.skipped), "quarantined": dict(codes)}
@@ -172,7 +180,8 @@ def report_emitted(emitted: "Emitted", now: "datetime", logger: Logger, metrics:
     metrics.add_metric(name="RecordsUnreadable", unit=MetricUnit.Count, value=len(emitted.unreadable))
     for wait in waits((decided_at, moment.text(now)) for decided_at in emitted.decided_at):
         metrics.add_metric(name="BusLatency", unit=MetricUnit.Milliseconds, value=wait)
-    causes = [*emitted.causes, *(f"{each.keys}: {each.error}" for each in emitted.unreadable)]
+    unreadable = Counter(each.error.partition(":")[0] for each in emitted.unreadable)  # the rest may hold what was sent
+    causes = [*emitted.causes, *(f"{count} unreadable: {error}" for error, count in unreadable.items())]
     log = logger.warning if causes else logger.info
     log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": causes[:10]})
 

@@ -9,8 +9,8 @@ from gratis.errors import Rejected
 from gratis.intake.events import moment_of
 from gratis.strict_json import parse_json
 
-MOST_EVENTS = 100
-MOST_BYTES = 60_000
+MAX_MESSAGE_EVENTS = 100
+MAX_MESSAGE_BYTES = 60_000
 """Of a message's body: one billing unit of SQS is 64 KB. A single larger event travels alone."""
 
 
@@ -45,13 +45,15 @@ class Message:
         return decoded if isinstance(decoded, list) else [decoded]
 
 
-def pack(events: Iterable[str], most_bytes: int = MOST_BYTES, max_events: int = MOST_EVENTS) -> Iterator[str]:
+def pack(
+    events: Iterable[str], max_bytes: int = MAX_MESSAGE_BYTES, max_events: int = MAX_MESSAGE_EVENTS
+) -> Iterator[str]:
     """JSON arrays of the events (each JSON text) in order, each within what a message of the queue should hold."""
     texts: list[str] = []
     size = 2
     for text in events:
         length = len(text) + 1
-        if texts and (len(texts) == max_events or size + length > most_bytes):
+        if texts and (len(texts) == max_events or size + length > max_bytes):
             yield f"[{','.join(texts)}]"
             texts, size = [], 2
         texts.append(text)

@@ -10,22 +10,24 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
 from gratis.errors import Busy
-from gratis.intake.messages import MOST_EVENTS, pack
+from gratis.intake.messages import MAX_MESSAGE_EVENTS, pack
 from gratis.table.dynamo import Pause, pause
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MOST_ENTRIES = 10
-MOST_BYTES = 250_000
+MAX_ENTRIES = 10
+MAX_CALL_BYTES = 250_000
 """Of one call that sends several messages."""
-MOST_ATTEMPTS = 4
+MAX_ATTEMPTS = 4
 
 
 class UsageQueue:
     """Sends usage events, at most `max_events` in a message."""
 
-    def __init__(self, client: "SQSClient", url: str, *, pause: Pause = pause, max_events: int = MOST_EVENTS) -> None:
+    def __init__(
+        self, client: "SQSClient", url: str, *, pause: Pause = pause, max_events: int = MAX_MESSAGE_EVENTS
+    ) -> None:
         self.client = client
         self.url = url
         self.pause = pause
@@ -50,7 +52,7 @@ class UsageQueue:
 
     def _send(self, messages: Sequence[Any]) -> None:
         waiting: dict[str, Any] = {str(index): {"Id": str(index), **message} for index, message in enumerate(messages)}
-        for attempt in range(MOST_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 self.pause(attempt)
             try:
@@ -78,7 +80,7 @@ def _batches(messages: Iterable[Any]) -> Iterator[list[Any]]:
     size = 0
     for message in messages:
         length = len(message["MessageBody"])
-        if batch and (len(batch) == MOST_ENTRIES or size + length > MOST_BYTES):
+        if batch and (len(batch) == MAX_ENTRIES or size + length > MAX_CALL_BYTES):
             yield batch
             batch, size = [], 0
         batch.append(message)

@@ -15,7 +15,7 @@ from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import EVALS, Group, Offer, Version
 from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
 from gratis.rules.request import Request
-from gratis.rules.totals import MOST_ROWS, Totals
+from gratis.rules.totals import MAX_ROWS, Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
 
 NO_GROUP = "-"
@@ -100,7 +100,7 @@ class Books:
 
 
 def settle(
-    books: Books, cases: Sequence[Case], decided_at: datetime, max_rows: int = MOST_ROWS
+    books: Books, cases: Sequence[Case], decided_at: datetime, max_rows: int = MAX_ROWS
 ) -> tuple[Books, list[Decision]]:
     """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back.
 

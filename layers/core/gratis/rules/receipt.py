@@ -133,10 +133,9 @@ class Decision(NamedTuple):
     @classmethod
     def of_stored(cls, key: Sequence[str], form: int, receipt: str, added: str) -> Self:
         """What `stored` gave, with the key's organization, day and request id."""
-        fields = json.loads(receipt)
-        more = {"unit": usual_unit(fields[_GROUP])} | (json.loads(added) if added else {})
+        named: dict[str, Any] = dict(zip(cls._fields, (*key, *json.loads(receipt)), strict=False))
+        more = {"unit": usual_unit(named.get("group"))} | (json.loads(added) if added else {})
         known = {name: more.pop(name) for name in _ADDED if name in more}
-        named: dict[str, Any] = dict(zip(cls._fields, (*key, *fields), strict=False))
         return cls(**named | known, format=form, later=more)
 
 
@@ -147,7 +146,6 @@ def usual_unit(group: str | None) -> str | None:
 
 _FIRST_FIELDS = Decision._fields.index("format")
 _ADDED = Decision._fields[_FIRST_FIELDS + 1 : -1]
-_GROUP = Decision._fields.index("group") - len(RequestKey._fields)
 
 
 class RecordField(NamedTuple):

@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 from gratis.rules import pricing
 from gratis.rules.request import Request
 
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 """Past this many rows the rest is totalled as `(other)`, so that a document stays far below DynamoDB's 400 KB."""
 OTHER = "(other)"
 
@@ -49,7 +49,7 @@ class Totals:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def add(self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MOST_ROWS) -> None:
+    def add(self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MAX_ROWS) -> None:
         """Count one decided request. A free one costs nothing, a billed one its list amount.
 
         Once there are `max_rows` rows, a request that has none yet is counted as `(other)`.

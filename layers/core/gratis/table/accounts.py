@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis.errors import Busy, Rejected
 from gratis.rules.account import Account, Profile, Settings
 from gratis.rules.formats import FORMAT
-from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause, translated
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
 from gratis.table.keys import Item, account_key, unchanged
 from gratis.table.ledger import account_of, format_of
 
@@ -48,7 +48,7 @@ class Accounts:
 
     def append(self, organization: str, change: Change) -> Account:
         """Apply `change` to the account as it is, again if somebody else was faster. Raises Busy, Rejected."""
-        for attempt in range(1, MOST_ATTEMPTS + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             read = self._read(organization)
             account = account_of(read) if read else None
             changed = change(account or Account(id=organization))

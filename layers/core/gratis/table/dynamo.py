@@ -12,7 +12,7 @@ from gratis.errors import Busy, Rejected
 Item = dict[str, Any]
 Pause = Callable[[int], None]
 """Waits before the next attempt at a call, given the number of attempts so far."""
-MOST_ATTEMPTS = 8
+MAX_ATTEMPTS = 8
 """Tries of one call before the work goes back to the queue."""
 
 

@@ -23,13 +23,13 @@ from gratis.rules.request import RequestKey
 from gratis.rules.totals import Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
 from gratis.table import keys
-from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause, translated
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_ITEMS = 100
+MAX_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
 KEEP_DECISIONS = timedelta(days=45)
 """From `occurred_at`: the dedupe horizon (35 days), twice the queue's retention (4 days: before the decision, and after
@@ -168,7 +168,7 @@ class Ledger:
         items: list[Item] = []
         waiting, attempts = list(wanted), 0
         while waiting:
-            page, waiting = waiting[:MOST_ITEMS], waiting[MOST_ITEMS:]
+            page, waiting = waiting[:MAX_ITEMS], waiting[MAX_ITEMS:]
             request = {self.table: {"Keys": page, "ConsistentRead": True}}
             answer = self._call(self.client.batch_get_item, RequestItems=request)
             items += answer["Responses"].get(self.table, [])
@@ -176,7 +176,7 @@ class Ledger:
             waiting += unprocessed
             if unprocessed:
                 attempts = 1 if len(unprocessed) < len(page) else attempts + 1
-                if attempts > MOST_ATTEMPTS:
+                if attempts > MAX_ATTEMPTS:
                     raise Busy(f"DynamoDB left {len(waiting)} keys unread")
                 self.pause(attempts)
         return items

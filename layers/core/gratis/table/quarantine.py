@@ -16,17 +16,17 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import MOST_ATTEMPTS, Pause, pause, translated
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MOST_WRITES = 25
+MAX_WRITES = 25
 """Items in one batch write."""
-MOST_BYTES = 350_000
+MAX_RAW_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
-MOST_NAMED, MOST_SAID = 100, 1000
+MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS = 100, 1000
 """Characters of an id that is none, and of a message; the raw event is kept whole."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
@@ -71,7 +71,7 @@ def entry(
         organization=_named(organization),
         id=_named(request_id),
         code=rejected.code,
-        message=rejected.message[:MOST_SAID],
+        message=rejected.message[:MAX_MESSAGE_CHARACTERS],
         raw=text_of(raw),
         received_at=moment.text(received_at),
         whence=whence,
@@ -96,7 +96,7 @@ class Quarantine:
     """
 
     def __init__(
-        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MOST_BYTES
+        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MAX_RAW_BYTES
     ) -> None:
         self.client = client
         self.table = table
@@ -116,7 +116,7 @@ class Quarantine:
         waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
         attempts = 0
         while waiting:
-            page, waiting = waiting[:MOST_WRITES], waiting[MOST_WRITES:]
+            page, waiting = waiting[:MAX_WRITES], waiting[MAX_WRITES:]
             try:
                 answer = self.client.batch_write_item(RequestItems={self.table: page})
             except (ClientError, BotoCoreError) as error:
@@ -125,7 +125,7 @@ class Quarantine:
             waiting += unprocessed
             if unprocessed:
                 attempts += 1
-                if attempts > MOST_ATTEMPTS:
+                if attempts > MAX_ATTEMPTS:
                     raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
                 self.pause(attempts)
 
@@ -187,4 +187,4 @@ def _named(stated: Any) -> str | None:
     """What an event calls itself, if that is text; of a name that is none, the beginning."""
     if not isinstance(stated, str):
         return None
-    return stated if _KEYABLE.fullmatch(stated) else stated[:MOST_NAMED]
+    return stated if _KEYABLE.fullmatch(stated) else stated[:MAX_ID_CHARACTERS]

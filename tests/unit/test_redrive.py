@@ -1,0 +1,154 @@
+"""What was refused is sent through again: mapped anew by its source, and gone once it has its decision."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gratis import config
+from gratis.intake import sources
+from gratis.intake.receive import ENTRY
+from gratis.table.quarantine import Entry
+from gratis_local import redrive
+from gratis_local.functions import Context, handler_of
+from gratis_local.redrive import Desk, Redriven
+from tests.unit.webhook import Deployed, aws, deployed, event, now
+
+PRIVATE = "what-the-user-wrote"
+POLLS = 3
+
+
+@pytest.fixture(scope="module")
+def clients() -> Iterator[dict[str, Any]]:
+    with aws() as found:
+        yield found
+
+
+@pytest.fixture
+def webhook(clients: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
+    monkeypatch.setattr(redrive, "DECIDED_SECONDS", 0.1)
+    with deployed(clients) as found:
+        config.config.cache_clear()
+        yield found
+    config.config.cache_clear()
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """A deployed stack, as far as a redrive looks at it."""
+
+    webhook: Deployed
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        url = self.webhook.url
+        return {"LedgerTableName": self.webhook.table, "UsageQueueUrl": url, "UsageDeadLettersUrl": url}
+
+    def client(self, service: str) -> Any:
+        return {"dynamodb": self.webhook.dynamodb.client, "sqs": self.webhook.sqs.client}[service]
+
+
+def batch(call_id: str, **fields: Any) -> dict[str, Any]:
+    """A poll of a batch that is done, as LiteLLM logs it."""
+    done = int(time.time()) - 60
+    return {
+        "id": "batch_1",
+        "litellm_call_id": call_id,
+        "call_type": "aretrieve_batch",
+        "custom_llm_provider": "openai",
+        "startTime": time.time(),
+        "model": "gpt-4o-2024-08-06",
+        "messages": PRIVATE,
+        "metadata": {"user_api_key_org_id": "org_a", "usage_object": COUNTS},
+        "response": {"object": "batch", "id": "batch_1", "status": "completed", "completed_at": done},
+    } | fields
+
+
+COUNTS = {"prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10}
+
+
+def decide(webhook: Deployed) -> None:
+    """Let the function decide what is in the queue."""
+    messages = webhook.messages()
+    records = [
+        {
+            "messageId": each["MessageId"],
+            "body": each["Body"],
+            "attributes": each["Attributes"],
+            "messageAttributes": {
+                "received_at": {"stringValue": each["MessageAttributes"]["received_at"]["StringValue"]}
+            },
+        }
+        for each in messages
+    ]
+    answer = handler_of("classify_usage")({"Records": records}, Context("classify_usage"))
+    assert answer == {"batchItemFailures": []}
+
+
+def redriven(webhook: Deployed, *entries: Entry) -> list[Redriven]:
+    return list(Desk(Stacked(webhook)).redrive(entries))  # type: ignore[arg-type]
+
+
+def with_old_mapping(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
+    """LiteLLM's source as an earlier release had it."""
+    old = replace(sources.LITELLM, **changed)
+    monkeypatch.setattr(sources, "SOURCES", (sources.WEBHOOK, old, sources.OTLP))
+
+
+def test_what_an_old_mapping_refused_a_new_one_decides(webhook: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        with_old_mapping(earlier, event=lambda entry: {**sources.LITELLM.event(entry), "subject": "Acme Inc"})
+        assert webhook.post_litellm(json.dumps(batch("poll_1")).encode()).codes == ["invalid_event"]
+    (kept,) = webhook.quarantined()
+    assert kept.source == "litellm"
+    assert PRIVATE not in kept.raw
+
+    assert [each.state for each in redriven(webhook, kept)] == ["waiting"]
+    decide(webhook)
+    assert [each.state for each in redriven(webhook, kept)] == ["decided"]
+    assert webhook.quarantined() == []
+
+
+def test_what_an_old_mapping_made_a_conflict_a_new_one_makes_a_repeat(
+    webhook: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old mapping took each poll's own moment: the same request, with another payload each time."""
+    with monkeypatch.context() as earlier:
+        polled = now() - timedelta(minutes=1)
+        with_old_mapping(
+            earlier,
+            event=lambda entry: {
+                **sources.LITELLM.event(entry),
+                "time": (polled + timedelta(seconds=int(entry["litellm_call_id"][-1]))).isoformat(),
+            },
+        )
+        polls = [batch(f"poll_{number}") for number in range(POLLS)]
+        assert webhook.post_litellm(json.dumps(polls).encode()).accepted == POLLS
+    decide(webhook)
+    conflicts = webhook.quarantined()
+    assert [each.code for each in conflicts] == ["conflict"] * (POLLS - 1)
+    assert all(PRIVATE not in each.raw for each in conflicts)
+    assert redrive.event_of(conflicts[0]) == redrive.event_of(conflicts[1])
+
+
+def test_what_a_new_mapping_skips_is_taken_out(webhook: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = batch("poll_1", metadata={"user_api_key_org_id": "org_a", "usage_object": {}})
+    with monkeypatch.context() as earlier:
+        with_old_mapping(earlier, skipped=lambda _: None)
+        assert webhook.post_litellm(json.dumps(nothing).encode()).codes == ["invalid_event"]
+    (kept,) = webhook.quarantined()
+    assert [(each.state, each.why) for each in redriven(webhook, kept)] == [("skipped", "no_usage")]
+    assert webhook.quarantined() == []
+
+
+def test_an_event_of_the_webhook_is_sent_through_as_it_is(webhook: Deployed) -> None:
+    ahead = event("r1", time=(now() + timedelta(minutes=6)).isoformat())
+    assert webhook.post_events(ahead, event("r2", **{ENTRY: {"litellm_call_id": "none"}}, specversion="2")).codes == [
+        "in_the_future",
+        "invalid_event",
+    ]
+    assert [redrive.event_of(each)["id"] for each in webhook.quarantined()] == ["r1", "r2"]
