@@ -15,6 +15,7 @@
 | webhook           | ORG#<org>               | WEBHOOK#<id>                                           |
 | ... attempt       | ORG#<org>               | DELIVERY#<webhook>#<moment>#<event>                    |
 | ... due again     | DUE#<shard>             | <moment>#<webhook>#<event>                             |
+| late day          | LATE#<org>              | <day>                                                  |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
 
@@ -47,6 +48,7 @@ ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
 ENDPOINT, DELIVERY, DUE = "WEBHOOK#", "DELIVERY#", "DUE#"
 DUE_SHARDS = 4
 """Partitions that deliveries wait in until they are due again."""
+LATE = "LATE#"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -197,6 +199,16 @@ def statement_public_key(fingerprint: str) -> Item:
 def progress_key(organization: str, day: date) -> Item:
     """Where it is kept what an unfinished proof has read."""
     return _item(f"{ORGANIZATION}{organization}", f"{PROGRESS}{day.isoformat()}")
+
+
+def late_key(organization: str, day: str) -> Item:
+    """Where it is marked that a day is queued to be closed again."""
+    return _item(f"{LATE}{organization}", day)
+
+
+def late_of_key(item: Item) -> tuple[str, str]:
+    """Organization and day that `late_key` named."""
+    return _pk(item).removeprefix(LATE), _sk(item)
 
 
 # Outgoing webhooks --------------------------------------------------------------------------------------------------
