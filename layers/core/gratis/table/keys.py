@@ -12,6 +12,7 @@
 | ... its tree      | ORG#<org>               | TREE#<day>                                             |
 | ... public key    | STATEMENT-KEYS          | <fingerprint>                                          |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
+| late day          | LATE#<org>              | <day>                                                  |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
 
@@ -41,6 +42,7 @@ MARKER_SHARDS = 16
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
 REQUEST, POOL, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#", "TREE#"
 ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
+LATE = "LATE#"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -191,6 +193,16 @@ def statement_public_key(fingerprint: str) -> Item:
 def progress_key(organization: str, day: date) -> Item:
     """Where it is kept what an unfinished proof has read."""
     return _item(f"{ORGANIZATION}{organization}", f"{PROGRESS}{day.isoformat()}")
+
+
+def late_key(organization: str, day: str) -> Item:
+    """Where it is marked that a day is queued to be closed again."""
+    return _item(f"{LATE}{organization}", day)
+
+
+def late_of_key(item: Item) -> tuple[str, str]:
+    """Organization and day that `late_key` named."""
+    return _pk(item).removeprefix(LATE), _sk(item)
 
 
 # Quarantine and API keys --------------------------------------------------------------------------------------------
