@@ -145,7 +145,8 @@ IMPORTS = {
     "emit_billing": f"{CORE} {RULES} closing closing.days closing.late outbox ",
     "close_day": f"{CORE} {RULES} "
     "closing closing.again closing.chain closing.check closing.close closing.days closing.duplicates "
-    "closing.merkle closing.proof closing.proving closing.signing closing.statements closing.sums closing.tiling closing.totals closing.windows "
+    "closing.merkle closing.proof closing.proving closing.signing closing.statements "
+    "closing.sums closing.tiling closing.totals closing.windows "
     "rules.explanation rules.offer_file rules.tiling strict_json ",
     "account_api": f"{CORE} {RULES} "
     "account account.allowance account.api_answer account.api_request account.api_router "

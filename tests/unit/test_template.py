@@ -106,16 +106,18 @@ ACTIONS = {
     "batch_write_item": "dynamodb:BatchWriteItem",
     "delete_item": "dynamodb:DeleteItem",
     "get_item": "dynamodb:GetItem",
+    "get_public_key": "kms:GetPublicKey",
     "put_item": "dynamodb:PutItem",
     "query": "dynamodb:Query",
     "transact_write_items": "dynamodb:PutItem",  # a transaction of puts: see the test
     "put_events": "events:PutEvents",
     "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
+    "sign": "kms:Sign",
     "SecretsProvider": "secretsmanager:GetSecretValue",
 }
 """What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself."""
-SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
+SERVICES = ("dynamodb", "events", "kms", "secretsmanager", "sqs")
 
 
 @dataclass
@@ -284,6 +286,7 @@ def test_a_role_is_trusted_to_one_service_on_behalf_of_this_account_only() -> No
 OF_TYPE = {
     "dynamodb": "AWS::DynamoDB::Table",
     "events": "AWS::Events::EventBus",
+    "kms": "AWS::KMS::Key",
     "secretsmanager": "AWS::SecretsManager::Secret",
     "sqs": "AWS::SQS::Queue",
 }
@@ -299,7 +302,7 @@ def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_enviro
         if set(as_list(statement["Action"])) <= done_for(folder) - {"sqs:SendMessage"}:
             continue
         on = {
-            each.rpartition(":")[2].removeprefix("table/").removeprefix("event-bus/")
+            each.rpartition(":")[2].removeprefix("table/").removeprefix("event-bus/").removeprefix("key/")
             for each in as_list(statement["Resource"])
         }
         kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder)}
@@ -463,7 +466,8 @@ def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
     statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
     prefixes = (keys.COUNTER, keys.DAY, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE)
-    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == {f"{each}*" for each in prefixes}
+    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS}
+    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 
 def test_of_what_changes_only_accounts_are_let_through(items: dict[str, Any]) -> None:
