@@ -111,7 +111,7 @@ DELIVERIES = answers("list", data="array", has_more="boolean")
 WEBHOOK = answers("webhook", 201, id="string", url="string", types="array", status="string")
 WEBHOOK_ENABLED = answers("webhook", id="string", url="string", types="array", status="string")
 WEBHOOK_TEST = answers("webhook.test", 202, event_id="string")
-NOTHING: dict[int, Any] = {204: {"description": "Done, whether there was one or not"}}
+NOTHING: dict[int, Any] = {204: {"description": "Done, whether there was one or not", "content": {}}}
 DECISION: dict[int, Any] = {
     200: {
         "description": "The billing record, and a sentence that explains it",
