@@ -4,7 +4,6 @@ A span is reduced to what is read here as soon as it is decoded: numbers, names,
 """
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
