@@ -11,7 +11,7 @@ SAM := .venv-sam/bin/sam
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser
+.PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser scan
 
 help:  ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -69,6 +69,15 @@ $(SAM): requirements/sam.txt
 	@.venv-sam/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/sam.txt
 	@touch $@
 
+scan: .venv-scan/.complete  ## look the template over for what is left open (checkov)
+	@.venv-scan/bin/checkov --config-file .checkov.yaml
+
+.venv-scan/.complete: requirements/scan.txt
+	@echo "Setting up .venv-scan (once) ..."
+	@$(PYTHON) -m venv --clear .venv-scan
+	@.venv-scan/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/scan.txt
+	@touch $@
+
 browser: $(VENV)/.clients  ## find or install the Chromium that the page's tests drive
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -qq -y chromium; } \
@@ -82,7 +91,7 @@ $(VENV)/.clients: requirements/clients.txt $(STAMP)
 	@touch $@
 
 build: $(SAM)  ## build what is deployed (sam build)
-	@python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
+	@export PYTHON="$$PWD/$(dir $(SAM))python"; python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
 		"$$python" -m compileall -q --invalidation-mode checked-hash functions; fi; \
 		SAM_CLI_TELEMETRY=0 $(SAM) build
 	@$(if $(filter deploy,$(MAKECMDGOALS)),,echo "next: make deploy")
@@ -107,9 +116,11 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 		--custom-compile-command "make lock" -c requirements/dev.txt requirements/clients.in -o requirements/clients.txt
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
+	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" requirements/scan.in -o requirements/scan.txt
 
 clean:  ## remove everything that was set up or built, but what make fuzz found
-	@rm -rf $(VENV) .venv-sam .aws-sam .gratis .mypy_cache .ruff_cache .pytest_cache report.html records.json
+	@rm -rf $(VENV) .venv-sam .venv-scan .aws-sam .gratis .mypy_cache .ruff_cache .pytest_cache report.html records.json
 	@if test -d .hypothesis; then find .hypothesis -mindepth 1 -maxdepth 1 ! -name found -exec rm -rf {} +; \
 		rmdir .hypothesis 2>/dev/null || true; fi
 	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gratis import __version__
+from gratis_local import operating
 from gratis_local.console import UNDECIDED, console, errors, print_json, progress, usable_input
 from gratis_local.offers import offers
 
@@ -39,6 +40,7 @@ keys = typer.Typer(help="Keys of the account API.")
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
 app.add_typer(offers, name="offers", no_args_is_help=True)
+operating.add_to(app)
 
 StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
 EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
@@ -349,16 +351,19 @@ def quarantine_redrive(
     stack: StackName = STACK,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Send quarantined events and the dead-letter queue through again; exit 1 if something stays behind."""
+    """Send quarantined events and all dead letters through again; exit 1 if something stays behind."""
     with usable_input():
         from gratis_local import report
         from gratis_local.arguments import period_of
+        from gratis_local.recovery import StreamLetters
         from gratis_local.redrive import Desk
         from gratis_local.stack import stack_of
 
         period = period_of(day, days)
-        desk = Desk(stack_of(endpoint_url, stack))
+        deployed = stack_of(endpoint_url, stack)
+        desk = Desk(deployed)
         dead_letters = desk.redrive_dead_letters()
+        emitted, left = StreamLetters(deployed).redrive()
         entries = [
             entry for entry in desk.entries(*period) if request_id in (None, entry.id) and code in (None, entry.code)
         ]
@@ -366,7 +371,8 @@ def quarantine_redrive(
     if not entries:
         report.print_nothing(*period, {"--id": request_id, "--code": code}, console())
     report.print_redriven(redriven, dead_letters, console())
-    if any(each.state != "decided" for each in redriven):
+    report.print_letters(emitted, left, console())
+    if left or any(each.state != "decided" for each in redriven):
         raise typer.Exit(UNDECIDED)
 
 

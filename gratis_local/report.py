@@ -310,6 +310,13 @@ def print_redriven(redriven: Sequence[Redriven], dead_letters: int, console: Con
     console.print(f"Dead letters: {dead_letters:,} queued again")
 
 
+def print_letters(emitted: int, left: Sequence[str], console: Console) -> None:
+    """What became of the stream's dead letters."""
+    console.print(f"Stream dead letters: {emitted:,} put on the bus, {len(left):,} wait on")
+    for why in left:
+        console.print(f"  {plain(why)}", soft_wrap=True)
+
+
 def as_dict(entry: Entry) -> dict[str, Any]:
     """An entry with its raw event."""
     return asdict(entry) | {"raw": json.loads(entry.raw), "decided": json.loads(entry.decided or "null")}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -26,10 +26,10 @@ from gratis.http import Refused
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Keys
 from gratis.table.ledger import Ledger
-from gratis.telemetry import NAMESPACE, report_answered
+from gratis.telemetry import metrics_of, report_answered
 
 logger = Logger(service="account_api")
-metrics = Metrics(namespace=NAMESPACE, service="account_api")
+metrics = metrics_of("account_api")
 app = Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DEV says: it would print every request
 for subject in (usage, allowance, sharing, requests, organizations):
     app.include_router(subject.routes)

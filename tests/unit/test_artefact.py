@@ -142,7 +142,7 @@ IMPORTS = {
     "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources "
     "strict_json table.quarantine ",
     "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
-    "emit_billing": f"{CORE} {RULES} closing closing.days outbox ",
+    "emit_billing": f"{CORE} {RULES} closing closing.days closing.late outbox ",
     "close_day": f"{CORE} {RULES} "
     "closing closing.again closing.check closing.close closing.days closing.duplicates closing.proof "
     "closing.proving closing.statements closing.sums closing.tiling closing.totals closing.windows "

@@ -9,6 +9,7 @@
 | day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
 | statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
+| late day          | LATE#<org>              | <day>                                                  |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
 
@@ -36,6 +37,7 @@ MARKER_SHARDS = 16
 """Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
 
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
+LATE = "LATE#"
 REQUEST, POOL, STATEMENT, PROGRESS = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#"
 ACCOUNT = "ACCOUNT"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
@@ -173,6 +175,16 @@ def statements_of(day: str) -> str:
 def progress_key(organization: str, day: date) -> Item:
     """Where it is kept what an unfinished proof has read."""
     return _item(f"{ORGANIZATION}{organization}", f"{PROGRESS}{day.isoformat()}")
+
+
+def late_key(organization: str, day: str) -> Item:
+    """Where it is marked that a day is queued to be closed again."""
+    return _item(f"{LATE}{organization}", day)
+
+
+def late_of_key(item: Item) -> tuple[str, str]:
+    """Organization and day that `late_key` named."""
+    return _pk(item).removeprefix(LATE), _sk(item)
 
 
 # Quarantine and API keys --------------------------------------------------------------------------------------------
