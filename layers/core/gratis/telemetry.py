@@ -121,6 +121,7 @@ def _counts(outcome: "Outcome") -> dict[str, int]:
         "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
         "Quarantined": len(outcome.quarantined),
         "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
+        "PlatformVerdictsDiffer": sum(each.platform_verdict not in (None, each.verdict) for each in decided),
         "ContendedCommits": outcome.contended,
         "UnfinishedMessages": len(outcome.unfinished),
         "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),
