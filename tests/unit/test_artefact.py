@@ -150,10 +150,10 @@ IMPORTS = {
     "rules.explanation rules.offer_file rules.tiling strict_json ",
     "account_api": f"{CORE} {RULES} "
     "account account.allowance account.api_answer account.api_request account.api_router "
-    "account.openapi account.routes account.routes.allowance account.routes.call "
+    "account.offer account.openapi account.routes account.routes.allowance account.routes.call "
     "account.routes.organizations account.routes.pages account.routes.requests "
     "account.routes.sharing account.routes.statements account.routes.usage account.sharing account.usage http "
-    "rules.explanation strict_json table.accounts table.api_keys ",
+    "rules.explanation rules.offer_words strict_json table.accounts table.api_keys ",
 }
 """Modules of gratis."""
 ALSO: dict[str, str] = {}
