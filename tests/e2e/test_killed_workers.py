@@ -34,7 +34,8 @@ from gratis.closing.proving import prove
 from gratis.intake.events import parse_event
 from gratis.rules.account import Account
 from gratis.rules.decision import Books, case_of, settle
-from gratis.rules.offer_file import shipped
+from gratis.rules.offer import EVALS, Offer
+from gratis.rules.offer_file import offer_from
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.rules.window import Counter, CounterId
@@ -47,7 +48,7 @@ from tests import ledger_builders
 from tests.e2e.killed_worker import WORK, Place, read, work
 from tests.e2e.system import System, subscribed
 from tests.e2e.test_exactly_once import in_chat_shape
-from tests.ledger_builders import BIG, DAILY, MINI, Stored, plain, stored, totals_by_day, usage
+from tests.ledger_builders import BIG, MINI, Stored, plain, stored, totals_by_day, usage
 
 EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "800"))
 SEED = int(os.environ.get("KILLED_DAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
@@ -69,6 +70,7 @@ PRELOADED = ["tests.e2e.killed_worker", "aws_lambda_powertools.metrics", "gratis
 """What a new worker need not load: it is forked from a process that has it."""
 WEIGHTS = (6, 2, 2, 1)
 """How the traffic is spread over them."""
+SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing.json"
 
 
 # --- the day's traffic ---------------------------------------------------------------------------------------------
@@ -241,6 +243,7 @@ class Played:
 
     system: System
     place: Place
+    offer: Offer
     traffic: Traffic
     accounts: Mapping[str, Account]
     crew: Crew
@@ -265,7 +268,7 @@ class Played:
         return self.system.bus.records(organization)
 
     def prove(self, organization: str) -> Proof:
-        return prove(self.system.ledger, organization, self.system.yesterday, shipped, datetime.now(UTC))
+        return prove(self.system.ledger, organization, self.system.yesterday, lambda _: self.offer, datetime.now(UTC))
 
     def figures(self) -> dict[str, Any]:
         """What happened, as the crew and the functions' own logs say."""
@@ -298,9 +301,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     with running(state=folder / "up" / "up.json") as (stack, up), urllib3.PoolManager() as http:
         system = System(stack, up, http, subscribed(stack))
         accounts = {name: put_account(system, name, **chosen) for name, chosen in ORGANIZATIONS.items()}
-        place, traffic = prepared(system, folder), traffic_of(f"{system.yesterday}", EVENTS, dice)
+        offer = offer_with_runs(folder)
+        place, traffic = prepared(system, folder, offer), traffic_of(f"{system.yesterday}", EVENTS, dice)
         place.bodies.write_text("".join(json.dumps(body) + "\n" for body in traffic.bodies))
-        played = Played(system, place, traffic, accounts, Crew(place, dice))
+        played = Played(system, place, offer_from(str(offer)), traffic, accounts, Crew(place, dice))
         try:
             played.play()
         finally:
@@ -309,7 +313,15 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         yield played
 
 
-def prepared(system: System, folder: Path) -> Place:
+def offer_with_runs(folder: Path) -> Path:
+    """The offer that ships, but its evaluation runs do not end: today is played, whenever that is."""
+    stated = json.loads(SHIPPED.read_text()) | {"id": "with-runs", "evals": {"quotas": {"*": 7}}}
+    file = folder / "offer.json"
+    file.write_text(json.dumps(stated))
+    return file
+
+
+def prepared(system: System, folder: Path, offer: Path) -> Place:
     """The deployed system with workers of our own in place of what Lambda runs; a worker may be slow, or gone."""
     sources = system.client("lambda")
     for source in sources.list_event_source_mappings()["EventSourceMappings"]:
@@ -320,7 +332,9 @@ def prepared(system: System, folder: Path) -> Place:
     patient = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)}
     system.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes=patient)
     stream = system.client("dynamodb").describe_table(TableName=system.table)["Table"]["LatestStreamArn"]
-    environments = {function: environment_of(system, function) for function, _ in WORK.values()}
+    environments = {
+        function: {**environment_of(system, function), "OFFER": str(offer)} for function, _ in WORK.values()
+    }
     unordered = system.client("sqs").create_queue(
         QueueName="usage-without-order", Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
     )["QueueUrl"]
@@ -385,7 +399,7 @@ def test_the_decisions_are_those_of_one_worker_in_the_order_of_the_commits(playe
     for decision in committed:
         event = json.loads(min(played.traffic.sent[decision.key][decision.payload_hash]))
         request = parse_event(event, moment.parse(decision.received_at))
-        case = case_of(request, DAILY, played.accounts[request.organization])
+        case = case_of(request, played.offer, played.accounts[request.organization])
         books = counters.get(case.counter, Books(Counter(), {}))
         counters[case.counter], (again,) = settle(books, [case], moment.parse(decision.decided_at))
         assert plain(again) == decision
@@ -404,6 +418,8 @@ def test_the_day_of_every_organization_is_proved(played: Played) -> None:
     assert {name: proof.statement["decisions"] for name, proof in proofs.items()} == by_organization
     over_quota = {each.organization for each in played.stored.decisions.values() if each.reason == "over_quota"}
     assert over_quota >= {"org_busy", "org_low"}
+    runs = {each.reason for each in played.stored.decisions.values() if each.group == EVALS}
+    assert runs >= {"within_quota", "over_quota"}
 
 
 def test_everything_came_out_at_least_once_always_the_same(played: Played) -> None:

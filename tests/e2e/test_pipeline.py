@@ -11,6 +11,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.intake.events import parse_event
+from gratis.rules.offer_file import shipped
 from gratis.rules.totals import RowKey, Sums
 from gratis.rules.window import CounterId
 from gratis_local.functions import ROOT
@@ -108,7 +109,7 @@ def expected_record(system: System, event: dict[str, Any], found: dict[str, Any]
         "list_amount_usd": listed,
         "amount_usd": amount,
         "tier": 4,
-        "offer": "data-sharing@2026-09-27",
+        "offer": shipped("data-sharing").version_at(moment.midnight(system.yesterday)).name,
         "profile_version": 1,
         "settings_version": 1,
         "price_version": "2024-08-06",

@@ -63,14 +63,14 @@ class Beside:
     def versions(self, organization: str, kind: str, until: Place, page: int) -> Iterator[tuple[int, Row]]:
         """The versions up to a place, the latest first, read in pages of so many. Raises Busy."""
         first, last = keys.versions_until(kind, *until)
-        values = {":pk": _pk(organization), ":first": {"S": first}, ":last": {"S": last}}
+        values = {":pk": _partition(organization), ":first": {"S": first}, ":last": {"S": last}}
         between = {"KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last", "ScanIndexForward": False}
         for item in self._items(between, values, Limit=page):
             yield int(item["number"]["N"]), json.loads(item["content"]["S"])
 
     def _selected(self, organization: str, digest: str) -> Sharing:
         """The setting with this list of projects. Raises Busy."""
-        values = {":pk": _pk(organization), ":list": {"S": keys.list_of(digest)}}
+        values = {":pk": _partition(organization), ":list": {"S": keys.list_of(digest)}}
         parts = self._items({"KeyConditionExpression": "pk = :pk AND begins_with(sk, :list)"}, values)
         names = json.loads(zlib.decompress(b"".join(part["part"]["B"] for part in parts)))
         return Sharing.model_construct(mode="selected", projects=tuple(names))
@@ -255,7 +255,7 @@ def with_versions(
         row = rows[name].pop(0)
         moved[name] = [moved[name][0] + 1, max(moved[name][1], effective_at(row))]
         beside.append(_version_item(histories[name], moved[name][0], row))
-    return Written(_item(stored, rows, moved), beside)
+    return Written(_account_item(stored, rows, moved), beside)
 
 
 def _to_move(rows: Mapping[str, Sequence[Row]], max_bytes: int) -> list[str]:
@@ -271,7 +271,7 @@ def _to_move(rows: Mapping[str, Sequence[Row]], max_bytes: int) -> list[str]:
     return found
 
 
-def _item(stored: StoredAccount, rows: Mapping[str, Sequence[Row]], moved: Mapping[str, Sequence[Any]]) -> Item:
+def _account_item(stored: StoredAccount, rows: Mapping[str, Sequence[Row]], moved: Mapping[str, Sequence[Any]]) -> Item:
     """In the form of the releases before where that can be; what a later release put beside ours stays."""
     unknown = {name: value for name, value in stored.item.items() if name not in {"account", "recent", "moved"}}
     later = {name: value for name, value in content_of(stored.item).items() if name not in rows}
@@ -329,5 +329,5 @@ def format_of(item: Item) -> int:
     return int(item["format"]["N"]) if "format" in item else FIRST
 
 
-def _pk(organization: str) -> Item:
+def _partition(organization: str) -> Item:
     return keys.account_key(organization)["pk"]  # type: ignore[no-any-return]
