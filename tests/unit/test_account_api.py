@@ -22,6 +22,7 @@ from tests.unit.account_api import (
     COSTS,
     DAY,
     NOW,
+    OFFER,
     ORGANIZATIONS,
     REQUESTS,
     SHARING,
@@ -40,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
 
 
-ASKING = [USAGE, COSTS, ALLOWANCE, SHARING, REQUESTS, f"{REQUESTS}/req_1"]
+ASKING = [USAGE, COSTS, ALLOWANCE, OFFER, SHARING, REQUESTS, f"{REQUESTS}/req_1"]
 """Routes that answer about the organization of a key."""
 OFF = {"mode": "disabled"}
 

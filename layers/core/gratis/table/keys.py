@@ -13,6 +13,7 @@
 | ... public key    | STATEMENT-KEYS          | <fingerprint>                                          |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
 | late day          | LATE#<org>              | <day>                                                  |
+| unlisted model    | UNLISTED#<org>          | <day>#<model>                                          |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
 
@@ -42,7 +43,7 @@ MARKER_SHARDS = 16
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
 REQUEST, POOL, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#", "TREE#"
 ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
-LATE = "LATE#"
+LATE, UNLISTED = "LATE#", "UNLISTED#"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -198,6 +199,17 @@ def progress_key(organization: str, day: date) -> Item:
 def late_key(organization: str, day: str) -> Item:
     """Where it is marked that a day is queued to be closed again."""
     return _item(f"{LATE}{organization}", day)
+
+
+def unlisted_key(organization: str, day: str, model: str) -> Item:
+    """Where it is marked that a day's first request for a model that no group lists was announced."""
+    return _item(f"{UNLISTED}{organization}", f"{day}#{quote(model, safe='')}")
+
+
+def unlisted_of_key(item: Item) -> tuple[str, str, str]:
+    """Organization, day and model that `unlisted_key` named."""
+    day, _, model = _sk(item).partition("#")
+    return _pk(item).removeprefix(UNLISTED), day, unquote(model)
 
 
 def late_of_key(item: Item) -> tuple[str, str]:
