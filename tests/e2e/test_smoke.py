@@ -53,7 +53,9 @@ def test_a_system_that_works_passes_and_nothing_of_the_test_is_left(up: tuple[St
 def test_a_rule_that_is_gone_is_found(up: tuple[Stack, Running]) -> None:
     stack, _ = up
     events, bus = stack.client("events"), stack.outputs["BusName"]
-    (rule,) = [each["Name"] for each in events.list_rules(EventBusName=bus)["Rules"]]
+    names = [each["Name"] for each in events.list_rules(EventBusName=bus)["Rules"]]
+    targets = {name: events.list_targets_by_rule(Rule=name, EventBusName=bus)["Targets"] for name in names}
+    (rule,) = [name for name, of_rule in targets.items() if any(":firehose:" in each["Arn"] for each in of_rule)]
     events.disable_rule(Name=rule, EventBusName=bus)
     try:
         broken = smoke(up, 30)
