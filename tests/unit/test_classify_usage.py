@@ -186,6 +186,7 @@ def test_metrics_are_one_set_a_batch_however_many_events_it_holds(
         "Conflicts": 1,
         "Quarantined": 2,
         "Unpriced": 1,
+        "PlatformVerdictsDiffer": 0,
         "UnfinishedMessages": 0,
         "QuotasNearlyUsed": 1,
         "QuotasUsedUp": 1,
