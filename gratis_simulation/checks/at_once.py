@@ -16,12 +16,14 @@ def check(ended: Ended) -> None:
         if work.kind in {"receive", "change"}:
             raise Broken("done at once", f"nothing failed, and {work.name} gave up: {busy}")
     if ended.run.knobs.fifo:
+        moved = [place for place, change in enumerate(ended.run.table.log) if change.key[1] == "ACCOUNT"]
         for classified in ended.run.seen.classified:
-            _is_done(classified)
+            _is_done(classified, moved[-1] if moved else -1)
 
 
-def _is_done(classified: Classified) -> None:
+def _is_done(classified: Classified, last_moved: int) -> None:
+    """`last_moved`: where the last change of an account stands in the log. It may have been in the way."""
     outcome = classified.outcome
-    known_before = outcome.repeats or outcome.quarantined
+    known_before = outcome.repeats or outcome.quarantined or last_moved >= classified.work.log_start
     if outcome.unfinished or (outcome.contended and not known_before):
         raise Broken("done at once", f"nobody was in the way of {classified.work.name}, and it says {outcome}")

@@ -27,7 +27,9 @@ def _says(decision: Decision, expected: Expected, name: str) -> None:
         return
     told = ", ".join(f"{field} is {said!r}, must be {meant!r}" for field, (said, meant) in wrong.items())
     promise = "explained"
-    if "verdict" in wrong:
+    if {"profile_version", "settings_version"} & wrong.keys():
+        promise = "settings take effect at once"
+    elif "verdict" in wrong:
         promise = "never over-granted" if decision.verdict == "free" else "never wrongly billed"
     elif "thresholds" in wrong:
         promise = "thresholds announced once and right"

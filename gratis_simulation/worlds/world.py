@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -153,10 +153,17 @@ def build(seed: int) -> World:
     start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
     traffic = Traffic(dice, chosen, accounts, organizations, base, first=after_the_first)
     plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
+    moving = random.Random(f"moving {seed}")  # noqa: S311 - of its own, so that other worlds stay as they were
+    moves = not roomy and not after_the_first and moving.random() < 0.15
+    if moves:
+        accounts = [_beginner(moving, each) for each in accounts]
+        plan = _moving(moving, start, traffic)
     if rollout:
         plan = _rolled_out(dice, plan, rollout[1:])
     running = rollout[0] if rollout else ("this",)
     knobs = _knobs(dice, roomy=roomy)
+    if moves:
+        knobs = replace(knobs, fifo=False, workers=3, switching=0.6, messages=moving.choice((1, 2)))
     return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, running, tuple(plan), knobs)
 
 
@@ -191,6 +198,28 @@ def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]
     events = traffic.many(start, dice.randrange(100, 130))
     bad = [traffic.undecidable(start) for _ in range(dice.choice((0, 30)))]
     return [Post(start, (*events, *bad)), Post(start, tuple(dice.sample(events, 5)))]
+
+
+def _beginner(dice: random.Random, account: Account) -> Account:
+    """The account, perhaps of an organization that the platform has told nothing of yet."""
+    return account.model_copy(update={"profile": ()}) if dice.random() < 0.3 else account
+
+
+def _moving(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
+    """Accounts are changed while events are decided that occurred, by their senders' clocks, a little later."""
+    steps: list[Step] = []
+    at = start
+    for number in range(8):
+        organization = dice.choice((traffic.organizations[0], dice.choice(traffic.organizations)))
+        for _ in range(dice.choice((1, 2, 3))):
+            occurred = at + timedelta(seconds=dice.choice((2, 60, 60, 90, -86_400)))
+            steps.append(Post(at, tuple(traffic.event(occurred) for _ in range(dice.choice((1, 2))))))
+        if number == 1:
+            long_ago = timedelta(hours=dice.choice((0, 48)))
+            steps.append(Change(at, organization, "the platform", profile=rules.new_profile(dice), since=long_ago))
+        steps += _changes(dice, at, number, [organization])
+        at += timedelta(seconds=dice.choice((0, 0, 0.1, 1)))
+    return steps
 
 
 def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:

@@ -13,6 +13,7 @@ from gratis.intake.queue import UsageQueue
 from gratis.rules.decision import Books, CounterId
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
+from gratis.table.accounts import Accounts
 from gratis.table.ledger import CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_simulation.machines.release import Release
@@ -35,13 +36,26 @@ def on_puts(change: Callable[[Item], Item | None]) -> Callable[[Any], Any]:
     """Changes each put of a transaction before it is sent, or leaves it out (None)."""
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [changed for each in TransactItems if (changed := change(each["Put"])) is not None]
-        return real(TransactItems=[{"Put": put} for put in puts], **more)
+        changed = [{"Put": change(each["Put"])} if "Put" in each else each for each in TransactItems]
+        return real(TransactItems=[each for each in changed if None not in each.values()], **more)
 
     def put(real: Any, **request: Any) -> Any:
         return real(**(change(request) or request))
 
     return lying(transact_write_items=transact, put_item=put)
+
+
+def unasked(beginning: str) -> Callable[[Any], Any]:
+    """Leaves out of transactions what they only ask for, under keys that begin so."""
+
+    def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
+        kept = [each for each in TransactItems if "ConditionCheck" not in each or not meant(each)]
+        return real(TransactItems=kept, **more)
+
+    def meant(each: Item) -> bool:
+        return str(each["ConditionCheck"]["Key"]["pk"]["S"]).startswith(beginning)
+
+    return lying(transact_write_items=transact)
 
 
 def unconditionally(is_meant: Callable[[Item], bool]) -> Callable[[Any], Any]:
@@ -125,12 +139,14 @@ def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
         return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [each["Put"] for each in TransactItems]
+        puts = [each["Put"] for each in TransactItems if "Put" in each]
+        others = [each for each in TransactItems if "Put" not in each]
         try:
-            return real(TransactItems=[{"Put": put | {"Item": kept(put["Item"])}} for put in puts], **more)
+            moved = [{"Put": put | {"Item": kept(put["Item"])}} for put in puts]
+            return real(TransactItems=[*moved, *others], **more)
         except TransactionCanceledException as cancelled:
             answer: Any = cancelled.response
-            for reason, put in zip(answer["CancellationReasons"], puts, strict=True):
+            for reason, put in zip(answer["CancellationReasons"], puts, strict=False):  # the others come behind
                 if "Item" in reason:
                     reason["Item"] = reason["Item"] | {"pk": put["Item"]["pk"]}
             raise
@@ -169,9 +185,9 @@ def miscounting(put: Item) -> Item:
 class Planned(Ledger):
     """Takes what it planned for what is there, where its commit was refused."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, decisions, *more)
         except CommitRefused as refused:
             planned = {counter: Document(read[counter].version, books.counter)}
             raise CommitRefused(planned | dict(refused.documents), refused.decided) from refused
@@ -180,9 +196,9 @@ class Planned(Ledger):
 class Unread(Ledger):
     """Takes over the versions of what another writer committed meanwhile, and nothing of it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, decisions, *more)
         except CommitRefused as refused:
             empty = {identity: Document(document.version) for identity, document in refused.documents.items()}
             raise CommitRefused(empty, refused.decided) from refused
@@ -191,17 +207,17 @@ class Unread(Ledger):
 class Forgetful(Ledger):
     """Goes on from nothing after each commit."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
-        committed = super().commit(read, counter, books, decisions)
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
+        committed = super().commit(read, counter, books, decisions, *more)
         return {identity: Document(document.version) for identity, document in committed.items()}
 
 
 class Confused(Ledger):
     """Takes requests of the same id for decided, whatever their day."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, decisions, *more)
         except CommitRefused as refused:
             alike = [
                 each._replace(day=decision.day)
@@ -215,9 +231,9 @@ class Confused(Ledger):
 class Resigned(Ledger):
     """Takes a table that is busy for one that will never take it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, decisions, *more)
         except Busy as busy:
             raise ValueError("it does not work") from busy
 
@@ -225,11 +241,25 @@ class Resigned(Ledger):
 class Hesitant(Ledger):
     """Does not commit at the first attempt."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         if not self.__dict__.setdefault("asked", 0):
             self.__dict__["asked"] = 1
             raise Busy("no cause at all")
-        return super().commit(read, counter, books, decisions)
+        return super().commit(read, counter, books, decisions, *more)
+
+
+class Unnoted(Accounts):
+    """Notes a change on no document."""
+
+    def _noted_on(self, *_: Any) -> list[CounterId]:
+        return []
+
+
+class Spilling(Accounts):
+    """Does not put beside an account's item what leaves it."""
+
+    def _put_beside(self, items: Sequence[Item]) -> None:
+        pass
 
 
 class Blind(Ledger):
@@ -294,6 +324,43 @@ def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
 BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > FORMAT]"
 FITS = "some_used + some_units <= some_quota and not some_closed"
 
+MOVING = (
+    Fault(
+        "a change of an account is noted on no document",
+        "settings take effect at once",
+        release=release(accounts=Unnoted),
+    ),
+    Fault(
+        "a document may come beside a change of the account that it was not noted on",
+        "settings take effect at once",
+        release=release(table=unasked("COUNTER#")),
+    ),
+    Fault(
+        "the first commit on a document does not ask for the account",
+        "settings take effect at once",
+        release=release(table=unasked("ORG#")),
+    ),
+    Fault(
+        "what a document says of the account is not looked at",
+        "settings take effect at once",
+        (("some_version is not None and some_version > judged_by.version", "False"),),
+    ),
+    Fault(
+        "who has no profile is judged without asking whether there is one by now",
+        "settings take effect at once",
+        (("judged_by.has_profile and None not in some_seen", "None not in some_seen"),),
+    ),
+    Fault(
+        "what leaves an account's item is put nowhere",
+        "settings are append-only",
+        release=release(accounts=Spilling),
+    ),
+    Fault(
+        "a late event is judged by the versions in the account's item alone",
+        "settings take effect at once",
+        (("self.moved and (some_found is None or some_place.effective_at < some_until)", "False"),),
+    ),
+)
 COMMITS = (
     Fault(
         "the document is written over whatever version it has by now",
@@ -775,4 +842,4 @@ RELEASES = (
     ),
 )
 
-FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)
+FAULTS = (*COMMITS, *MOVING, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)

@@ -281,7 +281,7 @@ def test_a_throttled_table_is_a_503(api: Api) -> None:
     assert api.get(ALLOWANCE, key).status == 503
 
 
-@pytest.mark.parametrize("operation", ["GetItem", "PutItem"])
+@pytest.mark.parametrize("operation", ["GetItem", "TransactWriteItems"])
 def test_what_dynamodb_does_not_take_is_no_mistake_of_the_caller(api: Api, operation: str) -> None:
     key = api.key()
 
@@ -631,10 +631,10 @@ def test_an_hour_reads_one_day_and_no_other(api: Api) -> None:
     assert Counter(api.asked) == {"GetItem": 1, "Query": GROUPS + 8}
 
 
-WRITES = {"GetItem": 2, "PutItem": 1}
+WRITES = {"GetItem": 2, "BatchGetItem": 1, "TransactWriteItems": 1}
 
 
-def test_a_change_reads_twice_and_writes_once(api: Api) -> None:
+def test_a_change_reads_key_account_and_documents_and_writes_once(api: Api) -> None:
     api.post({"traffic": OFF})
     assert Counter(api.asked) == WRITES
     api.put("org_a", tier=5)

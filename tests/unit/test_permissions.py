@@ -138,7 +138,9 @@ def of_yesterday(request_id: str, **more: Any) -> Any:
 def test_classify_usage_may_decide_and_put_into_quarantine(table: Any) -> None:
     same_id = of_yesterday("r1") | {"type": "usage.eval_run"}
     calls = decided(of_yesterday("r1"), of_yesterday("r2", model="unknown"), same_id, {"id": "bad", "subject": "org_a"})
-    assert called(calls) == {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"}
+    assert called(calls) == {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"} | {
+        "dynamodb:ConditionCheckItem"
+    }
     assert refused("classify_usage", calls) == set()
 
 

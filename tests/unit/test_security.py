@@ -26,6 +26,7 @@ from gratis_local.functions import ROOT
 from gratis_local.prove import prove_from_records
 from gratis_local.redrive import Redriven
 from gratis_local.sources import Unusable
+from gratis_simulation.machines.table import key_in
 from tests.unit import webhook
 from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
 from tests.unit.test_template import deployed, role_of
@@ -90,7 +91,10 @@ def actions_of(statement: Any) -> list[str]:
 
 def test_the_account_writes_accounts_and_the_template_lets_it_write_nothing_else(api: Api) -> None:
     keys: set[str] = set()
-    api.on("before-parameter-build.PutItem", lambda params, **_: keys.add(params["Item"]["pk"]["S"]))
+    api.on(
+        "before-parameter-build.TransactWriteItems",
+        lambda params, **_: keys.update(key_in(each)[0] for each in params["TransactItems"] if "Put" in each),
+    )
     owner, platform = api.key(), api.platform
     keys.clear()
     assert api.post({"traffic": {"mode": "disabled"}}, owner).status == 200

@@ -321,7 +321,7 @@ def _list_items(organization: str, digest: str, packed: bytes) -> Iterator[Item]
 def _version_item(history: Versions[Any], number: int, row: Row) -> Item:
     key = keys.version_key(history.organization, history.kind, effective_at(row), number)
     content = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
-    return key | {"format": {"N": str(FORMAT)}, "number": {"N": str(number)}, "content": {"S": content}}
+    return key | {"number": {"N": str(number)}, "content": {"S": content}}
 
 
 def format_of(item: Item) -> int:

@@ -29,8 +29,11 @@ def rows_of(item: Item, name: str) -> dict[int, Row]:
 
 
 def effective_at(row: Row) -> datetime:
-    """When a version took effect."""
-    return moment.parse(row["effective_at"])
+    """When a version took effect. An error does not show what was found there."""
+    try:
+        return moment.parse(row["effective_at"])
+    except (TypeError, ValueError):
+        raise ValueError("a version of an account took effect at no moment") from None
 
 
 def described(row: Row) -> dict[str, Any]:

@@ -132,6 +132,8 @@ class Accounts:
     def _there(self, documents: Iterable[CounterId]) -> set[CounterId]:
         """Those of the documents that exist."""
         wanted = [keys.document_key(document) for document in islice(documents, MAX_ITEMS)]
+        if not wanted:
+            return set()
         request: Any = {self.table: {"Keys": wanted, "ConsistentRead": True}}
         try:
             answer = self.client.batch_get_item(RequestItems=request)
