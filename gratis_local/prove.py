@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -17,10 +17,11 @@ from gratis.closing.proving import NoLongerKept, prove
 from gratis.closing.sums import Record, statement_of
 from gratis.closing.tiling import add_tears
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
-from gratis.rules.figures import Figure, parsed
+from gratis.rules.figures import Figure, parsed, written
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import usual_unit
+from gratis.rules.request import VOID
 from gratis.rules.tiling import Step, over_granted, overlaps, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
@@ -32,6 +33,13 @@ MAX_INFLATED_BYTES = 1_000_000_000
 """Of one file: those of our delivery stream are cut at 64 MB."""
 
 
+VOIDS_OWN = (
+    *("format", "received_at", "decided_at", "payload_hash"),
+    *("used_before", "reserved_before", "used_after", "running_total"),
+)
+"""What a void's record does not have from the record that it takes back."""
+
+
 def _with_day(written: str) -> str:
     """A moment or a day, by what it begins with."""
     if date.fromisoformat(written[:10]).isoformat() != written[:10]:
@@ -40,8 +48,12 @@ def _with_day(written: str) -> str:
 
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
+Tokens = Annotated[int, Field(ge=-(10**15), le=10**15)]
+"""Negative in a void."""
 Name = Annotated[str, Field(min_length=1)]
 Amount = Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
+Turnable = Annotated[str, Field(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")]
+"""An amount, which is negative in a void."""
 Dated = Annotated[str, AfterValidator(_with_day)]
 
 
@@ -56,9 +68,9 @@ class _Emitted(BaseModel):
 class _Tokens(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    input: Count
-    output: Count
-    total: Count
+    input: Tokens
+    output: Tokens
+    total: Tokens
 
 
 class _BillingRecord(_Emitted):
@@ -68,8 +80,8 @@ class _BillingRecord(_Emitted):
     verdict: Literal["free", "billed"]
     reason: str
     tokens: _Tokens
-    list_amount_usd: Amount | None
-    amount_usd: Amount | None
+    list_amount_usd: Turnable | None
+    amount_usd: Turnable | None
     offer: str
     group: Name | None
     window: Name | None
@@ -136,8 +148,10 @@ def _proof(organization: str, day: str, records: Sequence[Record], stated: Recor
     found = Differences()
     kept = _by_id(records, found)
     statement = statement_of(organization, date.fromisoformat(day), kept)
+    by_id = {record["id"]: record for record in kept}
     for record in kept:
-        for message in _contradictions(record, day):
+        is_void = record.get("kind") == "usage.void"
+        for message in _void_contradictions(record, by_id) if is_void else _contradictions(record, day):
             found.add("contradiction", message, record["id"])
     _tile(date.fromisoformat(day), kept, found)
     if stated is not None:
@@ -161,6 +175,8 @@ def _by_id(records: Sequence[Record], found: Differences) -> list[Record]:
 def _contradictions(record: Record, day: str) -> Iterator[str]:
     """What a record says against itself. Rules: SPEC sections 2 (rule 7) and 5."""
     tokens, is_free = record["tokens"], record["verdict"] == "free"
+    if min(tokens["input"], tokens["output"]) < 0 or str(record["list_amount_usd"]).startswith("-"):
+        yield "tokens or amounts are negative, and it is no void"
     if is_free != (record["reason"] == "within_quota"):
         yield "the verdict does not have this reason"
     if record["amount_usd"] != ("0" if is_free else record["list_amount_usd"]):
@@ -174,6 +190,34 @@ def _contradictions(record: Record, day: str) -> Iterator[str]:
         asked = before + _units(record)
         if (running_total, after) != (asked, asked if is_free else before):
             yield "the counter's figures do not follow from what the request takes of the quota"
+
+
+def _void_contradictions(void: Record, by_id: Mapping[str, Record]) -> Iterator[str]:
+    """What a void says against the record that it takes back. Rules: SPEC section 2, "Voids"."""
+    voided = by_id.get(str(void.get("voids")))
+    if voided is None or void["id"] != f"{voided['id']}{VOID}":
+        yield f"takes back {void.get('voids')}, which is not among the records"
+        return
+    meant = {name: value for name, value in voided.items() if name not in VOIDS_OWN}
+    meant |= {"kind": "usage.void", "reason": "void", "voids": voided["id"], "id": void["id"]}
+    meant["tokens"] = {name: -count for name, count in voided["tokens"].items()}
+    meant |= {name: _turned(voided[name]) for name in ("list_amount_usd", "amount_usd")}
+    if different := sorted(name for name, value in meant.items() if _known(void, name, value) != value):
+        yield f"{', '.join(different)}: not as the void of {voided['id']} has it"
+    before, after, running_total = (_figure(void[name]) for name in ("used_before", "used_after", "running_total"))
+    taken_from, taken_to = _figure(voided["used_before"]), _figure(voided["used_after"])
+    taken = None if taken_from is None or taken_to is None else taken_to - taken_from
+    if (None if before is None or taken is None else before - taken, after) != (after, running_total):
+        yield "the counter's figures do not follow from what it gives back"
+
+
+def _known(void: Record, name: str, value: Any) -> Any:
+    """A field of a void; of the tokens those that the voided record states, which may be of an earlier format."""
+    return {each: void[name].get(each) for each in value} if name == "tokens" else void.get(name)
+
+
+def _turned(amount: str | None) -> str | None:
+    return None if amount is None else str(written(-Decimal(amount)))
 
 
 def _units(record: Record) -> Figure:
