@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import usual_unit
 from gratis.rules.request import VOID
-from gratis.rules.tiling import Step, over_granted, overlaps, step_of, tiling
+from gratis.rules.tiling import Step, over_granted, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis_local.replay import TABLE
@@ -141,19 +141,28 @@ def prove_from_records(files: Sequence[str]) -> list[RecordsProof]:
             records[found["organization"], found["occurred_at"][:10]].append(found)
     if not records and not stated:
         raise Unusable(f"{', '.join(files)}: no billing records and no statements, so there is nothing to prove")
-    return [_proof(*key, records.get(key, []), stated.get(key)) for key in sorted(records.keys() | stated.keys())]
+    found = {key: Differences() for key in sorted(records.keys() | stated.keys())}
+    kept = {key: _by_id(records.get(key, []), found[key]) for key in found}
+    steps = _steps_in([record for each in kept.values() for record in each])
+    return [_proof(*key, kept, stated.get(key), steps, found[key]) for key in found]
 
 
-def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> RecordsProof:
-    found = Differences()
-    kept = _by_id(records, found)
+def _proof(
+    organization: str,
+    day: str,
+    of_days: Mapping[tuple[str, str], Sequence[Record]],
+    stated: Record | None,
+    steps: Mapping[CounterWindow, list[Step]],
+    found: Differences,
+) -> RecordsProof:
+    kept = of_days[organization, day]
     statement = statement_of(organization, date.fromisoformat(day), kept)
     by_id = {record["id"]: record for record in kept}
     for record in kept:
         is_void = record.get("kind") == "usage.void"
         for message in _void_contradictions(record, by_id) if is_void else _contradictions(record, day):
             found.add("contradiction", message, record["id"])
-    _tile(date.fromisoformat(day), kept, found)
+    _tile({day for whose, day in of_days if whose == organization}, kept, steps, found)
     if stated is not None:
         for name, value in statement.items():
             if value != stated.get(name):
@@ -238,26 +247,31 @@ def _figure(stated: Any) -> Figure | None:
     return None if stated is None else parsed(stated)
 
 
-def _tile(day: date, records: Sequence[Record], found: Differences) -> None:
-    """Free decisions tile their counters, as far as these records hold all decisions of a counter.
-
-    They do if its window is this UTC day. Of an offer that does not ship nobody can tell.
-    """
+def _steps_in(records: Sequence[Record]) -> dict[CounterWindow, list[Step]]:
+    """The steps in each counter, as far as anybody knows the offer: of one that does not ship nobody can tell."""
     counters = Counters(shipped)
     steps: dict[CounterWindow, list[Step]] = defaultdict(list)
-    partial: set[CounterWindow] = set()
     for record in records:
         step, offer, group = step_of(record), record["offer"], record["group"]
-        pool = counters.pool(offer, group, record["project"]) if group else None
-        counter = counters.of(record["organization"], offer, group, record["window"], pool)
+        known = counters.group(offer, group) if group else None
+        pool = known.pool(record["project"]) if known else None
+        counter = counters.of(record["organization"], offer, group, record["window"], pool) if known else None
         if step and counter:
             steps[counter].append(step)
-            if counters.group(offer, group) is None or utc_days(counter) != [day]:
-                partial.add(counter)
-    for counter in sorted(steps, key=str):
-        taken = steps[counter]
+    return steps
+
+
+def _tile(
+    given: Set[str], records: Sequence[Record], steps: Mapping[CounterWindow, list[Step]], found: Differences
+) -> None:
+    """Free decisions tile their counters. `steps`: all that the files hold; `given`: the days that they hold.
+
+    Only where the files hold every day of a window: else a void of another day may have given back what is used here.
+    """
+    for counter, taken in sorted(_steps_in(records).items(), key=str):
         add_tears(counter, over_granted(taken), found)
-        add_tears(counter, overlaps(taken) if counter in partial else tiling(taken), found)
+        if {day.isoformat() for day in utc_days(counter)} <= given:
+            add_tears(counter, tiling(steps[counter]), found)
 
 
 def _offers(offer: Offer | None) -> OfferOf:
