@@ -21,6 +21,10 @@ class Context:
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:local"
     aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
+    def get_remaining_time_in_millis(self) -> int:
+        """Time enough."""
+        return 900_000
+
 
 def handler_of(function: str) -> Handler:
     """The handler in functions/<function>/app.py, freshly loaded: nothing is kept from earlier calls."""

@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "USAGE_QUEUE": "https://sqs.us-east-1.amazonaws.com/000000000000/usage.fifo",
     "CLOSE_QUEUE": "https://sqs.us-east-1.amazonaws.com/000000000000/close",
     "EVENT_BUS": "billing",
+    "STREAM_DEAD_LETTERS": "https://sqs.us-east-1.amazonaws.com/000000000000/stream",
     "WEBHOOK_SECRET": "webhook",
     "LITELLM_SECRET": "litellm",
     "AWS_REGION": "us-east-1",

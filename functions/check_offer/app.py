@@ -47,7 +47,7 @@ def _answer(event: Mapping[str, Any], mistake: str | None) -> None:
         **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
     }
     address = event["ResponseURL"]
-    if not address.startswith("https://") and not address.startswith("http://127.0.0.1:"):
+    if not address.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):  # the last two: a local engine
         raise ValueError("CloudFormation is answered at an https address")
     request = urllib.request.Request(address, json.dumps(content).encode(), {"content-type": ""}, method="PUT")  # noqa: S310
     with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310 - checked above

@@ -10,19 +10,20 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis import moment
 from gratis.closing.close import Closed, PutDown, Unchanged, close
 from gratis.closing.days import day_of_message, send_days
 from gratis.closing.proving import NoLongerKept
+from gratis.closing.signing import Signer
 from gratis.closing.statements import Statements
 from gratis.config import QUICK, config, dynamodb, known_offer
 from gratis.errors import Busy
 from gratis.table.ledger import Ledger
 from gratis.telemetry import (
-    NAMESPACE,
+    metrics_of,
     report_closed,
     report_no_longer_kept,
     report_not_closed,
@@ -34,11 +35,13 @@ from gratis.telemetry import (
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
+NIGHTS = 7
+"""The days before today that each night queues: so many nights may be missed. One that was closed costs four reads."""
 RESERVE_SECONDS = 120
 """What is left of a call when a large day is put down: far more than reading on to the next look at the clock takes."""
 
 logger = Logger(service="close_day")
-metrics = Metrics(namespace=NAMESPACE, service="close_day")
+metrics = metrics_of("close_day")
 
 
 @cache
@@ -48,7 +51,9 @@ def ledger() -> Ledger:
 
 @cache
 def statements() -> Statements:
-    return Statements(dynamodb(), config().table)
+    key = os.environ.get("STATEMENT_KEY")
+    signer = Signer(boto3.client("kms", config=QUICK), key) if key else None
+    return Statements(dynamodb(), config().table, signer)
 
 
 @cache
@@ -59,18 +64,23 @@ def queue() -> "SQSClient":
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """From the schedule: queue yesterday for every organization that had decisions. From the queue: close days."""
+    """From the schedule: queue the last days of every organization that had decisions. From the queue: close days."""
     if "Records" not in event:
-        yesterday = moment.day_of(datetime.now(UTC)) - moment.DAY
-        organizations = {organization for organization, _ in ledger().marked(yesterday)}
-        send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, yesterday.isoformat()) for each in organizations})
-        report_queued(len(organizations), yesterday, logger, metrics)
-        return {"queued": len(organizations)}
+        today = moment.day_of(datetime.now(UTC))
+        return {"queued": sum(_queue(today - back * moment.DAY) for back in range(1, NIGHTS + 1))}
 
     def hurry() -> bool:
         return context.get_remaining_time_in_millis() < RESERVE_SECONDS * 1000
 
     return {"batchItemFailures": [failure for record in event["Records"] if (failure := _failure(record, hurry))]}
+
+
+def _queue(day: date) -> int:
+    """Queue a day for every organization that had decisions; returns how many."""
+    organizations = {organization for organization, _ in ledger().marked(day)}
+    send_days(queue(), os.environ["CLOSE_QUEUE"], {(each, day.isoformat()) for each in organizations})
+    report_queued(len(organizations), day, logger, metrics)
+    return len(organizations)
 
 
 def _failure(record: Mapping[str, Any], hurry: Callable[[], bool]) -> dict[str, str] | None:

@@ -9,23 +9,22 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from gratis.closing.days import send_days
-from gratis.config import QUICK
-from gratis.outbox import emit
-from gratis.telemetry import NAMESPACE, report_emitted
+from gratis.closing.late import LateDays
+from gratis.config import QUICK, dynamodb
+from gratis.errors import Busy
+from gratis.outbox import Emitted, emit
+from gratis.telemetry import metrics_of, report_emitted
+from gratis.unlisted import Unlisted
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
 
-LATE_SECONDS = 900
-"""A day that got a late decision is closed again after this time, once for all that came in meanwhile or nearly so."""
-
 logger = Logger(service="emit_billing")
-metrics = Metrics(namespace=NAMESPACE, service="emit_billing")
+metrics = metrics_of("emit_billing")
 
 
 @cache
@@ -34,15 +33,36 @@ def bus() -> "EventBridgeClient":
 
 
 @cache
-def queue() -> "SQSClient":
+def queues() -> "SQSClient":
     return boto3.client("sqs", config=QUICK)
+
+
+@cache
+def late_days() -> LateDays:
+    return LateDays(dynamodb(), os.environ["LEDGER_TABLE"], queues(), os.environ["CLOSE_QUEUE"])
+
+
+@cache
+def unlisted() -> Unlisted:
+    return Unlisted(dynamodb(), os.environ["LEDGER_TABLE"], bus(), os.environ["EVENT_BUS"])
 
 
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
-    """Stream batch in; out goes the position from which it has to come again, if any."""
+    """Stream batch in; out goes the position from which it has to come again, if any. Raises Busy for all of it."""
     emitted = emit(event["Records"], bus(), os.environ["EVENT_BUS"])
-    send_days(queue(), os.environ["CLOSE_QUEUE"], emitted.late, LATE_SECONDS)
-    report_emitted(emitted, datetime.now(UTC), logger, metrics)
+    now = datetime.now(UTC)
+    _keep_unreadable(emitted)
+    late_days().close_again(emitted.late, now)
+    unlisted().announce(emitted.unlisted, now)
+    report_emitted(emitted, now, logger, metrics)
+    if emitted.retry_from and "AWS_ENDPOINT_URL" in os.environ:
+        raise Busy("only AWS takes a part of a batch as failed; a local engine would take all of it as done")
     return {"batchItemFailures": [{"itemIdentifier": emitted.retry_from}] if emitted.retry_from else []}
+
+
+def _keep_unreadable(emitted: Emitted) -> None:
+    """Put what could not be read among the dead letters, or fail: then the whole batch comes again."""
+    for unreadable in emitted.unreadable:
+        queues().send_message(QueueUrl=os.environ["STREAM_DEAD_LETTERS"], MessageBody=unreadable.letter())

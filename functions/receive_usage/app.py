@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import boto3
-from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -22,13 +22,13 @@ from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Received, receive
 from gratis.intake.sources import Source, source_at
 from gratis.table.quarantine import Quarantine
-from gratis.telemetry import NAMESPACE, report_received, report_refused
+from gratis.telemetry import metrics_of, report_received, report_refused
 
 SECRETS_SECONDS = 60
 """How long fetched secrets are used: a rotation takes effect within this time."""
 
 logger = Logger(service="receive_usage")
-metrics = Metrics(namespace=NAMESPACE, service="receive_usage")
+metrics = metrics_of("receive_usage")
 
 
 @cache

@@ -69,17 +69,26 @@ def dashboards() -> list[Dashboard]:
     ]
 
 
-def substituted(sub: Mapping[str, str]) -> str:
+def substituted(sub: Mapping[str, Any]) -> str:
     """The text of a `!Sub`: a resource, or an attribute of it, is named by its logical id."""
+    text, own = (sub["Fn::Sub"], {}) if isinstance(sub["Fn::Sub"], str) else sub["Fn::Sub"]
 
     def meant(match: re.Match[str]) -> str:
         name = match[1]
+        if name in own:
+            return _usual(own[name])
         return f"${{{name[1:]}}}" if name.startswith("!") else NAMES.get(name, name.split(".")[0])
 
-    return re.sub(r"\$\{([^}]+)\}", meant, sub["Fn::Sub"])
+    return re.sub(r"\$\{([^}]+)\}", meant, text)
 
 
-def _widgets(body: Mapping[str, str]) -> tuple[Widget, ...]:
+def _usual(value: Any) -> str:
+    """What a condition of the template chooses where no parameter asks for anything else."""
+    chosen = value["Fn::If"][2]
+    return substituted(chosen) if "Fn::Sub" in chosen else str(chosen["Ref"])
+
+
+def _widgets(body: Mapping[str, Any]) -> tuple[Widget, ...]:
     return tuple(
         Widget(
             each["type"],

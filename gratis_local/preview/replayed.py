@@ -7,7 +7,7 @@ from typing import Any
 
 from gratis.classify import Outcome
 from gratis.table.quarantine import Entry
-from gratis.telemetry import NAMESPACE, QUOTA_REACHED, batch_metrics, quotas_reached
+from gratis.telemetry import NAMESPACE, QUOTA_REACHED, batch_metrics, quotas_reached, stack_dimension
 from gratis_local import report
 from gratis_local.preview import page
 from gratis_local.preview.dashboard import dashboards
@@ -71,7 +71,7 @@ def samples(outcome: Outcome, when: datetime) -> Iterator[Sample]:
     for name, _, value, reason in batch_metrics(outcome):
         if name not in NOT_IN_A_REPLAY:
             dimension = ("service", SERVICE) if reason is None else ("Reason", reason)
-            yield Sample(NAMESPACE, name, frozenset({dimension}), when, (value,))
+            yield Sample(NAMESPACE, name, frozenset({dimension, *stack_dimension().items()}), when, (value,))
 
 
 def lines(outcome: Outcome) -> Iterator[Mapping[str, Any]]:

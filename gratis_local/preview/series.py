@@ -28,7 +28,8 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: operator.truediv,
 }
 _SEARCH = re.compile(
-    r"SEARCH\('\{(?P<namespace>\w+),(?P<dimension>\w+)\} MetricName=\"(?P<name>\w+)\"', '(?P<stat>\w+)'"
+    r"SEARCH\('\{(?P<namespace>\w+),(?P<dimension>\w+),(?P<fixed>\w+)\} "
+    r"MetricName=\"(?P<name>\w+)\" (?P=fixed)=\"(?P<value>[\w-]+)\"', '(?P<stat>\w+)'"
 )
 _DYNAMIC = re.compile(r"\$\{PROP\('Dim\.(\w+)'\)\}")
 
@@ -87,9 +88,10 @@ def _searched(found: re.Match[str], label: str, samples: Iterable[Sample], perio
     """A line for each value that the metric has of the dimension, in alphabetical order as CloudWatch lists them."""
     by_value: dict[Dimensions, list[Sample]] = defaultdict(list)
     for each in samples:
-        if (each.namespace, each.name) == (found["namespace"], found["name"]) and {
-            name for name, _ in each.dimensions
-        } == {found["dimension"]}:
+        dimensions = dict(each.dimensions)
+        wanted = (each.namespace, each.name) == (found["namespace"], found["name"])
+        of_stack = dimensions.get(found["fixed"]) == found["value"]
+        if wanted and of_stack and dimensions.keys() == {found["dimension"], found["fixed"]}:
             by_value[each.dimensions].append(each)
     return [
         Drawn(

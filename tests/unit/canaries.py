@@ -156,7 +156,8 @@ def emit() -> None:
     whole = [each for each in items if "org_torn" not in each["pk"]["S"] and each["sk"]["S"] != "KEY"]
     outgoing = [{"dynamodb": {"NewImage": each, "SequenceNumber": str(place)}} for place, each in enumerate(whole)]
     call("emit_billing", {"Records": outgoing})
-    call("emit_billing", {"Records": [{"dynamodb": {"NewImage": torn, "SequenceNumber": "1"}}]})
+    unreadable = {"Keys": {name: torn[name] for name in ("pk", "sk")}, "NewImage": torn, "SequenceNumber": "1"}
+    call("emit_billing", {"Records": [{"dynamodb": unreadable}]})
     with without("EVENT_BUS"):
         call("emit_billing", {"Records": outgoing})
 
@@ -206,6 +207,7 @@ def main() -> None:
         "LEDGER_TABLE": TABLE,
         "USAGE_QUEUE": sqs.create_queue(QueueName="usage.fifo", Attributes=FIFO)["QueueUrl"],
         "CLOSE_QUEUE": sqs.create_queue(QueueName="close")["QueueUrl"],
+        "STREAM_DEAD_LETTERS": sqs.create_queue(QueueName="unreadable")["QueueUrl"],
         "EVENT_BUS": bus.create_event_bus(Name="billing")["EventBusArn"].rpartition("/")[2],
         "WEBHOOK_SECRET": manager.create_secret(Name="webhook", SecretString=SECRET)["ARN"],
         "LITELLM_SECRET": manager.create_secret(Name="litellm", SecretString=BEARER)["ARN"],

@@ -501,7 +501,9 @@ def test_a_day_that_fits_one_block_keeps_no_progress(table: Any) -> None:
     decide(table, *seed_day())
     writes = len(table.log)
     close_once(table)
-    assert [change.key[1] for change in table.log[writes:]] == ["STATEMENT#2025-03-11#000001"]
+    written = [change.key[1] for change in table.log[writes:]]
+    assert written == ["STATEMENT#2025-03-11#000001", "STATEMENTS", "TREE#2025-03-11"]
+    assert len({change.transaction for change in table.log[writes:]}) == 1
 
 
 @pytest.mark.parametrize("call", range(40))
@@ -624,6 +626,24 @@ def test_a_call_that_runs_out_of_time_queues_the_day_again_and_the_last_one_writ
     assert statement is not None
     assert (statement["decisions"], statement["holds"]) == (9, True)
     assert not any(sk.startswith("PROGRESS#") for _, sk in stored(client).items)
+
+
+def test_the_schedule_queues_the_last_seven_days_so_that_missed_nights_are_made_good(
+    function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, client, sent = function
+    decide(client, usage("r_next", at=f"{NEXT}T09:00:00Z"), received_at=LATER + timedelta(days=1))
+    for nights, queued in ((1, 1), (2, 2), (7, 2), (8, 1), (9, 0)):
+        sent.clear()
+        now = LATER + timedelta(days=nights - 1)
+        monkeypatch.setitem(inspect.unwrap(handler).__globals__, "datetime", still(now))
+        assert handler({}, Clocked(900_000)) == {"queued": queued}
+        assert sum(len(days) for _, days in sent) == queued
+
+
+def still(moment: Any) -> Any:
+    """`datetime` with a clock that stands still."""
+    return type("Clock", (datetime,), {"now": classmethod(lambda _cls, _zone: moment)})
 
 
 def test_a_call_with_time_enough_closes_the_day_at_once(function: Any) -> None:

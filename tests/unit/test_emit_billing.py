@@ -1,14 +1,16 @@
 """emit_billing from the ledger's stream to the bus: everything goes out at least once, under ids that stay the same."""
 
 import base64
+import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
 
 import boto3
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -97,6 +99,15 @@ class Days:
 
     answers: list[Callable[[], Any]] = field(default_factory=list)
     calls: list[list[Mapping[str, Any]]] = field(default_factory=list)
+    letters: list[Any] = field(default_factory=list)
+    """What came into the other queue, that of the dead letters."""
+    letters_refused: bool = False
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str) -> None:  # noqa: N803 - as boto3 does
+        assert QueueUrl == "https://dead-letters"
+        if self.letters_refused:
+            raise aws_error("InternalError", "SendMessage")
+        self.letters.append(json.loads(MessageBody))
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[Mapping[str, Any]]) -> Any:  # noqa: N803
         assert QueueUrl == "https://days"
@@ -107,6 +118,31 @@ class Days:
         """Organization and day of each message, in order."""
         bodies = [json.loads(each["MessageBody"]) for call in self.calls for each in call]
         return [(body["organization"], body["day"]) for body in bodies]
+
+
+@dataclass
+class Marks:
+    """The marks of late days in the table."""
+
+    items: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def batch_get_item(self, *, RequestItems: Any) -> Any:  # noqa: N803 - as boto3 does
+        wanted = [(key["pk"]["S"], key["sk"]["S"]) for key in RequestItems["ledger"]["Keys"]]
+        return {"Responses": {"ledger": [self.items[each] for each in wanted if each in self.items]}}
+
+    def put_item(self, *, TableName: str, Item: Any) -> None:  # noqa: N803 - as boto3 does
+        assert TableName == "ledger"
+        self.items[Item["pk"]["S"], Item["sk"]["S"]] = Item
+
+
+class Clock(datetime):
+    """`datetime` whose `now` is what a test says it is."""
+
+    moment: ClassVar[datetime] = at("2025-03-12T08:00:00")
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return cls.moment
 
 
 @pytest.fixture
@@ -126,7 +162,14 @@ def emit(bus: Bus, days: Days, monkeypatch: pytest.MonkeyPatch) -> Callable[[Seq
     monkeypatch.setattr(dynamo, "longest_pause", lambda _: 0.0)
     monkeypatch.setenv("EVENT_BUS", "gratis-billing")
     monkeypatch.setenv("CLOSE_QUEUE", "https://days")
+    monkeypatch.setenv("STREAM_DEAD_LETTERS", "https://dead-letters")
+    monkeypatch.setenv("LEDGER_TABLE", "ledger")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     handler = handler_of("emit_billing")
+    marks = Marks()
+    monkeypatch.setitem(inspect.unwrap(handler).__globals__, "dynamodb", lambda: marks)
+    monkeypatch.setitem(inspect.unwrap(handler).__globals__, "datetime", Clock)
+    monkeypatch.setattr(Clock, "moment", at("2025-03-12T08:00:00"))
 
     def call(stream: Sequence[Any]) -> str | None:
         failures = handler({"Records": list(stream)}, Context("emit_billing"))["batchItemFailures"]
@@ -428,6 +471,33 @@ def test_a_day_that_got_a_decision_after_it_was_over_is_closed_again(days: Days,
     assert [each["DelaySeconds"] for each in days.calls[0]] == [900, 900]
 
 
+def test_a_day_is_closed_again_once_a_quarter_of_an_hour_however_many_batches_bring_decisions(
+    days: Days, emit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Clock.moment
+    for seconds in range(0, 3600, 10):
+        monkeypatch.setattr(Clock, "moment", start + timedelta(seconds=seconds))
+        emit(stream_of(decided_on("2025-03-12", request_id=f"r{seconds}")))
+    assert days.days() == [("org_a", "2025-03-11")] * 5  # after 0, 14, 28, 42 and 56 minutes
+
+
+def test_a_decision_in_the_last_minute_before_the_closing_queues_the_day_once_more(
+    days: Days, emit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two machines' clocks may differ: it might come after the closing has read the table."""
+    start = Clock.moment
+    for seconds, queued in ((0, 1), (839, 1), (840, 2)):
+        monkeypatch.setattr(Clock, "moment", start + timedelta(seconds=seconds))
+        emit(stream_of(decided_on("2025-03-12", request_id=f"r{seconds}")))
+        assert len(days.days()) == queued
+
+
+def test_a_day_that_waits_does_not_keep_another_from_being_queued(days: Days, emit: Any) -> None:
+    emit(stream_of(decided_on("2025-03-12")))
+    emit(stream_of(decided_on("2025-03-12"), decided_on("2025-03-12", "org_b")))
+    assert days.days() == [("org_a", "2025-03-11"), ("org_b", "2025-03-11")]
+
+
 def test_a_day_whose_decisions_were_taken_in_time_is_not_closed_again(days: Days, emit: Any) -> None:
     emit(stream_of(decided_on("2025-03-11")))
     assert days.calls == []
@@ -556,11 +626,46 @@ def test_an_answer_that_does_not_say_what_became_of_each_entry_is_an_error(emit:
         emit(news())
 
 
+def torn(item: Any) -> Any:
+    return item | {"receipt": {"S": "["}}
+
+
+def test_a_record_that_cannot_be_read_is_kept_and_stops_no_other(bus: Bus, days: Days, emit: Any) -> None:
+    first, second, third = map(item_of, decisions(3))
+    assert emit(stream_of(first, torn(second), third)) is None
+    assert [record["request_id"] for record in bus.records()] == ["r0000", "r0002"]
+    (letter,) = days.letters
+    assert letter["keys"] == {"pk": second["pk"], "sk": second["sk"]}
+    assert letter["error"].startswith("JSONDecodeError: Expecting value")
+
+
+@pytest.mark.parametrize("broken", [{"receipt": {"S": "{}"}}, {"receipt": {"N": "1"}}, {"format": {"N": "x"}}])
+def test_whatever_is_wrong_with_a_record_it_stops_no_other(bus: Bus, days: Days, emit: Any, broken: Any) -> None:
+    first, second = map(item_of, decisions(2))
+    assert emit(stream_of(first | broken, second)) is None
+    assert [record["request_id"] for record in bus.records()] == ["r0001"]
+    assert len(days.letters) == 1
+
+
 @WITHOUT_METRICS
-def test_a_record_that_cannot_be_read_is_an_error_and_not_left_out(bus: Bus, emit: Any) -> None:
-    torn = item_of(decisions(1)[0]) | {"receipt": {"S": "["}}
-    with pytest.raises(ValueError, match="Expecting value"):
-        emit(stream_of(item_of(decisions(1)[0]), torn))
+def test_a_record_that_can_be_neither_read_nor_kept_makes_the_whole_batch_come_again(days: Days, emit: Any) -> None:
+    days.letters_refused = True
+    stream = stream_of(torn(item_of(decisions(1)[0])))
+    with pytest.raises(ClientError):
+        emit(stream)
+    days.letters_refused = False
+    assert emit(stream) is None
+    assert len(days.letters) == 1
+
+
+def test_a_local_engine_gets_the_whole_batch_as_failed_since_it_knows_no_part_of_one(
+    bus: Bus, emit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    bus.outcomes = [raises(aws_error("InternalException"))] * MAX_ATTEMPTS
+    with pytest.raises(Busy):
+        emit(news())
+    assert emit(news()) is None
 
 
 def test_a_permission_that_is_missing_is_not_swallowed(bus: Bus, emit: Any) -> None:

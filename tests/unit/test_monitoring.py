@@ -19,12 +19,14 @@ from gratis.errors import Busy
 from gratis.http import Refused
 from gratis.intake.receive import Received
 from gratis.outbox import Emitted
+from gratis.outgoing.sending import Sent
 from gratis.rules.receipt import Decision
 from gratis_local.functions import ROOT, handler_of
 from gratis_local.preview import replayed
-from gratis_local.preview.dashboard import Dashboard, Line, Widget, dashboards, substituted
+from gratis_local.preview.dashboard import NAMES, Dashboard, Line, Widget, dashboards, substituted
 from gratis_local.preview.samples import Dimensions, Sample, contributors
 from gratis_local.preview.series import _SEARCH
+from gratis_local.stack import STACK
 from tests.ledger_builders import DAY, RECEIVED
 from tests.unit.builders import Desk, request
 from tests.unit.test_template import (
@@ -54,6 +56,7 @@ REPORTED: dict[str, Any] = {
     "report_refused": lambda: [Refused(401, "invalid_signature", "no"), "no"],
     "report_emitted": lambda: [Emitted(decided_at={"2025-03-11T09:15:00Z"}), RECEIVED],
     "report_answered": lambda: [200],
+    "report_sent": lambda: [Sent()],
     "report_queued": lambda: [3, DAY],
     "report_closed": lambda: [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
     "report_put_down": lambda: ["org_a", DAY],
@@ -95,8 +98,8 @@ def emitted(capsys: pytest.CaptureFixture[str]) -> set[Named]:
 
 
 def opened(dimensions: Dimensions) -> Dimensions:
-    """Values of dimensions other than the service are many, and searched for."""
-    return frozenset((name, value if name == "service" else ANY) for name, value in dimensions)
+    """Reasons are many, and searched for."""
+    return frozenset((name, ANY if name == "Reason" else value) for name, value in dimensions)
 
 
 def widgets() -> list[Widget]:
@@ -110,21 +113,34 @@ def shown() -> Iterator[Named]:
         if line.name:
             yield line.namespace, line.name, line.dimensions
         elif found:
-            yield found["namespace"], found["name"], frozenset({(found["dimension"], ANY)})
+            yield (
+                found["namespace"],
+                found["name"],
+                frozenset({(found["dimension"], ANY), (found["fixed"], found["value"])}),
+            )
 
 
 def alarmed() -> Iterator[Named]:
     """Every metric that an alarm watches."""
     for alarm in of_type("AWS::CloudWatch::Alarm").values():
-        dimensions = frozenset((pair["Name"], resource(pair["Value"])) for pair in alarm["Dimensions"])
-        yield alarm["Namespace"], alarm["MetricName"], dimensions
+        compared = [each["MetricStat"]["Metric"] for each in alarm.get("Metrics", ()) if "MetricStat" in each]
+        for metric in compared or [alarm]:
+            dimensions = frozenset((pair["Name"], resource(pair["Value"])) for pair in metric.get("Dimensions", ()))
+            yield namespace_of(metric["Namespace"]), metric["MetricName"], dimensions
+
+
+def namespace_of(stated: Any) -> str:
+    """A namespace; what the access log's filters count has one for each stack, since it can have no dimension."""
+    return stated if isinstance(stated, str) else substituted(stated)
 
 
 def resource(value: Any) -> str:
-    """A plain value, or the logical id of the resource that it names."""
+    """A plain value, or the logical id of the resource that it names; the stack is that of the report."""
     if isinstance(value, str):
         return value
-    return str(value.get("Ref") or value["Fn::GetAtt"][0])
+    if "Fn::If" in value:
+        return resource(value["Fn::If"][2])
+    return NAMES.get(value.get("Ref", ""), str(value.get("Ref") or value["Fn::GetAtt"][0]))
 
 
 def of_ours(metrics: Iterator[Named]) -> set[Named]:
@@ -132,7 +148,7 @@ def of_ours(metrics: Iterator[Named]) -> set[Named]:
 
 
 def test_every_function_that_records_metrics_is_called() -> None:
-    sources = [*PACKAGE.glob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
     definitions = [each for source in sources for each in module(source).definitions]
     recording = {each.name for each in definitions if names_in(each.body) & {"add_metric", "single_metric"}}
     assert recording == REPORTED.keys()
@@ -148,8 +164,18 @@ def test_every_metric_that_is_emitted_is_on_a_dashboard(capsys: pytest.CaptureFi
     assert emitted(capsys) - of_ours(shown()) == set()
 
 
+def test_every_metric_of_ours_says_of_which_stack_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = emitted(capsys) | of_ours(shown()) | of_ours(alarmed())
+    assert {dict(dimensions)["Stack"] for _, _, dimensions in named} == {STACK}
+    monkeypatch.setenv("STACK", "another")
+    assert telemetry.stack_dimension() == {"Stack": "another"}
+    assert TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["STACK"] == {"Ref": "AWS::StackName"}
+
+
 def test_no_metric_has_a_dimension_with_many_values(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {name for _, _, dimensions in emitted(capsys) for name, _ in dimensions} == {"service", "Reason"}
+    assert {name for _, _, dimensions in emitted(capsys) for name, _ in dimensions} == {"service", "Reason", "Stack"}
 
 
 AWS_METRICS = {
@@ -186,7 +212,7 @@ AWS_METRICS = {
 
 
 def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() -> None:
-    theirs = {each for each in [*shown(), *alarmed()] if each[0] != telemetry.NAMESPACE}
+    theirs = {each for each in [*shown(), *alarmed()] if each[0] not in (telemetry.NAMESPACE, OF_THE_ACCESS_LOG)}
     assert {namespace for namespace, _, _ in theirs} == AWS_METRICS.keys()
     for namespace, name, dimensions in theirs:
         dimension, kind, names = AWS_METRICS[namespace]
@@ -195,7 +221,7 @@ def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() 
 
 
 def test_a_queue_is_named_by_its_name_and_not_by_its_url() -> None:
-    bodies = [each["DashboardBody"]["Fn::Sub"] for each in of_type("AWS::CloudWatch::Dashboard").values()]
+    bodies = [str(each["DashboardBody"]["Fn::Sub"]) for each in of_type("AWS::CloudWatch::Dashboard").values()]
     queues = re.findall(r'"QueueName", "\$\{(\w+)(\.QueueName)?\}"', " ".join(bodies))
     assert queues
     assert all(attribute for _, attribute in queues)
@@ -317,15 +343,44 @@ def test_every_alarm_points_to_its_entry_in_the_runbook_and_every_entry_is_of_an
     assert all(pointed)
 
 
+OF_THE_ACCESS_LOG = f"{telemetry.NAMESPACE}/{STACK}"
+
+
+def test_what_the_access_log_says_of_refused_senders_is_counted_and_watched() -> None:
+    filters = of_type("AWS::Logs::MetricFilter").values()
+    counted = {each["MetricTransformations"][0]["MetricName"]: each["FilterPattern"] for each in filters}
+    assert {name for namespace, name, _ in alarmed() if namespace == OF_THE_ACCESS_LOG} == counted.keys()
+    written = json.loads(RESOURCES["HttpStage"]["Properties"]["AccessLogSettings"]["Format"])
+    for pattern in counted.values():
+        assert set(re.findall(r"\$\.(\w+)", pattern)) <= written.keys()
+    assert all(each["LogGroupName"] == {"Ref": "AccessLog"} for each in filters)
+    assert RESOURCES["TooLargeAlarm"]["Properties"]["Threshold"] == 0  # LiteLLM loses the batch at the first one
+
+
+def test_events_that_are_not_decided_and_decisions_that_are_not_emitted_ring_after_15_minutes() -> None:
+    for name, before, after in (
+        ("NothingDecidedAlarm", {"EventsAccepted"}, {"EventsReceived"}),
+        ("NothingEmittedAlarm", {"FreeRequests", "BilledRequests"}, {"RecordsEmitted"}),
+    ):
+        alarm = RESOURCES[name]["Properties"]
+        stats = [each["MetricStat"] for each in alarm["Metrics"] if "MetricStat" in each]
+        assert {each["Metric"]["MetricName"] for each in stats} == before | after
+        assert {each["Period"] * alarm["EvaluationPeriods"] for each in stats} == {900}
+        (expression,) = [each["Expression"] for each in alarm["Metrics"] if "Expression" in each]
+        ids = {each["Id"] for each in alarm["Metrics"] if "MetricStat" in each}
+        assert set(re.findall(r"FILL\((\w+), 0\)", expression)) == ids
+
+
 def watched(namespace: str, metric: str) -> list[str]:
     """The resources that an alarm on this metric watches."""
     return [name for each in alarmed() if each[:2] == (namespace, metric) for _, name in each[2]]
 
 
 def test_errors_of_every_function_are_an_alarm() -> None:
-    told_by_cloudformation = ["CheckOffer"]  # its error fails the deployment
-    functions = set(of_type("AWS::Serverless::Function")) - set(told_by_cloudformation)
-    assert sorted(watched("AWS/Lambda", "Errors")) == sorted(functions)
+    called_by_cloudformation = {"CheckOffer"}  # an error of its own fails the deployment
+    assert (
+        set(watched("AWS/Lambda", "Errors")) == of_type("AWS::Serverless::Function").keys() - called_by_cloudformation
+    )
 
 
 def test_throttles_are_an_alarm_where_events_come_in_and_where_decisions_are_written() -> None:

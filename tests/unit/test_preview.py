@@ -90,10 +90,13 @@ def test_metric_math_is_done_where_both_have_a_value_and_nothing_is_divided_by_z
 
 def test_a_search_finds_a_line_for_each_value_of_the_dimension() -> None:
     samples = [
-        sample("Decisions", 0, count, dimensions=frozenset({("Reason", reason)}))
-        for reason, count in (("within_quota", 2), ("over_quota", 1), ("within_quota", 3))
+        sample("Decisions", 0, count, dimensions=frozenset({("Reason", reason), ("Stack", stack)}))
+        for reason, count, stack in (
+            *(("within_quota", 2, "gratis"), ("over_quota", 1, "gratis"), ("within_quota", 3, "gratis")),
+            ("within_quota", 7, "another"),
+        )
     ]
-    search = "SEARCH('{Gratis,Reason} MetricName=\"Decisions\"', 'Sum', 300)"
+    search = "SEARCH('{Gratis,Reason,Stack} MetricName=\"Decisions\" Stack=\"gratis\"', 'Sum', 300)"
     lines = lines_of(widget([{"expression": search, "label": "${PROP('Dim.Reason')}"}]), samples, 300)
     assert [(line.label, list(line.points.values())) for line in lines] == [("over_quota", [1]), ("within_quota", [5])]
 

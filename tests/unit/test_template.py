@@ -2,6 +2,9 @@
 
 import ast
 import json
+import re
+import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +16,8 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from gratis.closing.late import LateDays
+from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.statements import Statements
 from gratis.closing.sums import statement_of
@@ -30,6 +35,8 @@ from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
+from tests.unit.statement_keys import signer
+from tests.unit.transformed import ACCOUNT, PSEUDO, STACK, Deployed, as_list, transformed
 from tests.unit.webhook import incompressible
 
 TEMPLATE: Any = read_template(ROOT / "template.yaml")
@@ -50,8 +57,20 @@ def function_of(folder: str) -> Any:
     return TEMPLATE["Globals"]["Function"] | found
 
 
-def as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+@cache
+def deployed() -> Deployed:
+    """What a deployment with every parameter's default has."""
+    return Deployed()
+
+
+def role_of(folder: str) -> str:
+    """The logical id of the role that a function has."""
+    (found,) = [
+        each["Properties"]["Role"]["Fn::GetAtt"][0]
+        for each in RESOURCES.values()
+        if each.get("Properties", {}).get("CodeUri") == f"functions/{folder}"
+    ]
+    return str(found)
 
 
 def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
@@ -87,30 +106,39 @@ ACTIONS = {
     "batch_write_item": "dynamodb:BatchWriteItem",
     "delete_item": "dynamodb:DeleteItem",
     "get_item": "dynamodb:GetItem",
+    "get_public_key": "kms:GetPublicKey",
     "put_item": "dynamodb:PutItem",
     "query": "dynamodb:Query",
     "transact_write_items": "dynamodb:PutItem",  # a transaction of puts and checks: see the test
     "as_read": "dynamodb:ConditionCheckItem",
     "put_events": "events:PutEvents",
+    "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
+    "sign": "kms:Sign",
     "SecretsProvider": "secretsmanager:GetSecretValue",
 }
 """What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself; `as_read` is what a
 transaction checks."""
-SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
+SERVICES = ("dynamodb", "events", "kms", "secretsmanager", "sqs")
 
 
 @dataclass
 class Definition:
-    """A function, method or class of the package. `owner`: the class of a method."""
+    """A function, method or class of the package. `owner`: the class of a method.
+
+    `registered_by`: the objects whose methods decorate a function, as routes do: who mentions them may call it.
+    """
 
     name: str
     owner: str | None
     body: list[ast.AST]
+    registered_by: frozenset[str] = frozenset()
 
     def is_in(self, names: set[str]) -> bool:
         """Whether code that mentions these names may call this: a method only as an attribute of its class's object."""
-        return self.name in names if self.owner is None else {self.owner, f".{self.name}"} <= names
+        if self.owner is not None:
+            return {self.owner, f".{self.name}"} <= names
+        return self.name in names or bool(self.registered_by & names)
 
 
 @dataclass
@@ -127,18 +155,28 @@ def module(path: Path) -> Module:
     found = Module(ast.parse(path.read_text()))
     for node in found.tree.body:
         if isinstance(node, ast.FunctionDef):
-            found.definitions.append(Definition(node.name, None, [node]))
+            calls = [each.func for each in node.decorator_list if isinstance(each, ast.Call)]
+            roots = [each.value for each in calls if isinstance(each, ast.Attribute)]
+            registered_by = frozenset(each.id for each in roots if isinstance(each, ast.Name))
+            found.definitions.append(Definition(node.name, None, [node], registered_by))
         elif isinstance(node, ast.ClassDef):
             methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
             special = [each for each in methods if each.name.startswith("__") or each.decorator_list]
             rest = [each for each in node.body if each not in methods]
             found.definitions.append(Definition(node.name, None, [*node.decorator_list, *node.bases, *rest, *special]))
             found.definitions += [Definition(each.name, node.name, [each]) for each in methods]
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "gratis":
-            source = PACKAGE.joinpath(*str(node.module).split(".")[1:])
-            submodules = {source / f"{alias.name}.py" for alias in node.names} if source.is_dir() else set()
-            found.imports |= submodules or {source.with_suffix(".py")}
+        within = ast.walk(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else [node]
+        found.imports |= {each for part in within if isinstance(part, ast.ImportFrom) for each in sources_of(part)}
     return found
+
+
+def sources_of(node: ast.ImportFrom) -> set[Path]:
+    """The source files of the package that an import names."""
+    if (node.module or "").partition(".")[0] != "gratis":
+        return set()
+    source = PACKAGE.joinpath(*str(node.module).split(".")[1:])
+    submodules = {source / f"{alias.name}.py" for alias in node.names} if source.is_dir() else set()
+    return submodules or {source.with_suffix(".py")}
 
 
 def imported(path: Path) -> set[Path]:
@@ -154,16 +192,23 @@ def imported(path: Path) -> set[Path]:
 
 
 def names_in(nodes: list[ast.AST]) -> set[str]:
-    """Every name that is mentioned, every attribute (also as `.name`), and the operation of every paginator."""
+    """Every name and attribute; as `.name` what is called or handed on; and the operation of every paginator."""
     found = set()
     for node in (each for root in nodes for each in ast.walk(root)):
         if isinstance(node, ast.Name):
             found.add(node.id)
         elif isinstance(node, ast.Attribute):
-            found |= {node.attr, f".{node.attr}"}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".get_paginator"):
-            found |= {each.value for each in node.args if isinstance(each, ast.Constant)}
+            found.add(node.attr)
+        elif isinstance(node, ast.Call):
+            handed_on = node.args if ast.unparse(node.func) in HAND_ON else []
+            found |= {f".{each.attr}" for each in (node.func, *handed_on) if isinstance(each, ast.Attribute)}
+            if ast.unparse(node.func).endswith(".get_paginator"):
+                found |= {each.value for each in node.args if isinstance(each, ast.Constant)}
     return found
+
+
+HAND_ON = {"map", "partial", "filter", "iter"}
+"""What calls a function that it is given. (`timedelta.days` is no call of a method `days`.)"""
 
 
 def mentioned(folder: str) -> set[str]:
@@ -179,16 +224,42 @@ def mentioned(folder: str) -> set[str]:
         names |= {name for each in reached for name in names_in(each.body)}
 
 
+WRITES_ITS_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
+READS_ITS_SOURCE = {
+    "SQS": {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"},
+    "DynamoDB": {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"},
+}
+"""What Lambda does in a function's name, as AWS documents it."""
+
+
+def done_for(folder: str) -> set[str]:
+    """What Lambda itself does with a function's role."""
+    function = function_of(folder)
+    sources = [event for event in function.get("Events", {}).values() if event["Type"] in READS_ITS_SOURCE]
+    destinations = {"sqs:SendMessage"} if "OnFailure" in str(function) else set()
+    return WRITES_ITS_LOG.union(destinations, *(READS_ITS_SOURCE[event["Type"]] for event in sources))
+
+
 def allowed(folder: str) -> set[str]:
-    """The actions that a function's policies allow."""
-    statements = [each for policy in function_of(folder).get("Policies", []) for each in policy["Statement"]]
+    """The actions that a function's role allows."""
+    statements = deployed().statements(role_of(folder))
     assert all(each["Effect"] == "Allow" for each in statements)
     return {action for each in statements for action in as_list(each["Action"])}
 
 
 @pytest.mark.parametrize("folder", FUNCTIONS)
 def test_a_function_may_do_what_its_code_calls_and_nothing_else(folder: str) -> None:
-    assert allowed(folder) == {action for call, action in ACTIONS.items() if call in mentioned(folder)}
+    called = {action for call, action in ACTIONS.items() if call in mentioned(folder)}
+    assert allowed(folder) == called | done_for(folder)
+
+
+def test_a_function_has_a_role_of_its_own_and_no_policy_that_we_did_not_write() -> None:
+    """SAM gives a function that has no role one whose managed policies reach every queue of the account."""
+    roles = transformed()["Resources"]
+    used = [role_of(folder) for folder in FUNCTIONS]
+    assert len(set(used)) == len(FUNCTIONS)
+    assert {name for name, each in roles.items() if each["Type"] == "AWS::IAM::Role"} <= RESOURCES.keys()
+    assert [name for name, each in deployed().of_type("AWS::IAM::Role").items() if "ManagedPolicyArns" in each] == []
 
 
 def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -> None:
@@ -198,7 +269,7 @@ def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -
     }
     sources = [*PACKAGE.rglob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
     called = {name for source in sources for name in names_in([module(source).tree])} & operations
-    assert called == ACTIONS.keys() - {"SecretsProvider", "as_read"}
+    assert called - {"create_connection"} == ACTIONS.keys() - {"SecretsProvider", "as_read"}  # a socket's
 
 
 def test_a_transaction_holds_nothing_but_puts_and_checks() -> None:
@@ -215,17 +286,28 @@ def test_the_code_that_a_function_reaches_is_found_through_calls_and_not_through
     assert "query" in names_in([module(PACKAGE / "table/quarantine.py").tree])
 
 
-@pytest.mark.parametrize("folder", FUNCTIONS)
-def test_no_permission_is_for_everything(folder: str) -> None:
-    for policy in function_of(folder).get("Policies", []):
-        for statement in policy["Statement"]:
-            assert all("*" not in action for action in as_list(statement["Action"]))
-            assert all(isinstance(each, dict) for each in as_list(statement["Resource"]))
+def test_no_role_may_do_everything_or_to_everything() -> None:
+    roles = deployed().of_type("AWS::IAM::Role")
+    assert len(roles) > len(FUNCTIONS)
+    for name in roles:
+        for statement in deployed().statements(name):
+            assert all("*" not in action for action in as_list(statement["Action"])), name
+            assert all(f":{ACCOUNT}:" in each or ":s3:" in each for each in as_list(statement["Resource"])), name
+
+
+def test_a_role_is_trusted_to_one_service_on_behalf_of_this_account_only() -> None:
+    """Whether Lambda says for which account it asks is not documented: IfExists holds it to that where it does."""
+    for name, role in deployed().of_type("AWS::IAM::Role").items():
+        (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
+        assert trusted["Principal"].keys() == {"Service"}
+        operator = "StringEqualsIfExists" if "lambda." in trusted["Principal"]["Service"] else "StringEquals"
+        assert trusted["Condition"] == {operator: {"aws:SourceAccount": ACCOUNT}}, name
 
 
 OF_TYPE = {
     "dynamodb": "AWS::DynamoDB::Table",
     "events": "AWS::Events::EventBus",
+    "kms": "AWS::KMS::Key",
     "secretsmanager": "AWS::SecretsManager::Secret",
     "sqs": "AWS::SQS::Queue",
 }
@@ -233,26 +315,46 @@ OF_TYPE = {
 
 
 @pytest.mark.parametrize("folder", FUNCTIONS)
-def test_a_permission_is_on_just_those_resources_that_the_functions_environment_names(folder: str) -> None:
+def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_environment_names(folder: str) -> None:
     shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    own = function_of(folder)["Environment"]["Variables"]
-    named = {each["Ref"] for each in (shared | own).values() if isinstance(each, dict)} & RESOURCES.keys()
-    for policy in function_of(folder).get("Policies", []):
-        for statement in policy["Statement"]:
-            (service,) = {action.partition(":")[0] for action in as_list(statement["Action"])}
-            on = {each.get("Ref") or each["Fn::GetAtt"][0] for each in as_list(statement["Resource"])}
-            assert on == {name for name in named if RESOURCES[name]["Type"] == OF_TYPE[service]}
+    named = {str(deployed().resolved(each)) for each in (shared | own_variables(folder)).values()}
+    for statement in deployed().statements(role_of(folder)):
+        (service,) = {action.partition(":")[0] for action in as_list(statement["Action"])}
+        if set(as_list(statement["Action"])) <= done_for(folder) - {"sqs:SendMessage"}:
+            continue
+        on = {
+            each.rpartition(":")[2].removeprefix("table/").removeprefix("event-bus/").removeprefix("key/")
+            for each in as_list(statement["Resource"])
+        }
+        kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder)}
+        wanted = {name for name, kind in deployed().kinds.items() if kind == OF_TYPE[service] and is_named(name, named)}
+        assert on - ({each.rpartition(":")[2] for each in kept} - wanted) == wanted
 
 
-def test_no_role_of_a_service_may_do_everything_or_to_everything() -> None:
-    roles = of_type("AWS::IAM::Role")
-    for role in roles.values():
-        for statement in (each for policy in role["Policies"] for each in policy["PolicyDocument"]["Statement"]):
-            assert all("*" not in action for action in as_list(statement["Action"]))
-            assert all(isinstance(each, dict) for each in as_list(statement["Resource"]))
-        (trusted,) = role["AssumeRolePolicyDocument"]["Statement"]
-        assert trusted["Principal"].keys() == {"Service"}
-    assert roles
+def own_variables(folder: str) -> dict[str, Any]:
+    """The environment of a function beside what all of them have."""
+    (own,) = [
+        each for each in of_type("AWS::Serverless::Function").values() if each["CodeUri"] == f"functions/{folder}"
+    ]
+    return dict(own.get("Environment", {"Variables": {}})["Variables"])
+
+
+def is_named(logical_id: str, named: set[str]) -> bool:
+    """Whether one of these values of an environment is a resource's name, URL or ARN."""
+    return any(re.fullmatch(rf"(.*[:/])?{logical_id}", each) for each in named)
+
+
+def destinations(folder: str) -> list[Any]:
+    """The event sources and asynchronous calls of a function that have somewhere to put what failed."""
+    (logical_id,) = [
+        name for name, each in RESOURCES.items() if each.get("Properties", {}).get("CodeUri") == f"functions/{folder}"
+    ]
+    configured = [
+        each["Properties"]
+        for each in deployed().resources.values()
+        if each["Properties"].get("FunctionName") == logical_id
+    ]
+    return [each for each in configured if "DestinationConfig" in each]
 
 
 def test_what_allows_everybody_something_allows_it_from_one_source_only() -> None:
@@ -260,7 +362,21 @@ def test_what_allows_everybody_something_allows_it_from_one_source_only() -> Non
     policies = [each["PolicyDocument"] for kind in kinds for each in of_type(kind).values()]
     granted = [each for policy in policies for each in policy["Statement"] if each["Effect"] == "Allow"]
     assert [each for each in granted if each["Principal"] == "*" or "aws:SourceArn" not in str(each["Condition"])] == []
-    assert all("SourceArn" in each for each in of_type("AWS::Lambda::Permission").values())
+    assert [each for each in granted if "aws:SourceAccount" not in str(each["Condition"])] == []
+    assert all({"SourceArn", "SourceAccount"} <= each.keys() for each in of_type("AWS::Lambda::Permission").values())
+
+
+def test_a_condition_on_keys_does_not_hold_for_a_call_that_names_none() -> None:
+    """`ForAllValues` is true for an empty set."""
+    conditions = [
+        statement["Condition"]
+        for name in deployed().of_type("AWS::IAM::Role")
+        for statement in deployed().statements(name)
+        if "Condition" in statement
+    ]
+    for condition in conditions:
+        assert condition["Null"] == dict.fromkeys(condition["ForAllValues:StringLike"], "false")
+    assert conditions
 
 
 @pytest.mark.parametrize("folder", FUNCTIONS)
@@ -302,6 +418,13 @@ def passes(record: Mapping[str, Any]) -> bool:
     return any(matches(json.loads(each["Pattern"]), record) for each in filters)
 
 
+class NoQueue:
+    """Takes every message."""
+
+    def send_message_batch(self, **_: Any) -> Any:
+        return {"Successful": []}
+
+
 @pytest.fixture
 def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An item of every kind that the ledger table holds, by its name."""
@@ -311,8 +434,10 @@ def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         large = {"id": "large", "note": incompressible(1_000_000)}
         Quarantine(client, TABLE).put([entry(large, Rejected("invalid_event", "is bad"), RECEIVED, "receive_usage")])
         Keys(client, TABLE).create(Holder("owner", "org_a", "test"))
-        Statements(client, TABLE).write(Proof.of(statement_of("org_a", DAY, []), Differences()), RECEIVED)
+        proof = Proof.of(statement_of("org_a", DAY, []), Differences())
+        Statements(client, TABLE, signer()).write(proof, MerkleTree(), RECEIVED)
         Statements(client, TABLE).keep("org_a", DAY, {}, RECEIVED)
+        LateDays(client, TABLE, NoQueue(), "days").close_again({("org_a", str(DAY))}, RECEIVED)
         found: dict[str, Any] = {}
         for item in client.scan(TableName=TABLE)["Items"]:
             found.setdefault(kind_of(item), item)
@@ -325,7 +450,8 @@ def kind_of(item: Any) -> str:
         return "quarantine" if sk.count("#") == 2 else "part"
     if pk.startswith("DAY#"):
         return "decision" if sk.startswith("REQ#") else "marker"
-    return {"COUNTER": "counter", "KEY": "key"}.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
+    named = {"COUNTER": "counter", "KEY": "key", "LATE": "late", "STATEMENT-KEYS": "public key"}
+    return named.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
 
 
 def record(name: str, old: Any, new: Any) -> dict[str, Any]:
@@ -340,7 +466,8 @@ NEWS = {"decision", "quarantine", "statement", "account"}
 
 def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, Any]) -> None:
     carried = {"decision", "quarantine", "part", "statement", "account"}
-    assert items.keys() == carried | {"marker", "counter", "key", "progress"}
+    aside = {"marker", "counter", "key", "late", "progress", "statements", "tree", "public key"}
+    assert items.keys() == carried | aside
     inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
     assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
     assert {kind for kind, each in inserts.items() if passes(each)} == NEWS | {"part"}
@@ -357,13 +484,11 @@ def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
     filters = function_of("emit_billing")["Events"]["Ledger"]["Properties"]["FilterCriteria"]["Filters"]
     patterns = [json.loads(each["Pattern"])["dynamodb"]["Keys"] for each in filters]
     assert texts(patterns) == {keys.REQUEST, keys.QUARANTINE, keys.STATEMENT, keys.ACCOUNT}
-    policies = [each for folder in FUNCTIONS for each in function_of(folder).get("Policies", [])]
-    statements = [each for policy in policies for each in policy["Statement"]]
+    statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
-    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == {
-        f"{keys.QUARANTINE}*",
-        f"{keys.ORGANIZATION}*",
-    }
+    prefixes = (keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE, keys.UNLISTED)
+    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS}
+    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 
 def test_of_what_changes_only_accounts_are_let_through(items: dict[str, Any]) -> None:
@@ -379,10 +504,13 @@ def test_what_is_removed_or_expires_does_not_go_out(items: dict[str, Any]) -> No
     assert [each for each in removed if list(bus_entries([each]))] == []
 
 
-def test_the_stream_carries_both_images_and_never_gives_up() -> None:
-    source = function_of("emit_billing")["Events"]["Ledger"]["Properties"]
+def test_the_stream_carries_both_images_and_no_record_stops_it_for_ever() -> None:
+    source = deployed().resources["EmitBillingLedger"]["Properties"]
     assert RESOURCES["LedgerTable"]["Properties"]["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
-    assert (source["MaximumRetryAttempts"], source["MaximumRecordAgeInSeconds"]) == (-1, -1)
+    assert 100 <= source["MaximumRetryAttempts"] <= 10_000
+    assert 6 * 3600 <= source["MaximumRecordAgeInSeconds"] <= 12 * 3600  # the stream keeps a record for 24 hours
+    assert source["BisectBatchOnFunctionError"] is True
+    assert source["DestinationConfig"]["OnFailure"]["Destination"].endswith(":StreamDeadLetters")
     assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert source["StartingPosition"] == "TRIM_HORIZON"
 
@@ -396,7 +524,12 @@ def dead_letter_queues() -> set[str]:
     redriven = [each["RedrivePolicy"]["deadLetterTargetArn"] for each in queues if "RedrivePolicy" in each]
     targets = [target for each in of_type("AWS::Events::Rule").values() for target in each["Targets"]]
     undelivered = [each["DeadLetterConfig"]["Arn"] for each in targets]
-    return {each["Fn::GetAtt"][0] for each in redriven + undelivered}
+    failed = [
+        each["Properties"]["DestinationConfig"]["OnFailure"]["Destination"]
+        for each in transformed()["Resources"].values()
+        if "DestinationConfig" in each.get("Properties", {})
+    ]
+    return {each["Fn::GetAtt"][0] for each in redriven + undelivered + failed}
 
 
 def sources() -> list[tuple[Any, Any]]:
@@ -410,7 +543,7 @@ def sources() -> list[tuple[Any, Any]]:
 
 
 def test_a_message_stays_invisible_for_six_times_as_long_as_its_function_may_run() -> None:
-    assert len(sources()) == 2
+    assert len(sources()) == 4
     for queue, function in sources():
         assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
 
@@ -421,6 +554,29 @@ def test_a_message_is_tried_at_least_five_times_and_then_kept_for_longer_than_it
         assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
         assert dead["MessageRetentionPeriod"] >= queue["MessageRetentionPeriod"]
         assert dead.get("FifoQueue") == queue.get("FifoQueue")
+
+
+def test_hours_of_failure_leave_usage_in_its_queue_and_in_order_and_no_message_grows_too_old_in_it() -> None:
+    queue = RESOURCES["UsageQueue"]["Properties"]
+    seconds = queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"]
+    assert 4 * 3600 <= seconds <= queue["MessageRetentionPeriod"] / 10
+
+
+def schedules_of() -> list[Any]:
+    """What is called by the clock."""
+    return list(deployed().of_type("AWS::Scheduler::Schedule").values())
+
+
+def test_the_nightly_call_is_kept_where_it_fails_and_a_large_day_is_not_taken_for_a_loop() -> None:
+    (asynchronous,) = deployed().of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert asynchronous["FunctionName"] == "CloseDay"
+    assert asynchronous["DestinationConfig"]["OnFailure"]["Destination"].endswith(":FailedNights")
+    schedules = {each["Target"]["Arn"].rpartition(":")[2]: each for each in schedules_of()}
+    assert schedules.keys() == {"CloseDay", "SendWebhooks"}
+    schedule = schedules["CloseDay"]
+    assert schedule["Target"]["DeadLetterConfig"]["Arn"].endswith(":FailedNights")
+    assert schedule["Target"]["RoleArn"].endswith(":AfterMidnightRole")
+    assert deployed().resources["CloseDay"]["Properties"]["RecursiveLoop"] == "Allow"
 
 
 def test_a_function_that_reads_a_queue_answers_for_each_message() -> None:
@@ -478,14 +634,103 @@ def test_what_holds_data_survives_the_stack_and_a_replacement() -> None:
     held = {name for kind in KEPT for name in of_type(kind)} | dead_letter_queues()
     assert len(held) >= 7
     for name in held:
-        assert RESOURCES[name].get("DeletionPolicy") == "Retain", name
+        assert RESOURCES[name].get("DeletionPolicy") == "RetainExceptOnCreate", name
         assert RESOURCES[name].get("UpdateReplacePolicy") == "Retain", name
 
 
-def test_the_ledger_can_be_restored_and_not_be_deleted_by_mistake() -> None:
+def test_nothing_is_left_of_a_first_deployment_that_failed() -> None:
+    """`Retain` would leave the table, the bucket and the secrets behind, and protection stops the roll-back."""
+    policies = {each.get("DeletionPolicy", "Delete") for each in transformed()["Resources"].values()}
+    assert policies == {"Delete", "RetainExceptOnCreate"}
+    assert deployed().resources["LedgerTable"]["Properties"]["DeletionProtectionEnabled"] is False
+    assert deployed().outputs["LedgerProtection"] == "off"
+
+
+def test_the_ledger_can_be_restored_and_from_the_second_deployment_on_not_be_deleted_by_mistake() -> None:
+    second = Deployed(ProtectData="true")
+    assert second.resources["LedgerTable"]["Properties"]["DeletionProtectionEnabled"] is True
+    assert second.outputs["LedgerProtection"] == "on"
     properties = RESOURCES["LedgerTable"]["Properties"]
-    assert properties["DeletionProtectionEnabled"] is True
     assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+RESTORED = f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/restored.2026/stream/2026-11-28T00:00:00.000"
+
+
+def test_a_restored_table_takes_the_place_of_the_stacks_own_everywhere() -> None:
+    taken_over = Deployed(RestoredStream=RESTORED)
+    table = RESTORED.partition("/stream/")[0]
+    without_it = {name: each for name, each in taken_over.resources.items() if name != "LedgerTable"}
+    assert "LedgerTable" not in re.sub(r'"LedgerTable(Role|Name)?":', "", json.dumps(without_it))
+    assert taken_over.resources["EmitBillingLedger"]["Properties"]["EventSourceArn"] == RESTORED
+    assert taken_over.outputs["LedgerTableName"] == "restored.2026"
+    for folder in FUNCTIONS:
+        statements = [each for each in taken_over.statements(role_of(folder)) if "dynamodb:" in str(each["Action"])]
+        assert {each["Resource"] for each in statements} <= {table, RESTORED}
+    functions = taken_over.of_type("AWS::Lambda::Function").values()
+    assert {each["Environment"]["Variables"]["LEDGER_TABLE"] for each in functions} == {"restored.2026"}
+
+
+# --- two stacks, and what AWS allows -------------------------------------------------------------------------------
+
+NAMES = {"Name", "FunctionName", "RoleName", "LayerName", "QueueName", "TableName", "BucketName", "RuleName"}
+NAMES |= {"DashboardName", "AlarmName", "TopicName", "LogGroupName", "ArchiveName", "DeliveryStreamName"}
+"""Properties that name a resource, of which an account and region can hold one."""
+INSIDE = {"AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission", "AWS::Lambda::EventInvokeConfig"}
+"""Their names are those of the function that they belong to."""
+
+
+def test_no_name_is_one_that_another_stack_of_the_account_would_have_too() -> None:
+    other = Deployed()
+    other.names = PSEUDO | {"AWS::StackName": "another"}
+    for name, resource in deployed().resources.items():
+        if resource["Type"] in INSIDE:
+            continue
+        for named in NAMES & resource["Properties"].keys():
+            stated = transformed()["Resources"][name]["Properties"][named]
+            if isinstance(stated, dict) and stated.get("Ref") in transformed()["Resources"]:
+                continue  # it names another resource
+            theirs = other.resolved(stated)
+            assert theirs != resource["Properties"][named], (name, named)
+    schedules = deployed().of_type("AWS::Scheduler::Schedule").values()
+    assert [each for each in schedules if "Name" in each] == []
+
+
+def test_the_database_has_a_name_that_athena_takes() -> None:
+    database = deployed().of_type("AWS::Glue::Database")["RecordsDatabase"]["DatabaseInput"]
+    assert re.fullmatch(r"[a-z0-9_]+", database["Name"])
+    assert database["Name"].startswith(STACK.replace("-", "_"))
+
+
+def test_the_template_stays_within_what_cloudformation_takes() -> None:
+    """Its quotas: 1 MB, 500 resources, 200 parameters, 200 outputs, descriptions of 1,024 and 4,000 characters."""
+    template = transformed()
+    assert len(json.dumps(template)) < 1_000_000
+    assert len(template["Resources"]) <= 500
+    assert len(template["Parameters"]) <= 200
+    assert len(template["Outputs"]) <= 200
+    assert len(template["Description"]) <= 1024
+    assert all(len(each["Description"]) <= 4000 for each in template["Parameters"].values())
+
+
+def test_what_is_written_into_a_resource_stays_within_what_its_service_takes() -> None:
+    for alarm in deployed().of_type("AWS::CloudWatch::Alarm").values():
+        assert len(alarm["AlarmDescription"]) <= 1024
+    for name in deployed().of_type("AWS::IAM::Role"):
+        assert len(json.dumps(deployed().statements(name))) <= 10_240, name  # all inline policies of a role
+    for source in deployed().of_type("AWS::Lambda::EventSourceMapping").values():
+        assert len(source.get("FilterCriteria", {"Filters": []})["Filters"]) <= 5
+    for function in deployed().of_type("AWS::Lambda::Function").values():
+        assert len(function["Description"]) <= 256
+        assert len(json.dumps(function["Environment"]["Variables"])) <= 4096
+
+
+def test_a_production_stack_is_not_deployed_without_somebody_to_alarm() -> None:
+    (rule,) = transformed()["Rules"].values()
+    (assertion,) = rule["Assertions"]
+    for production, email, refused in (("true", "", True), ("true", "ops@example.com", False), ("false", "", False)):
+        chosen = Deployed(Production=production, AlarmEmail=email)
+        assert (chosen.resolved(rule["RuleCondition"]) and not chosen.resolved(assertion["Assert"])) is refused
 
 
 def test_what_holds_data_is_encrypted() -> None:
@@ -514,7 +759,7 @@ def test_logs_are_kept_for_as_long_as_the_parameter_says() -> None:
     groups = of_type("AWS::Logs::LogGroup")
     assert all(each == {"RetentionInDays": {"Ref": "LogRetentionDays"}} for each in groups.values())
     used = {each["LoggingConfig"]["LogGroup"]["Ref"] for each in of_type("AWS::Serverless::Function").values()}
-    assert used | {"AccessLog"} == set(groups)
+    assert used | {"AccessLog", "RecordsDeliveryLog"} == set(groups)
 
 
 # --- records in the lake -------------------------------------------------------------------------------------------
@@ -549,3 +794,23 @@ def test_records_are_written_one_a_line() -> None:
     processing = destination["ProcessingConfiguration"]
     assert processing["Enabled"] is True
     assert [each["Type"] for each in processing["Processors"]] == ["AppendDelimiterToRecord"]
+
+
+# --- how it is built and deployed ----------------------------------------------------------------------------------
+
+
+def test_the_layer_is_built_by_a_python_that_has_pip() -> None:
+    """Debian's python3 may come without; the environment of the SAM CLI has one."""
+    planned = subprocess.run(["make", "-n", "build"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    assert re.search(r'export PYTHON="\$PWD/\.venv-sam/bin/python"', planned)
+
+
+def test_every_parameter_of_samconfig_is_one_of_the_templates() -> None:
+    stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    given = " ".join(
+        each["deploy"]["parameters"].get("parameter_overrides", "")
+        for each in stages.values()
+        if isinstance(each, dict) and "deploy" in each
+    )
+    named = {each.partition("=")[0] for each in given.split()}
+    assert {"Production", "AccountConcurrency"} <= named <= TEMPLATE["Parameters"].keys()

@@ -8,6 +8,7 @@ run meets either nothing or its own decisions.
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from threading import Lock
 from typing import Any
 
 from gratis import moment
@@ -18,7 +19,7 @@ from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
-from gratis.rules.request import Request, RequestKey, Void
+from gratis.rules.request import Request, RequestKey, Void, void_of
 from gratis.rules.totals import MAX_ROWS
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
@@ -64,23 +65,36 @@ class Outcome:
 
 @dataclass(eq=False)
 class Arrival:
-    """One event of the batch. `copies`: the same one again, later in the batch (its bytes may be others)."""
+    """One event of the batch.
+
+    `copies`: the same one again, later in the batch (its bytes may be others). `rivals`: later ones with the same
+    request id and day but another payload.
+    """
 
     message: Message
     raw: Any
     request: Request | Void
     copies: "list[Arrival]" = field(default_factory=list)
+    rivals: "list[Arrival]" = field(default_factory=list)
     done: bool = False
     """It has its decision, or its quarantine entry."""
 
 
 Pending = tuple[Arrival, Case | VoidCase]
+Spread = Callable[[Callable[[str], None], Iterable[str]], Iterable[None]]
+"""Calls a function for each organization, one after the other (`map`) or side by side (an executor's `map`)."""
+
+
+def never() -> bool:
+    """There is no deadline."""
+    return False
 
 
 class Classifier:
     """Decides batches of messages; holds what all of them share.
 
-    `max_items`: of one transaction; `max_rows`: of a day's totals, past which the rest is totalled as `(other)`.
+    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction;
+    `max_rows`: of a day's totals, past which the rest is totalled as `(other)`.
     """
 
     def __init__(
@@ -91,6 +105,7 @@ class Classifier:
         clock: Clock = wall_clock,
         *,
         pause: Pause = pause,
+        spread: Spread = map,
         max_items: int = MAX_ITEMS,
         max_rows: int = MAX_ROWS,
     ) -> None:
@@ -99,23 +114,31 @@ class Classifier:
         self.offer = offer
         self.clock = clock
         self.pause = pause
+        self.spread = spread
         self.max_items = max_items
         self.max_rows = max_rows
 
-    def classify(self, messages: Sequence[Message]) -> Outcome:
-        """Decide every event once, in arrival order per organization."""
-        return _Batch(self, messages).run()
+    def classify(self, messages: Sequence[Message], hurry: Callable[[], bool] = never) -> Outcome:
+        """Decide every event once, in arrival order per organization.
+
+        `hurry`: whether time is running out, asked before each commit; what is left then is unfinished.
+        """
+        return _Batch(self, messages, hurry).run()
 
 
 class _Batch:
     """One batch while it is decided."""
 
-    def __init__(self, shared: Classifier, messages: Sequence[Message]) -> None:
+    def __init__(self, shared: Classifier, messages: Sequence[Message], hurry: Callable[[], bool]) -> None:
         self.ledger = shared.ledger
         self.quarantine = shared.quarantine
         self.offer = shared.offer
         self.clock = shared.clock
         self.pause = shared.pause
+        self.spread = shared.spread
+        self.hurry = hurry
+        self.counting = Lock()
+        """Two organizations that are settled side by side count together."""
         self.max_items = shared.max_items
         self.max_rows = shared.max_rows
         self.messages = messages
@@ -128,31 +151,41 @@ class _Batch:
 
     def run(self) -> Outcome:
         arrivals = [arrival for message in self.messages for arrival in self._arrivals(message)]
+        rest = arrivals
         try:
-            for wave in waves(arrivals):
+            while rest:
+                wave, later = first_of_each(rest)
                 self._decide([each for each in wave if each.request.organization not in self.stopped])
+                rivals = [rival for first in wave if first.done for rival in first.rivals if self._is_open(rival)]
+                rest = rivals + later
         except Busy as busy:
             self.outcome.causes.append(str(busy))
         self.again |= {arrival.message.id for arrival in arrivals if not arrival.done}
         self.outcome.unfinished = unfinished(self.messages, self.again)
         return self.outcome
 
+    def _is_open(self, rival: Arrival) -> bool:
+        """Whether the first was refused, so that this one has still to be judged."""
+        return not rival.done and rival.message.id not in self.again
+
     def _arrivals(self, message: Message) -> Iterator[Arrival]:
-        """The valid events of a message; the others go to quarantine, each alone."""
+        """The valid events of a message; the others go to quarantine."""
         try:
             events = message.events()
         except Rejected as poison:
             self.outcome.events += 1
-            self._refuse(message, message.body, poison)
+            self._refuse([(message, message.body, poison)])
             return
         self.outcome.events += len(events)
+        invalid = []
         for raw in events:
             try:
                 request = parse_event(raw, message.received_at)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
-                self._refuse(message, raw, unforeseen(error))
+                invalid.append((message, raw, unforeseen(error)))
             else:
                 yield Arrival(message, raw, request)
+        self._refuse(invalid)
 
     def _decide(self, wave: Sequence[Arrival]) -> None:
         """Decide a wave; if something in the table cannot be read, all organizations but the one it belongs to."""
@@ -189,14 +222,22 @@ class _Batch:
             else:
                 counters.setdefault(case.counter, []).append((arrival, case))
         self._read_the_rest(case for pending in counters.values() for _, case in pending)
-        for counter, pending in counters.items():
-            if counter.organization in self.stopped:
-                continue
+        self._settle_all(counters)
+
+    def _settle_all(self, counters: Mapping[CounterId, Sequence[Pending]]) -> None:
+        """Decide what each counter has to, organizations side by side."""
+
+        def settle_organization(organization: str) -> None:
             try:
-                self._settle_counter(counter, pending)
+                for counter, pending in counters.items():
+                    if counter.organization == organization:
+                        self._settle_counter(counter, pending)
             except Busy as busy:
-                self.stopped.add(counter.organization)
-                self.outcome.causes.append(f"{counter.organization}: {busy}")
+                self.stopped.add(organization)
+                self.outcome.causes.append(f"{organization}: {busy}")
+
+        for _ in self.spread(settle_organization, dict.fromkeys(counter.organization for counter in counters)):
+            pass
 
     def _decided(self, voids: Sequence[Void]) -> Mapping[RequestKey, Decision]:
         """The decisions that voids take back, and the voids that were decided before."""
@@ -260,6 +301,8 @@ class _Batch:
         """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
         attempts = 0
         while chunk:
+            if self.hurry():
+                raise Busy("time is running out")
             try:
                 if attempts:
                     self._read_again(counter, chunk)
@@ -280,7 +323,8 @@ class _Batch:
             else:
                 self._finish(chunk, decisions)
                 return
-            self.outcome.contended += 1
+            with self.counting:
+                self.outcome.contended += 1
             if attempts > MAX_ATTEMPTS:
                 raise Busy(f"other writers were faster {attempts} times")
             if attempts:
@@ -301,6 +345,7 @@ class _Batch:
         for (arrival, _), decision in zip(chunk, decisions, strict=True):
             self._is_decided(arrival, decision)
             self._count_repeats(arrival.copies, decision)
+            self._compare(arrival.rivals, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
         """The chunk without what was decided before."""
@@ -311,14 +356,25 @@ class _Batch:
         return [each for each in chunk if each[0].request.key not in earlier]
 
     def _decided_before(self, arrival: Arrival, decision: Decision) -> None:
-        """A repeat if the payload is the same, else a conflict. There is one void of a request, whoever asks for it."""
-        if isinstance(arrival.request, Void) or decision.payload_hash == arrival.request.payload_hash:
-            self._count_repeats([arrival, *arrival.copies], decision)
-        else:
-            self._refuse_all(arrival, conflict(arrival.request, decision), decision)
+        self._compare([arrival, *arrival.copies, *arrival.rivals], decision)
+
+    def _compare(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
+        """What came of a request that is decided: a repeat if the payload is the same, else a conflict."""
+        same = [each for each in arrivals if _is_repeat(each.request, decision)]
+        others = [each for each in arrivals if each not in same]
+        self._count_repeats(same, decision)
+        refused = [
+            (each.message, each.raw, conflict(each.request, decision))
+            for each in others
+            if isinstance(each.request, Request)
+        ]
+        if self._refuse(refused, decision):
+            for each in others:
+                each.done = True
 
     def _count_repeats(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
-        self.outcome.repeats += len(arrivals)
+        with self.counting:
+            self.outcome.repeats += len(arrivals)
         for arrival in arrivals:
             self._is_decided(arrival, decision)
 
@@ -326,57 +382,86 @@ class _Batch:
         arrival.done = True
         self.outcome.fates.append((arrival.message.id, decision))
 
-    def _refuse_all(self, arrival: Arrival, rejected: Rejected, decided: Decision | None = None) -> None:
-        for each in (arrival, *arrival.copies):
-            each.done = self._refuse(each.message, each.raw, rejected, decided)
+    def _refuse_all(self, arrival: Arrival, rejected: Rejected) -> None:
+        same = [arrival, *arrival.copies]
+        if self._refuse([(each.message, each.raw, rejected) for each in same]):
+            for each in same:
+                each.done = True
 
-    def _refuse(self, message: Message, raw: Any, rejected: Rejected, decided: Decision | None = None) -> bool:
-        """Put an event into quarantine; if that does not work now, its message comes again."""
-        kept = entry(raw, rejected, message.received_at, WHENCE, decided.record() if decided else None)
+    def _refuse(self, refused: Sequence[tuple[Message, Any, Rejected]], decided: Decision | None = None) -> bool:
+        """Put events into quarantine; if that does not work now, their messages come again."""
+        if not refused:
+            return True
+        record = decided.record() if decided else None
+        kept = [entry(raw, rejected, message.received_at, WHENCE, record) for message, raw, rejected in refused]
+        messages = [message.id for message, _, _ in refused]
         try:
-            self.quarantine.put([kept])
+            self.quarantine.put(kept)
         except Busy as busy:
-            self.again.add(message.id)
+            self.again.update(messages)
             self.outcome.causes.append(str(busy))
             return False
-        self.outcome.quarantined.append(kept)
-        self.outcome.fates.append((message.id, kept))
+        self.outcome.quarantined += kept
+        self.outcome.fates += zip(messages, kept, strict=True)
         return True
 
 
-def waves(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
-    """Split so that no wave holds a request twice: what comes again with another payload meets the first's decision.
+def stretches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    """Split so that no part holds a request and its void.
 
-    The same event again shares the fate of the first, as its copy. Nor does a wave hold a request and its void:
-    whichever comes later waits for what becomes of the other, with all that comes after it of the organization.
+    Whichever comes later waits for what becomes of the other, with all that comes after it of the organization.
     """
     rest = list(arrivals)
     while rest:
-        wave: dict[RequestKey, Arrival] = {}
-        later: list[Arrival] = []
-        taken_back: set[RequestKey] = set()
+        asked: set[RequestKey] = set()
         waiting: set[str] = set()
+        stretch: list[Arrival] = []
+        later: list[Arrival] = []
         for arrival in rest:
-            voided = arrival.request.voided if isinstance(arrival.request, Void) else None
-            if voided in wave or arrival.request.key in taken_back:
-                waiting.add(arrival.request.organization)
-            if arrival.request.organization in waiting:
-                later.append(arrival)
-                continue
-            if voided:
-                taken_back.add(voided)
-            first = wave.setdefault(arrival.request.key, arrival)
-            if first is not arrival and is_same(first.request, arrival.request):
-                first.copies.append(arrival)
-            elif first is not arrival:
-                later.append(arrival)
-        yield list(wave.values())
+            request = arrival.request
+            other = request.voided if isinstance(request, Void) else void_of(request.key)
+            if other in asked:
+                waiting.add(request.organization)
+            asked.add(request.key)
+            (later if request.organization in waiting else stretch).append(arrival)
+        yield stretch
         rest = later
+
+
+def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
+    """The first arrival of each request, with its copies and rivals; and what has to wait for these.
+
+    The same event again shares the fate of the first. Another payload meets the first's decision; if the first is
+    refused, the rivals are judged anew. A request and its void are never decided together: whichever comes later waits
+    for what becomes of the other, with all that comes after it of the organization.
+    """
+    found: dict[RequestKey, Arrival] = {}
+    taken_back: set[RequestKey] = set()
+    waiting: set[str] = set()
+    later: list[Arrival] = []
+    for arrival in arrivals:
+        voided = arrival.request.voided if isinstance(arrival.request, Void) else None
+        if voided in found or arrival.request.key in taken_back:
+            waiting.add(arrival.request.organization)
+        if arrival.request.organization in waiting:
+            later.append(arrival)
+            continue
+        if voided:
+            taken_back.add(voided)
+        first = found.setdefault(arrival.request.key, arrival)
+        if first is not arrival:
+            (first.copies if is_same(first.request, arrival.request) else first.rivals).append(arrival)
+    return list(found.values()), later
 
 
 def is_same(first: Request | Void, other: Request | Void) -> bool:
     """Whether two events of one key say the same: all voids of a request do."""
     return isinstance(other, Void) or first.payload_hash == other.payload_hash
+
+
+def _is_repeat(request: Request | Void, decision: Decision) -> bool:
+    """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
+    return isinstance(request, Void) or request.payload_hash == decision.payload_hash
 
 
 def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """What goes out: from the ledger's stream to the bus. A committed item is its own outbox entry. SPEC section 5.
 
 What if this dies on any line or runs twice? The stream hands the batch over again, and what was sent already goes out
-once more under the same ids, which are derived from what they name.
+once more under the same ids, which are derived from what they name. A record that cannot be read stops no other: it is
+kept as a dead letter, and its item stays in the table, to be read again when the cause is mended.
 """
 
 import json
@@ -27,7 +28,7 @@ MAX_RECORDS = 100
 MAX_ENTRIES = 10
 MAX_CALL_BYTES = 200_000
 """Of one call to the bus, which takes 256 KB."""
-MAX_ATTEMPTS = 4
+MAX_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +41,38 @@ class BusEntry:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A stream record that makes no sense to this release: the item's key, and why."""
+
+    keys: Item
+    error: str
+
+    def letter(self) -> str:
+        """As it waits among the dead letters."""
+        return json.dumps({"keys": self.keys, "error": self.error})
+
+
 @dataclass
 class Emitted:
     """What became of a stream batch. `retry_from`: sequence number from which the stream has to come again.
 
+    `unreadable`: records that have to be kept, since they did not go out.
+
+    `unlisted`: records of requests for models that no group lists.
     `late`: organizations and days that got a decision after they were over: they have to be closed again.
     `decided_at`: when the records that are on the bus now were decided, each moment once.
     """
 
     records: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+    unlisted: list[Mapping[str, Any]] = field(default_factory=list)
     late: set[tuple[str, str]] = field(default_factory=set)
     decided_at: set[str] = field(default_factory=set)
     sent: int = 0
     failed: int = 0
     causes: list[str] = field(default_factory=list)
+    first_failed: int | None = None
     retry_from: str | None = None
 
 
@@ -69,7 +88,16 @@ def emit(
 
     `max_records`: billing records in one event.
     """
-    outgoing = list(bus_entries(stream, max_records))
+    unreadable: list[Unreadable] = []
+    emitted = send(list(bus_entries(stream, max_records, unreadable)), client, bus, pause)
+    emitted.unreadable = unreadable
+    if emitted.first_failed is not None:
+        emitted.retry_from = stream[emitted.first_failed]["dynamodb"]["SequenceNumber"]
+    return emitted
+
+
+def send(outgoing: Sequence[BusEntry], client: "EventBridgeClient", bus: str, pause: Pause = pause) -> Emitted:
+    """Put these entries on the bus."""
     emitted = Emitted(records=sum(len(entry.detail.get("records", ())) for entry in outgoing))
     emitted.late = {
         (record["organization"], record["occurred_at"][:10])
@@ -78,6 +106,12 @@ def emit(
         if record["occurred_at"][:10] < record["decided_at"][:10]
     }
     failed: list[BusEntry] = []
+    emitted.unlisted = [
+        record
+        for each in outgoing
+        for record in each.detail.get("records", ())
+        if record["reason"] == "model_not_listed"
+    ]
     for call in _calls(outgoing):
         left = _put(client, bus, call, emitted, pause)
         emitted.sent += len(call) - len(left)
@@ -86,34 +120,60 @@ def emit(
         failed += left
     if failed:
         emitted.failed = len(failed)
-        first = min(entry.position for entry in failed)
-        emitted.retry_from = stream[first]["dynamodb"]["SequenceNumber"]
+        emitted.first_failed = min(entry.position for entry in failed)
     return emitted
 
 
-def bus_entries(stream: Sequence[Mapping[str, Any]], max_records: int = MAX_RECORDS) -> Iterator[BusEntry]:
-    """The bus entries of a stream batch, billing records packed by organization."""
+def bus_entries(
+    stream: Sequence[Mapping[str, Any]],
+    max_records: int = MAX_RECORDS,
+    unreadable: list[Unreadable] | None = None,
+) -> Iterator[BusEntry]:
+    """The bus entries of a stream batch, billing records packed by organization.
+
+    `unreadable`: takes the records that cannot be read; without it such a record is an error.
+    """
     decisions: dict[str, list[tuple[int, Decision]]] = {}
     for position, record in enumerate(stream):
-        image = record["dynamodb"].get("NewImage")
-        if not image:
+        try:
+            decision, entries = _news(position, record["dynamodb"])
+        except Exception as error:
+            if unreadable is None:
+                raise
+            unreadable.append(Unreadable(record["dynamodb"]["Keys"], f"{type(error).__name__}: {error}"))
             continue
-        if keys.is_decision(image):
-            decision = decision_of(image)
+        yield from entries
+        if decision:
             decisions.setdefault(decision.organization, []).append((position, decision))
-            yield from (_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision))
-        elif "statement" in image:
-            yield _entry(position, "DayClosed", json.loads(image["statement"]["S"]))
-        elif keys.is_quarantined(image):
-            yield _entry(position, "EventQuarantined", quarantined(image))
-        elif keys.is_account(image):
-            for change in sharing_changes(record["dynamodb"].get("OldImage"), image):
-                yield _entry(position, "SharingChanged", change)
     for organization, of_one in decisions.items():
         for start in range(0, len(of_one), max_records):
             page = of_one[start : start + max_records]
-            records = [decision.record() for _, decision in page]
-            yield _entry(page[0][0], "BillingRecords", {"organization": organization, "records": records})
+            yield billing_records(organization, [decision for _, decision in page], page[0][0])
+
+
+def billing_records(organization: str, decisions: Sequence[Decision], position: int = 0) -> BusEntry:
+    """One event with these decisions of an organization."""
+    records = [decision.record() for decision in decisions]
+    return bus_entry(position, "BillingRecords", {"organization": organization, "records": records})
+
+
+def _news(position: int, change: Mapping[str, Any]) -> tuple[Decision | None, list[BusEntry]]:
+    """A new decision, if a change of an item is one, and what else it says."""
+    image = change.get("NewImage")
+    if not image:
+        return None, []
+    if keys.is_decision(image):
+        decision = decision_of(image)
+        decision.record()  # a receipt that lacks a figure has to be found here, where its record is known
+        return decision, [bus_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision)]
+    if "statement" in image:
+        return None, [bus_entry(position, "DayClosed", json.loads(image["statement"]["S"]))]
+    if keys.is_quarantined(image):
+        return None, [bus_entry(position, "EventQuarantined", quarantined(image))]
+    if keys.is_account(image):
+        changes = sharing_changes(change.get("OldImage"), image)
+        return None, [bus_entry(position, "SharingChanged", each) for each in changes]
+    return None, []
 
 
 def thresholds(decision: Decision) -> Iterator[dict[str, Any]]:
@@ -164,7 +224,8 @@ def _settings(account: Account, number: int) -> Any:
     return account.sharing[number - 1].model_dump(mode="json")
 
 
-def _entry(position: int, kind: str, detail: Mapping[str, Any]) -> BusEntry:
+def bus_entry(position: int, kind: str, detail: Mapping[str, Any]) -> BusEntry:
+    """One event for the bus."""
     return BusEntry(position, kind, detail, json.dumps(detail, separators=(",", ":")))
 
 

@@ -1,6 +1,7 @@
 """One log line and one set of metrics a batch, never an event: a metric costs more CPU than a decision."""
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,20 +21,35 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from gratis.http import Refused
     from gratis.intake.receive import Received
     from gratis.outbox import Emitted
+    from gratis.outgoing.sending import Sent
     from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
 _USUAL_MODEL = re.compile(r"[A-Za-z0-9._:/@+-]{1,128}")
 MAX_VALUES = 10
 """Of one metric a batch: each value costs 11 µs, and CloudWatch takes percentiles over all batches."""
+STACK = "Stack"
+"""A dimension of every metric: it keeps the stacks of an account apart."""
 QUOTA_REACHED = "quota threshold reached"
 """The log line that a Contributor Insights rule of the template looks for."""
 for _library in ("botocore", "aws_lambda_powertools"):
     logging.getLogger(_library).setLevel(logging.INFO)  # at DEBUG they log whole calls and answers, secrets included
 
 
+def stack_dimension() -> dict[str, str]:
+    """The stack that this function belongs to; off AWS one is assumed."""
+    return {STACK: os.environ.get("STACK", "gratis")}
+
+
+def metrics_of(service: str) -> Metrics:
+    """A function's metrics."""
+    metrics = Metrics(namespace=NAMESPACE, service=service)
+    metrics.set_default_dimensions(**stack_dimension())
+    return metrics
+
+
 class MetricValue(NamedTuple):
-    """A value of a metric. `reason`: the metric's only dimension; without it the function's own, `service`."""
+    """A value of a metric. `reason`: the metric's dimension in place of the function's own, `service`."""
 
     name: str
     unit: MetricUnit
@@ -48,8 +64,9 @@ def report_batch(outcome: "Outcome", logger: Logger, metrics: Metrics) -> None:
         if reason is None:
             metrics.add_metric(name=name, unit=unit, value=value)
             continue
-        with single_metric(name=name, unit=unit, value=value, namespace=NAMESPACE) as metric:
-            metric.add_dimension(name="Reason", value=reason)
+        reason_of = stack_dimension() | {"Reason": reason}
+        with single_metric(name, unit, value, namespace=NAMESPACE, default_dimensions=reason_of):
+            pass
     reasons = {each.reason: each.value for each in values if each.reason is not None}
     counts = {each.name: each.value for each in values if each.unit is MetricUnit.Count and each.reason is None}
     log = logger.warning if outcome.quarantined or outcome.unfinished else logger.info
@@ -104,6 +121,7 @@ def _counts(outcome: "Outcome") -> dict[str, int]:
         "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
         "Quarantined": len(outcome.quarantined),
         "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
+        "PlatformVerdictsDiffer": sum(each.platform_verdict not in (None, each.verdict) for each in decided),
         "ContendedCommits": outcome.contended,
         "UnfinishedMessages": len(outcome.unfinished),
         "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),
@@ -141,8 +159,9 @@ def report_received(received: "Received", logger: Logger, metrics: Metrics) -> N
     metrics.add_metric(name="EventsAccepted", unit=MetricUnit.Count, value=received.accepted)
     metrics.add_metric(name="Quarantined", unit=MetricUnit.Count, value=quarantined)
     for reason, count in received.skipped.items():
-        with single_metric(name="Skipped", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
-            metric.add_dimension(name="Reason", value=reason)
+        reason_of = stack_dimension() | {"Reason": reason}
+        with single_metric("Skipped", MetricUnit.Count, count, namespace=NAMESPACE, default_dimensions=reason_of):
+            pass
     codes = Counter(entry["error"]["code"] for entry in received.quarantined)
     log = logger.warning if quarantined else logger.debug
     said = {"accepted": received.accepted, "skipped": dict(received.skipped), "quarantined": dict(codes)}
@@ -155,15 +174,32 @@ def report_refused(refused: "Refused", cause: str, logger: Logger, metrics: Metr
     metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
 
 
+def report_sent(sent: "Sent", logger: Logger, metrics: Metrics) -> None:
+    """What became of a call's outgoing webhooks. Nothing of their content, and no URL."""
+    counts = {
+        "WebhooksDelivered": sent.delivered,
+        "WebhooksFailed": sent.failed,
+        "WebhooksGivenUp": sent.given_up,
+        "WebhooksDisabled": len(sent.disabled),
+    }
+    for name, count in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+    log = logger.warning if sent.disabled or sent.given_up else logger.info
+    log("webhooks sent", extra={"counts": counts, "put_off": sent.put_off, "disabled": sent.disabled})
+
+
 def report_emitted(emitted: "Emitted", now: "datetime", logger: Logger, metrics: Metrics) -> None:
     """What a batch of `emit_billing` put on the bus."""
     metrics.add_metric(name="RecordsEmitted", unit=MetricUnit.Count, value=emitted.records)
     metrics.add_metric(name="BusEntries", unit=MetricUnit.Count, value=emitted.sent)
     metrics.add_metric(name="BusEntriesFailed", unit=MetricUnit.Count, value=emitted.failed)
+    metrics.add_metric(name="RecordsUnreadable", unit=MetricUnit.Count, value=len(emitted.unreadable))
     for wait in waits((decided_at, moment.text(now)) for decided_at in emitted.decided_at):
         metrics.add_metric(name="BusLatency", unit=MetricUnit.Milliseconds, value=wait)
-    log = logger.warning if emitted.failed else logger.info
-    log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": emitted.causes[:10]})
+    unreadable = Counter(each.error.partition(":")[0] for each in emitted.unreadable)  # the rest may hold what was sent
+    causes = [*emitted.causes, *(f"{count} unreadable: {error}" for error, count in unreadable.items())]
+    log = logger.warning if causes else logger.info
+    log("emitted", extra={"records": emitted.records, "entries": emitted.sent, "causes": causes[:10]})
 
 
 def report_answered(status: int, logger: Logger, metrics: Metrics) -> None:

@@ -1,0 +1,94 @@
+"""The commands that operate a deployed stack: `emit`, `close`, `take-over` and `smoke`."""
+
+from typing import Annotated
+
+import typer
+
+from gratis_local.console import UNDECIDED, console, errors, progress, usable_input
+
+StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
+EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
+DayArgument = Annotated[str, typer.Argument(metavar="DAY", help="A UTC day, YYYY-MM-DD, 'today' or 'yesterday'.")]
+STACK = "gratis"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command("emit")(emit_command)
+    app.command("close")(close_command)
+    app.command("take-over")(take_over_command)
+    app.command("smoke")(smoke_command)
+
+
+def emit_command(
+    organization: Annotated[str, typer.Argument(metavar="ORGANIZATION", help="Whose records.")],
+    day: DayArgument,
+    *,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Put a day's billing records on the bus again, under the same ids."""
+    with usable_input():
+        from gratis_local.arguments import organization_and_day
+        from gratis_local.recovery import emit_again
+        from gratis_local.stack import stack_of
+
+        whose, of_day = organization_and_day(organization, day)
+        with progress("Emitting", 0) as advance:
+            emitted = emit_again(stack_of(endpoint_url, stack), whose, of_day, advance)
+    console().print(f"{emitted:,} records of {whose} on {of_day} are on the bus", highlight=False, markup=False)
+
+
+def close_command(
+    day: DayArgument,
+    *,
+    organization: Annotated[str | None, typer.Option(help="Only this organization's day; else everybody's.")] = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Queue a day to be closed again: of every organization that had decisions on it, or of one."""
+    with usable_input():
+        from gratis_local.arguments import day_of
+        from gratis_local.recovery import close_again
+        from gratis_local.sources import Unusable
+        from gratis_local.stack import stack_of
+
+        of_day = day_of(day, "DAY")
+        queued = close_again(stack_of(endpoint_url, stack), of_day, organization)
+        if organization and not queued:
+            raise Unusable(f"--organization: {organization!r} had no decisions on {of_day}")
+    console().print(f"{of_day} is queued to be closed for {len(queued):,} organizations", highlight=False)
+
+
+def take_over_command(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="A ledger table that was restored from a backup.")],
+    *,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Give a restored table its stream, lifetimes, backups and protection, and print what to deploy with."""
+    with usable_input():
+        from gratis_local.recovery import take_over
+
+        arn = take_over(endpoint_url, table)
+    typer.echo(f"RestoredStream={arn}")
+
+
+def smoke_command(
+    *,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds that an event may take to each place.")] = 60,
+) -> None:
+    """Send a good and a bad event and a repeat through a deployed stack and look for each; exit 1 if one is missing."""
+    with usable_input():
+        from gratis_local.smoke import smoke
+        from gratis_local.stack import stack_of
+
+        checks = []
+        for check in smoke(stack_of(endpoint_url, stack), stack, patience):
+            checks.append(check)
+            console().print(f"{'wrong' if check.wrong else 'ok':6} {check.place}", highlight=False, markup=False)
+            if check.wrong:
+                errors().print(f"       {check.wrong}", highlight=False, markup=False, soft_wrap=True)
+    if any(check.wrong for check in checks):
+        raise typer.Exit(UNDECIDED)

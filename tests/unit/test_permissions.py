@@ -1,0 +1,216 @@
+"""What the functions really call, recorded while they work, is what their roles allow, conditions included."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+
+from gratis import config
+from gratis.table.accounts import Accounts
+from gratis_local.functions import Context, handler_of
+from tests.ledger_builders import TABLE, account, moto_table, record, usage
+from tests.unit import webhook
+from tests.unit.account_api import Api
+from tests.unit.test_template import ACTIONS, role_of
+from tests.unit.transformed import ACCOUNT, REGION, Deployed, allowed
+
+Call = tuple[str, dict[str, Any]]
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Call]]:
+    """The operation and the arguments of every call of an AWS client meanwhile."""
+    calls: list[Call] = []
+    real = BaseClient._make_api_call
+
+    def call(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        calls.append((f"{client.meta.service_model.endpoint_prefix}:{operation}", arguments))
+        return real(client, operation, arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", call)
+        yield calls
+
+
+def parts(call: Call) -> Iterator[tuple[str, list[str]]]:
+    """The actions that IAM checks for a call, each with its leading keys: a transaction is checked item by item."""
+    operation, arguments = call
+    if operation == "dynamodb:TransactWriteItems":
+        for each in arguments["TransactItems"]:
+            if "Put" in each:
+                yield "dynamodb:PutItem", [each["Put"]["Item"]["pk"]["S"]]
+            else:
+                yield "dynamodb:ConditionCheckItem", [each["ConditionCheck"]["Key"]["pk"]["S"]]
+    else:
+        yield NEEDED.get(operation, operation), keys_in(operation, arguments)
+
+
+NEEDED = {"sqs:SendMessageBatch": "sqs:SendMessage"}
+
+
+def keys_in(operation: str, arguments: Any) -> list[str]:
+    """The partition keys that a call of DynamoDB names."""
+    if operation == "dynamodb:Query":
+        (name,) = [
+            each
+            for each in arguments["ExpressionAttributeValues"]
+            if f"pk = {each}" in arguments["KeyConditionExpression"]
+        ]
+        return [arguments["ExpressionAttributeValues"][name]["S"]]
+    found = []
+    for name, value in arguments.items() if isinstance(arguments, dict) else ():
+        if name == "pk":
+            found.append(value["S"])
+        found += keys_in("", value)
+    for value in arguments if isinstance(arguments, list) else ():
+        found += keys_in("", value)
+    return found
+
+
+RESOURCES = {
+    "dynamodb": ["table/LedgerTable"],
+    "events": ["event-bus/BillingBus"],
+    "secretsmanager": ["secret:WebhookSecret", "secret:LitellmSecret"],
+    "sqs": ["UsageQueue", "CloseQueue", "StreamDeadLetters"],
+}
+"""What each service's calls may be on, by the logical ids; tests elsewhere hold each call to the one it is on."""
+
+
+def refused(folder: str, calls: list[Call]) -> set[tuple[str, tuple[str, ...]]]:
+    """Of these calls those that the function's role would not allow, with their leading keys."""
+    statements = Deployed().statements(role_of(folder))
+    found = set()
+    for action, keys in (part for call in calls for part in parts(call)):
+        service = action.partition(":")[0]
+        named = {"dynamodb:LeadingKeys": keys} if keys else {}
+        arns = [f"arn:aws:{service}:{REGION}:{ACCOUNT}:{each}" for each in RESOURCES[service]]
+        if not any(allowed(statements, action, arn, named) for arn in arns):
+            found.add((action, tuple(keys)))
+    return found
+
+
+def called(calls: list[Call]) -> set[str]:
+    return {action for call in calls for action, _ in parts(call)}
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A table with one organization in it; queues and a bus beside it."""
+    with moto_table(monkeypatch) as client:
+        Accounts(client, TABLE).put(account())
+        queue = boto3.client("sqs").create_queue(QueueName="days")["QueueUrl"]
+        boto3.client("events").create_event_bus(Name="billing")
+        for name, value in {
+            "LEDGER_TABLE": TABLE,
+            "OFFER": "data-sharing",
+            "CLOSE_QUEUE": queue,
+            "STREAM_DEAD_LETTERS": queue,
+            "EVENT_BUS": "billing",
+        }.items():
+            monkeypatch.setenv(name, value)
+        for cached in (config.config, config.dynamodb):
+            cached.cache_clear()
+        yield client
+    for cached in (config.config, config.dynamodb):
+        cached.cache_clear()
+
+
+def decided(*events: Any) -> list[Call]:
+    """What classify_usage calls for a batch of these events, received now."""
+    sent = record("m1", *events)
+    sent["messageAttributes"]["received_at"]["stringValue"] = datetime.now(UTC).isoformat()
+    with recorded() as calls:
+        assert handler_of("classify_usage")({"Records": [sent]}, Context("c")) == {"batchItemFailures": []}
+    return calls
+
+
+def of_yesterday(request_id: str, **more: Any) -> Any:
+    return usage(request_id, at=YESTERDAY.isoformat(), **more)
+
+
+def test_classify_usage_may_decide_and_put_into_quarantine(table: Any) -> None:
+    same_id = of_yesterday("r1") | {"type": "usage.eval_run"}
+    calls = decided(of_yesterday("r1"), of_yesterday("r2", model="unknown"), same_id, {"id": "bad", "subject": "org_a"})
+    assert called(calls) == {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"}
+    assert refused("classify_usage", calls) == set()
+
+
+def test_receive_usage_may_queue_and_put_into_quarantine() -> None:
+    with webhook.aws() as clients, webhook.deployed(clients) as deployed, recorded() as calls:
+        assert deployed.post_events(webhook.event("r1"), {"id": "bad"}).status == 202
+        assert deployed.post_litellm(b'[{"id": "bad"}]').status < 500
+    assert called(calls) == {"secretsmanager:GetSecretValue", "sqs:SendMessage", "dynamodb:BatchWriteItem"}
+    assert refused("receive_usage", calls) == set()
+
+
+def test_close_day_may_list_prove_and_write_what_it_proved(table: Any) -> None:
+    decided(of_yesterday("r1"))
+    close_day = handler_of("close_day")
+    day = {"organization": "org_a", "day": YESTERDAY.date().isoformat()}
+    context: Any = Context("close_day")
+    context.get_remaining_time_in_millis = lambda: 0
+    with recorded() as calls:
+        close_day({}, context)
+        close_day({"Records": [{"messageId": "m1", "body": json.dumps(day)}]}, context)
+    assert {"dynamodb:Query", "dynamodb:PutItem", "sqs:SendMessage"} <= called(calls)
+    assert refused("close_day", calls) == set()
+
+
+def test_emit_billing_may_put_on_the_bus_and_queue_late_days(table: Any) -> None:
+    decided(of_yesterday("r1"))
+    items = [each for each in table.scan(TableName=TABLE)["Items"] if each["sk"]["S"].startswith("REQ#")]
+    stream = [
+        {"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "NewImage": as_lambda_gives(each)}}
+        for each in items
+    ]
+    with recorded() as calls:
+        assert handler_of("emit_billing")({"Records": stream}, Context("emit_billing")) == {"batchItemFailures": []}
+    assert {"events:PutEvents", "sqs:SendMessage"} <= called(calls)
+    assert refused("emit_billing", calls) == set()
+
+
+def as_lambda_gives(item: Any) -> Any:
+    return json.loads(json.dumps(item, default=lambda value: base64.b64encode(value).decode()))
+
+
+def test_account_api_may_read_and_change_accounts(api: Api) -> None:
+    api.decide(of_now("r1"))
+    with recorded() as calls:
+        for answer in (
+            *(api.usage(), api.costs(), api.get("/v1/organization/allowance"), api.get("/v1/organization/requests")),
+            api.get("/v1/organization/requests/r1"),
+            api.usage(bucket_width="1h"),
+            api.post({"confirmed": True, "traffic": {"mode": "disabled"}}),
+            api.put("org_new", tier=1),
+        ):
+            assert answer.status == 200, answer.text
+    ours = [call for call in calls if not is_of_the_test(call)]
+    assert {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:GetItem"} <= called(ours)
+    assert refused("account_api", ours) == set()
+
+
+def of_now(request_id: str) -> Any:
+    return usage(request_id, at="2025-03-12T09:00:00Z")
+
+
+def is_of_the_test(call: Call) -> bool:
+    """The test makes the keys that it asks with."""
+    return call[0] == "dynamodb:PutItem" and call[1]["Item"]["pk"]["S"].startswith("KEY#")
+
+
+def test_a_call_that_a_role_does_not_foresee_is_found() -> None:
+    """So that the tests above can fail: another action, another partition, and a call that names no partition."""
+    put: Callable[[str], Call] = lambda pk: ("dynamodb:PutItem", {"Item": {"pk": {"S": pk}}})  # noqa: E731
+    assert refused("account_api", [put("ORG#org_a")]) == set()
+    assert refused("account_api", [put("COUNTER#org_a#1m")]) == {("dynamodb:PutItem", ("COUNTER#org_a#1m",))}
+    assert refused("account_api", [("dynamodb:PutItem", {})]) == {("dynamodb:PutItem", ())}
+    assert refused("account_api", [("dynamodb:Scan", {})]) == {("dynamodb:Scan", ())}
+    assert refused("emit_billing", [("dynamodb:BatchGetItem", {})]) == {("dynamodb:BatchGetItem", ())}
+    assert set(ACTIONS.values()) >= {"dynamodb:PutItem"}
