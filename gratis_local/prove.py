@@ -329,7 +329,8 @@ def _tile(
     """
     for counter, taken in sorted(_steps_in(records).items(), key=str):
         add_tears(counter, over_granted(taken), found)
-        if {day.isoformat() for day in utc_days(counter)} <= given:
+        days = {day.isoformat() for day in utc_days(counter)}
+        if days and days <= given:
             add_tears(counter, tiling(steps[counter]), found)
 
 

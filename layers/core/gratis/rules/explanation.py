@@ -35,8 +35,19 @@ def explain(decision: Decision, version: Version | None) -> str:
 
     `version`: of the offer, as the decision names it; None if nobody knows it any more.
     """
+    if decision.is_void:
+        return f"Void: {_taken_back(decision)}"
     start = "Free" if decision.verdict == "free" else "Billed"
     return f"{start}: {_because(decision, version)}"
+
+
+def _taken_back(void: Decision) -> str:
+    """What a void gave back."""
+    before, after = void.figure("used_before"), void.figure("used_after")
+    said = f"request {void.request_id} of {void.day} (UTC), which was {void.verdict}, is taken back"
+    if before is None or after is None or before == after:
+        return f"{said}; it had used nothing of an allowance."
+    return f"{said}; {amount(void.unit, before - after)} of group {void.group} went back."
 
 
 def _because(decision: Decision, version: Version | None) -> str:
