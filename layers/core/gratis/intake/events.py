@@ -297,8 +297,10 @@ class VoidEvent(_NullIsAbsent):
 
 
 def parse_event(raw: Any, received_at: datetime) -> Request | Void:
-    """One decoded event as a request, or a void, to decide. Raises Rejected, naming the field and the value."""
-    compact(raw)  # replay and dead letters come past the webhook: what it refuses for its size is refused here too
+    """One decoded event as a request, or a void, to decide, whatever its size.
+
+    Raises Rejected, naming the field and the value.
+    """
     event = checked(raw, received_at)
     if isinstance(event, VoidEvent):
         return Void(
