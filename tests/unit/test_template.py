@@ -174,7 +174,8 @@ def sources_of(node: ast.ImportFrom) -> set[Path]:
         return set()
     source = PACKAGE.joinpath(*str(node.module).split(".")[1:])
     submodules = {source / f"{alias.name}.py" for alias in node.names} if source.is_dir() else set()
-    return submodules or {source.with_suffix(".py")}
+    own = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
+    return {each for each in submodules if each.exists()} or {own}
 
 
 def imported(path: Path) -> set[Path]:
