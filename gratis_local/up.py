@@ -57,15 +57,7 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
     Raises EngineFailed, also if another one runs here.
     """
     with _alone(state), engine(port) as url:
-        stack = deploy(
-            url,
-            {
-                "ArchiveRetentionDays": "-1",
-                "ContributorInsights": "false",
-                "LocalEngine": "true",
-                "WebhookTargets": "loopback",
-            },
-        )
+        stack = deploy(url, PARAMETERS)
         webhook, litellm = _replace_secrets(stack)
         owner, platform = _seed(stack)
         _wait_for_api(stack)

@@ -134,7 +134,10 @@ CORE = (
     "config errors moment rules rules.account rules.figures rules.formats rules.request rules.window "
     "startup table table.dynamo table.keys telemetry"
 )
-RULES = "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals rules.void table.ledger"
+RULES = (
+    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals rules.void "
+    "table.ledger"
+)
 IMPORTS = {
     "receive_usage": f"{CORE} "
     "http intake intake.cloudevents intake.encoding intake.events intake.litellm intake.mapping "
