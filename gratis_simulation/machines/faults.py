@@ -136,7 +136,7 @@ def contended(call: Call) -> Any:
 
 def hot(call: Call) -> Any:
     """A partition of the table is busy for longer than anybody waits."""
-    pks = [key_in(put)[0] for put in call.arguments["TransactItems"]]
+    pks = [key_in(each)[0] for each in call.arguments["TransactItems"]]
     counters = [pk for pk in pks if pk.startswith("COUNTER#")]
     call.run.hot = Hot(min(counters or pks), call.run.dice.turn(f"{call.name} long", 1, 20))
     raise error("ThrottlingException", "injected", call.operation)

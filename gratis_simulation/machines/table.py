@@ -165,15 +165,15 @@ class Table:
             self._write([item])
         return {"UnprocessedItems": {}}
 
-    def _reason(self, put: Mapping[str, Any]) -> dict[str, Any]:
-        named = put.get("Item") or put["Key"]
+    def _reason(self, operation: Mapping[str, Any]) -> dict[str, Any]:
+        named = operation.get("Item") or operation["Key"]
         stored = self.items.get(key_of(named))
-        if size_of(named) > MAX_ITEM_BYTES or named["sk"]["S"].startswith(POISON):
+        if size_of(named) > MAX_ITEM_BYTES or ("Item" in operation and named["sk"]["S"].startswith(POISON)):
             return {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
-        if _holds(stored, put):
+        if _holds(stored, operation):
             return {"Code": "None"}
         reason: dict[str, Any] = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
-        if stored is not None and put.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+        if stored is not None and operation.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
             reason["Item"] = stored
         return reason
 
@@ -258,6 +258,7 @@ _KEY_CONDITION = ("KeyConditionExpression", "ExpressionAttributeValues")
 _NEW = re.compile(r"attribute_not_exists\((?P<name>\w+)\)")
 _THERE = re.compile(r"attribute_exists\((?P<name>\w+)\)")
 _SET_AND_ADD = re.compile(r"SET (?P<set>\w+) = (?P<value>:\w+) ADD (?P<add>\w+) (?P<more>:\w+)")
+_CONTAINS = re.compile(r"contains\((?P<name>\w+), (?P<value>:\w+)\)")
 _COMPARED = re.compile(r"(?P<name>\w+) (?P<sign>=|<|<=|>|>=) (?P<value>:\w+)")
 _SIGNS = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _PARTITION = re.compile(r"pk = (?P<pk>:\w+)(?: AND (?P<sort>.+))?")
@@ -279,6 +280,9 @@ def _holds(stored: Item | None, put: Mapping[str, Any]) -> bool:
         wanted = put["ExpressionAttributeValues"][compared["value"]]
         found = (stored or {}).get(compared["name"])
         return found is not None and found.keys() == wanted.keys() and _compare(found, compared["sign"], wanted)
+    if contains := _CONTAINS.fullmatch(condition):
+        found = (stored or {}).get(contains["name"], {}).get("S")
+        return found is not None and put["ExpressionAttributeValues"][contains["value"]]["S"] in found
     raise Unknown(f"condition {condition!r}")
 
 
@@ -346,6 +350,8 @@ def _operation_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
     _only(transact_item, *_OPERATIONS)
     [(kind, operation)] = transact_item.items()
     _only(operation, "TableName", *_OPERATIONS[kind], *_CONDITION)
+    if kind == "ConditionCheck" and "ConditionExpression" not in operation:
+        raise Unknown("a check without a condition")
     return operation  # type: ignore[no-any-return]
 
 
@@ -358,7 +364,7 @@ def _refuse_transaction(operations: Sequence[Mapping[str, Any]], max_items: int)
     if len(set(keys)) < len(keys):
         message = "Transaction request cannot include multiple operations on one item"
         raise error("ValidationException", message, "TransactWriteItems")
-    if any(sk.startswith(f"{POISON}/whole") for _, sk in keys):
+    if any("Item" in each and each["Item"]["sk"]["S"].startswith(f"{POISON}/whole") for each in operations):
         raise error("ValidationException", "nobody foresaw it", "TransactWriteItems")
     if sum(size_of(each.get("Item") or each["Key"]) for each in operations) > MAX_TRANSACTION_BYTES:
         raise error("ValidationException", "the items are larger than 4 MB", "TransactWriteItems")

@@ -76,11 +76,12 @@ class WitnessedLedger(Ledger):
         counter: CounterId,
         books: Books,
         decisions: Sequence[Decision],
-        *more: Any,
+        *voided: Any,
+        **more: Any,
     ) -> dict[CounterId, Document]:
         version = read.get(counter, Document()).version + 1
         self.attempts.append(Attempt(version, [plain(decision) for decision in decisions]))
-        return super().commit(read, counter, books, decisions, *more)
+        return super().commit(read, counter, books, decisions, *voided, **more)
 
 
 @dataclass

@@ -185,9 +185,11 @@ def miscounting(put: Item) -> Item:
 class Planned(Ledger):
     """Takes what it planned for what is there, where its commit was refused."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
+    def commit(
+        self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *voided: Any, **more: Any
+    ) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, *more)
+            return super().commit(read, counter, books, decisions, *voided, **more)
         except CommitRefused as refused:
             planned = {counter: Document(read[counter].version, books.counter)}
             raise CommitRefused(planned | dict(refused.documents), refused.decided) from refused
@@ -196,9 +198,11 @@ class Planned(Ledger):
 class Unread(Ledger):
     """Takes over the versions of what another writer committed meanwhile, and nothing of it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
+    def commit(
+        self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *voided: Any, **more: Any
+    ) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, *more)
+            return super().commit(read, counter, books, decisions, *voided, **more)
         except CommitRefused as refused:
             empty = {identity: Document(document.version) for identity, document in refused.documents.items()}
             raise CommitRefused(empty, refused.decided) from refused
@@ -207,17 +211,21 @@ class Unread(Ledger):
 class Forgetful(Ledger):
     """Goes on from nothing after each commit."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
-        committed = super().commit(read, counter, books, decisions, *more)
+    def commit(
+        self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *voided: Any, **more: Any
+    ) -> Any:
+        committed = super().commit(read, counter, books, decisions, *voided, **more)
         return {identity: Document(document.version) for identity, document in committed.items()}
 
 
 class Confused(Ledger):
     """Takes requests of the same id for decided, whatever their day."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
+    def commit(
+        self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *voided: Any, **more: Any
+    ) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, *more)
+            return super().commit(read, counter, books, decisions, *voided, **more)
         except CommitRefused as refused:
             alike = [
                 each._replace(day=decision.day)
@@ -231,9 +239,11 @@ class Confused(Ledger):
 class Resigned(Ledger):
     """Takes a table that is busy for one that will never take it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
+    def commit(
+        self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *voided: Any, **more: Any
+    ) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, *more)
+            return super().commit(read, counter, books, decisions, *voided, **more)
         except Busy as busy:
             raise ValueError("it does not work") from busy
 
@@ -241,11 +251,13 @@ class Resigned(Ledger):
 class Hesitant(Ledger):
     """Does not commit at the first attempt."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
+    def commit(
+        self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *voided: Any, **more: Any
+    ) -> Any:
         if not self.__dict__.setdefault("asked", 0):
             self.__dict__["asked"] = 1
             raise Busy("no cause at all")
-        return super().commit(read, counter, books, decisions, *more)
+        return super().commit(read, counter, books, decisions, *voided, **more)
 
 
 class Unnoted(Accounts):

@@ -26,7 +26,8 @@ NOTHING_COMMITTED = Fault(
     "exactly once",
     (
         (
-            "self.shelf |= self.ledger.commit(some_documents, some_counter, some_books, some_decisions, some_account)",
+            "self.shelf |= self.ledger.commit("
+            "some_documents, some_counter, some_books, some_decisions, some_voided, judged_by=some_account)",
             "pass",
         ),
     ),

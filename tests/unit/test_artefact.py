@@ -135,7 +135,7 @@ CORE = (
     "startup table table.dynamo table.keys telemetry"
 )
 RULES = (
-    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals "
+    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals rules.void "
     "table.account_items table.account_rows table.ledger"
 )
 IMPORTS = {

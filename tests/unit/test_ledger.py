@@ -5,7 +5,7 @@ import random
 import string
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import (
@@ -365,27 +365,37 @@ def test_the_totals_of_twenty_rows_fit_the_one_write_unit_of_their_document(clie
 SEEN, KNOWN = Document(version=1, account_version=1), JudgedBy(1, has_profile=True)
 
 
+class Pending(NamedTuple):
+    """As much of a case as its size depends on."""
+
+    day: date
+
+
+ONE = Pending(DAY)
+
+
 def test_99_decisions_fit_one_transaction_beside_a_document_that_is_there() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: SEEN}, judged_by=KNOWN) == 99
+    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: SEEN}, judged_by=KNOWN) == 99
 
 
 def test_a_document_that_is_new_leaves_room_for_its_marker_and_the_check_of_the_account() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: Document()}, judged_by=KNOWN) == 97
+    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: Document()}, judged_by=KNOWN) == 97
 
 
 def test_who_has_no_profile_leaves_room_for_the_check_of_the_account() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: SEEN}, judged_by=JudgedBy(1, has_profile=False)) == 98
+    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: SEEN}, judged_by=JudgedBy(1, has_profile=False)) == 98
 
 
 def test_a_rolling_counter_leaves_room_for_each_days_totals_and_marker() -> None:
     counter = COUNTER._replace(slot="ROLLING")
     days = [date(2025, 2, 1 + number % 20) for number in range(150)]
     shelf = {counter: Document(), **{ledger.totals_of(counter, day): Document() for day in days}}
-    assert chunk_size(counter, days, shelf, judged_by=KNOWN) == 100 - 1 - 20 - 20 - 1
+    cases = [Pending(day) for day in days]
+    assert chunk_size(counter, cases, shelf, judged_by=KNOWN) == 100 - 1 - 20 - 20 - 1
 
 
 def test_a_few_that_fit_are_one_chunk() -> None:
-    assert chunk_size(COUNTER, [DAY] * 3, {COUNTER: Document()}) == 3
+    assert chunk_size(COUNTER, [ONE] * 3, {COUNTER: Document()}) == 3
 
 
 # --- quarantine ----------------------------------------------------------------------------------------------------

@@ -147,14 +147,14 @@ class Ledger:
         return dict(map(_document, self._query("pk = :pk AND begins_with(sk, :pools)", values)))
 
     def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
-        """The decisions of an organization's UTC day by request id, consistently: those past `after`, or all of them.
+        """The decisions of an organization's UTC day by what their keys say, consistently: past `after`, or all.
 
         The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
         """
         condition, values = "pk = :pk AND sk > :after", {":after": {"S": keys.after_request(after)}}
         partitions = keys.decisions_of(organization, day)
         shards = [self._read_ahead(self._pages(condition, values | {":pk": {"S": pk}})) for pk in partitions]
-        return heapq.merge(*shards, key=lambda decision: decision.request_id)
+        return heapq.merge(*shards, key=lambda decision: decision.key.request_id)
 
     def _read_ahead(self, pages: Iterator[Any]) -> Iterator[Decision]:
         def next_page() -> Any:
@@ -215,15 +215,18 @@ class Ledger:
         counter: CounterId,
         books: Books,
         decisions: Sequence[Decision],
+        voided: Sequence[Decision] = (),
+        *,
         judged_by: JudgedBy | None = None,
     ) -> dict[CounterId, Document]:
         """Write new books and the decisions that led to them, all or nothing, and return the new documents.
 
-        It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
-        requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
-        even has worked: a lost response), Rejected if DynamoDB will never take it. Busy, too, on a document of a later
-        format: it holds what this release cannot see and a verdict rests on. Raises AccountMoved if the account is not
-        as it was when the requests were judged (`judged_by`) in what can matter to them.
+        It happens only on the very documents that the decisions were taken on (`read`), only if none of the requests
+        was decided before, and only while the decisions that voids take back (`voided`) are there. Raises CommitRefused
+        with what stands in the way, Busy if it may work later (or even has worked: a lost response), Rejected if
+        DynamoDB will never take it. Busy, too, on a document of a later format: it holds what this release cannot see
+        and a verdict rests on. Raises AccountMoved if the account is not as it was when the requests were judged
+        (`judged_by`) in what can matter to them.
         """
         documents = merge(read, counter, books, decisions)
         check = self._account_check(counter.organization, documents, judged_by)
@@ -234,7 +237,8 @@ class Ledger:
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
-        items = puts + [self._decision_put(decision) for decision in decisions] + markers + check
+        checks = [self._check_of_voided(each) for each in voided]
+        items = puts + [self._decision_put(decision) for decision in decisions] + markers + checks + check
         try:
             self.client.transact_write_items(TransactItems=items)
         except self.client.exceptions.TransactionCanceledException as cancelled:
@@ -292,6 +296,8 @@ class Ledger:
         }
         if document.account_version is not None:
             item["account_version"] = {"N": str(document.account_version)}
+        if crossed := _crossed_text(document.counter):
+            item["crossed"] = {"S": crossed}
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
         last_day = last_day_of_slot(identity.slot)
@@ -310,6 +316,10 @@ class Ledger:
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": keys.NEW}}
 
+    def _check_of_voided(self, voided: Decision) -> Any:
+        check = {"TableName": self.table, "Key": keys.decision_key(voided.key)}
+        return {"ConditionCheck": check | keys.as_read(voided.payload_hash)}
+
     def _marker_put(self, identity: CounterId) -> Any:
         item = keys.marker_key(identity)
         if self.expire:
@@ -325,7 +335,7 @@ def merge(
     merged = {}
     for identity in changed:
         before = read.get(identity, Document())
-        decided = [each.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
         merged[identity] = replace(
             before,
             version=before.version + 1,
@@ -372,20 +382,28 @@ def _window_array(window: Window) -> list[Any]:
     return [moment.text(window.start), written(window.used), window.overflowed, announced]
 
 
-def _window(array: Sequence[Any]) -> Window:
+def _crossed_text(counter: Counter) -> str:
+    """By the start of the window. Beside the windows, whose arrays the first release reads to the last entry."""
+    crossed = {moment.text(each.start): sorted(map(written, each.crossed), key=str) for each in counter.windows}
+    stated = {start: quotas for start, quotas in crossed.items() if quotas}
+    return json.dumps(stated, separators=(",", ":")) if stated else ""
+
+
+def _window(array: Sequence[Any], crossed: Mapping[str, Sequence[Any]]) -> Window:
     start, used, overflowed, announced = array
     stated = [None] * announced if isinstance(announced, bool) else announced
     quotas = frozenset(None if quota is None else parsed(quota) for quota in stated)
-    return Window(moment.parse(start), parsed(used), overflowed, quotas)
+    return Window(moment.parse(start), parsed(used), overflowed, quotas, frozenset(map(parsed, crossed.get(start, ()))))
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent", "account_version"}
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "crossed", "totals", "recent", "account_version"}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
+    crossed = json.loads(item["crossed"]["S"]) if "crossed" in item else {}
     document = Document(
         version=int(item["version"]["N"]),
-        counter=Counter(tuple(map(_window, json.loads(item["windows"]["S"])))),
+        counter=Counter(tuple(_window(each, crossed) for each in json.loads(item["windows"]["S"]))),
         totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
