@@ -15,6 +15,7 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.intake.events import MAX_EVENT_BYTES, compact, parse_event
 from gratis.intake.messages import Message
+from gratis.rules.account import InForce
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
@@ -233,12 +234,12 @@ class _Batch:
         self.judged_by = {name: judged_by(account) for name, account in accounts.items()}
         counters: dict[CounterId, list[Pending]] = {}
         for arrival in in_time:
-            account = accounts.get(arrival.request.organization)
+            held = in_force_at(arrival.request, accounts)  # not to be read is no fault of the event: see `_decide`
             try:
                 if isinstance(arrival.request, Void) and arrival.request.key in decided:
                     self._decided_before(arrival, decided[arrival.request.key])
                     continue
-                case = self._case(arrival.request, account, decided)
+                case = self._case(arrival.request, held, decided)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
                 self._refuse_all(arrival, unforeseen(error))
             else:
@@ -271,11 +272,11 @@ class _Batch:
         return self.ledger.decisions({key for void in voids for key in (void.voided, void.key)}) if voids else {}
 
     def _case(
-        self, request: Request | Void, account: StoredAccount | None, decided: Mapping[RequestKey, Decision]
+        self, request: Request | Void, held: InForce | None, decided: Mapping[RequestKey, Decision]
     ) -> Case | VoidCase:
         """Raises Rejected for a void of what was never decided."""
         if isinstance(request, Request):
-            return case_of(request, self.offer, account)
+            return case_of(request, self.offer, held)
         if decision := decided.get(request.voided):
             return void_case(request, decision, self.offer)
         raise unknown_request(request)
@@ -504,6 +505,12 @@ def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]
             groups.add(message.group)
             found.append(message.id)
     return found
+
+
+def in_force_at(request: Request | Void, accounts: Mapping[str, StoredAccount]) -> InForce | None:
+    """What its organization's account said when the request occurred; a void is not judged by it. Raises Busy."""
+    account = accounts.get(request.organization)
+    return account.at(request.occurred_at) if account and isinstance(request, Request) else None
 
 
 def judged_by(account: StoredAccount) -> JudgedBy:
