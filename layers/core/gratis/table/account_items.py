@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -39,6 +39,8 @@ MAX_LIST_BYTES = 4_000
 """Of a list of projects in a version. A longer one lies beside."""
 MAX_PART_BYTES = 350_000
 """Of a compressed list in one item: DynamoDB's limit is 400 KB."""
+MAX_VERSIONS_HELD = 50
+"""Of one history, ready to be judged by."""
 MAX_LISTS_HELD = 8
 """Lists of projects that a reader keeps in memory."""
 EVER = datetime.min.replace(tzinfo=UTC)
@@ -60,12 +62,14 @@ class Beside:
         self.table = table
         self.selected = lru_cache(maxsize=MAX_LISTS_HELD)(self._selected)
 
-    def versions(self, organization: str, kind: str, until: Place, page: int) -> Iterator[tuple[int, Row]]:
-        """The versions up to a place, the latest first, read in pages of so many. Raises Busy."""
+    def versions(
+        self, organization: str, kind: str, until: Place, page: int, *, latest_first: bool = True
+    ) -> Iterator[tuple[int, Row]]:
+        """The versions up to a place, in the order in which they took effect, in pages of so many. Raises Busy."""
         first, last = keys.versions_until(kind, *until)
         values = {":pk": _partition(organization), ":first": {"S": first}, ":last": {"S": last}}
-        between = {"KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last", "ScanIndexForward": False}
-        for item in self._items(between, values, Limit=page):
+        between = {"KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last"}
+        for item in self._items(between, values, ScanIndexForward=not latest_first, Limit=page):
             yield int(item["number"]["N"]), json.loads(item["content"]["S"])
 
     def _selected(self, organization: str, digest: str) -> Sharing:
@@ -88,7 +92,8 @@ class Beside:
 class Versions(Generic[Version]):
     """One of an account's two histories. `rows`: the newest versions; `moved`: how many older ones lie beside.
 
-    `until`: when the last of those took effect, wherever it stands among them.
+    `until`: when the last of those took effect, wherever it stands among them. `held`: by number, versions that were
+    asked for: many events are judged by one.
     """
 
     organization: str
@@ -98,6 +103,7 @@ class Versions(Generic[Version]):
     until: datetime
     beside: Beside
     model: Callable[[Row], Version]
+    held: dict[int, Version] = field(default_factory=dict, compare=False)
 
     @property
     def count(self) -> int:
@@ -106,22 +112,24 @@ class Versions(Generic[Version]):
 
     def at(self, when: datetime) -> tuple[int, Version] | None:
         """The version with the latest `effective_at` ≤ `when`; ties: the later one. Raises Busy."""
-        kept = ((Place(effective_at(row), number), row) for number, row in self._kept())
-        found = max((each for each in kept if each[0].effective_at <= when), key=lambda each: each[0], default=None)
+        kept = (each for each in self._places if each[0].effective_at <= when)
+        found = max(kept, key=lambda each: each[0], default=None)
         if self.moved and (found is None or found[0].effective_at < self.until):
             for number, row in self._moved(last_of(when), 1):
                 place = Place(effective_at(row), number)
                 found = (place, row) if found is None or place > found[0] else found
                 break
-        return (found[0].number, self.model(found[1])) if found else None
+        return (found[0].number, self._version(found[0].number, found[1])) if found else None
 
     def named(self, number: int, when: datetime) -> tuple[int, Version]:
         """The version of this number, which took effect by `when`. Raises LookupError; Busy."""
+        if number in self.held:
+            return number, self.held[number]
         if number > self.moved:
-            return number, self.model(self.rows[number - self.moved - 1])
+            return number, self._version(number, self.rows[number - self.moved - 1])
         for each, row in self._moved(last_of(when), 20):
             if each == number:
-                return number, self.model(row)
+                return number, self._version(number, row)
         raise LookupError(f"{self.organization} has no {self.kind}{number} by {moment.text(when)}")
 
     def newest_first(self, after: Place | None = None) -> Iterator[tuple[int, Row]]:
@@ -142,7 +150,9 @@ class Versions(Generic[Version]):
         """The version with the number 1. Raises Busy."""
         if not self.moved:
             return self.model(self.rows[0]) if self.rows else None
-        return next((self.model(row) for number, row in self.newest_first() if number == 1), None)
+        until = Place(self.until, self.moved)
+        rows = self.beside.versions(self.organization, self.kind, until, 20, latest_first=False)
+        return next((self.model(row) for number, row in rows if number == 1), None)
 
     def _moved(self, until: Place, page: int) -> Iterator[tuple[int, Row]]:
         """What lay beside when the item was read, up to a place, the latest first. Others may move more meanwhile."""
@@ -150,6 +160,17 @@ class Versions(Generic[Version]):
 
     def _kept(self) -> list[tuple[int, Row]]:
         return list(enumerate(self.rows, start=self.moved + 1))
+
+    @cached_property
+    def _places(self) -> list[tuple[Place, Row]]:
+        return [(Place(effective_at(row), number), row) for number, row in self._kept()]
+
+    def _version(self, number: int, row: Row) -> Version:
+        if number not in self.held:
+            if len(self.held) >= MAX_VERSIONS_HELD:
+                self.held.clear()
+            self.held[number] = self.model(row)
+        return self.held[number]
 
 
 @dataclass(frozen=True)
