@@ -157,7 +157,7 @@ def build(seed: int) -> World:
     moves = not roomy and not after_the_first and moving.random() < 0.15
     if moves:
         accounts = [_beginner(moving, each) for each in accounts]
-        plan = _moving(moving, start, traffic)
+        plan = _moving(moving, start, Traffic(moving, chosen, accounts, organizations[:1], base))
     if rollout:
         plan = _rolled_out(dice, plan, rollout[1:])
     running = rollout[0] if rollout else ("this",)
@@ -206,19 +206,18 @@ def _beginner(dice: random.Random, account: Account) -> Account:
 
 
 def _moving(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
-    """Accounts are changed while events are decided that occurred, by their senders' clocks, a little later."""
+    """An account is changed while events are decided that occurred, by their senders' clocks, a little later."""
     steps: list[Step] = []
     at = start
-    for number in range(8):
-        organization = dice.choice((traffic.organizations[0], dice.choice(traffic.organizations)))
+    for number in range(10):
         for _ in range(dice.choice((1, 2, 3))):
-            occurred = at + timedelta(seconds=dice.choice((2, 60, 60, 90, -86_400)))
-            steps.append(Post(at, tuple(traffic.event(occurred) for _ in range(dice.choice((1, 2))))))
+            steps.append(Post(at, (traffic.event(at + timedelta(seconds=dice.choice((2, 60, 60, 90, -86_400)))),)))
         if number == 1:
             long_ago = timedelta(hours=dice.choice((0, 48)))
-            steps.append(Change(at, organization, "the platform", profile=rules.new_profile(dice), since=long_ago))
-        steps += _changes(dice, at, number, [organization])
-        at += timedelta(seconds=dice.choice((0, 0, 0.1, 1)))
+            profile = rules.new_profile(dice)
+            steps.append(Change(at, traffic.organizations[0], "the platform", profile=profile, since=long_ago))
+        steps += _changes(dice, at, number, traffic.organizations)
+        at += timedelta(seconds=dice.choice((0, 0, 0, 0.1, 1)))
     return steps
 
 
