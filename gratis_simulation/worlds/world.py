@@ -210,8 +210,8 @@ def _moving(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step
     steps: list[Step] = []
     at = start
     for number in range(10):
-        for _ in range(dice.choice((1, 2, 3))):
-            steps.append(Post(at, (traffic.event(at + timedelta(seconds=dice.choice((2, 60, 60, 90, -86_400)))),)))
+        ahead = [timedelta(seconds=dice.choice((2, 60, 60, 90, -86_400))) for _ in range(dice.choice((1, 2, 3)))]
+        steps += [Post(at, (traffic.event(at + each),)) for each in ahead]
         if number == 1:
             long_ago = timedelta(hours=dice.choice((0, 48)))
             profile = rules.new_profile(dice)
