@@ -1,20 +1,38 @@
-"""API keys: only their hash is stored. A key belongs to one organization, or to the platform, and has a role."""
+"""API keys: only their hash is stored. A key belongs to one organization, or to the platform, and has a role.
+
+| item         | pk             | sk                      | what                                                   |
+|--------------|----------------|-------------------------|--------------------------------------------------------|
+| a key        | `KEY#<sha256>` | `KEY`                   | whose it is, and all that a list shows of it           |
+| its listing  | `KEYS`         | `<organization>#<hash>` | nothing: it says where a key is, so that it is listed  |
+
+What if this dies on any line, or two of it run at once? A key is there before its listing and goes before it, so a
+listing without a key is passed over. A key of the first release has no listing before it is used.
+"""
 
 import hashlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from gratis import moment
+from gratis.errors import Busy
 from gratis.table.dynamo import Item, translated
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Role = Literal["owner", "reader", "platform"]
+Role = Literal["owner", "gateway", "reader", "platform"]
 ROLES = get_args(Role)
 PREFIX = "gk_"
+LISTING = "KEYS"
+ID_LENGTH = 16
+"""Of a key's id: so many characters of its hash."""
+PAGE = 100
+"""Keys in one batch read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +44,21 @@ class Holder:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What can be told of a key without knowing it. None, or empty: the first release did not note it.
+
+    `created`, `expires`: moments, RFC 3339; `last_used`: a UTC day, None for a key that was never used.
+    """
+
+    id: str
+    holder: Holder
+    last_four: str
+    created: str | None
+    last_used: str | None
+    expires: str | None
+
+
 class Keys:
     """Stores and looks up keys in the ledger table."""
 
@@ -33,39 +66,137 @@ class Keys:
         self.client = client
         self.table = table
 
-    def create(self, holder: Holder) -> str:
-        """A new key, 256 random bits, shown once: only its hash is kept. Raises Busy."""
+    def create(self, holder: Holder, now: datetime, expires: datetime | None = None) -> str:
+        """A new key, 256 random bits, shown once: only its hash is kept. `expires`: not taken from then on. Raises Busy."""
         key = PREFIX + secrets.token_urlsafe(32)
-        fields = {"role": holder.role, "organization": holder.organization, "name": holder.name}
-        item = _key_of(key) | {name: {"S": value} for name, value in fields.items() if value is not None}
-        try:
-            self.client.put_item(TableName=self.table, Item=item)
-        except (ClientError, BotoCoreError) as error:
-            raise translated(error) from error
+        fields = {
+            "role": holder.role,
+            "organization": holder.organization,
+            "name": holder.name,
+            "last_four": key[-4:],
+            "created": moment.text(now),
+            "expires_at": moment.text(expires) if expires else None,
+        }
+        texts = {name: {"S": value} for name, value in fields.items() if value is not None}
+        digest = _digest(key)
+        self._call(self.client.put_item, Item=_key_of(digest) | texts)
+        self._call(self.client.put_item, Item=_listing_of(holder, digest))
         return key
 
-    def find(self, key: str) -> Holder | None:
-        """Whose key this is, read consistently; None for no key of ours. Raises Busy."""
+    def find(self, key: str, now: datetime) -> Holder | None:
+        """Whose key this is, read consistently; None for no key of ours, or an expired one. Raises Busy.
+
+        The first use of each UTC day is noted.
+        """
+        digest = _digest(key)
+        texts = self._texts(digest)
+        found = _holder(texts) if texts else None
+        if texts is None or found is None or _has_expired(texts, now):
+            return None
+        if texts.get("last_used") != now.astimezone(UTC).date().isoformat():
+            self._note_use(key, digest, found, now, is_listed="last_four" in texts)
+        return found
+
+    def list(self, organization: str | None = None) -> Iterator[Listed]:
+        """The keys that there are: those of an organization, or all, by organization. Raises Busy."""
+        values = {":pk": {"S": LISTING}, ":whose": {"S": f"{organization or ''}#"}}
+        condition = "pk = :pk AND begins_with(sk, :whose)" if organization is not None else "pk = :pk"
+        if organization is None:
+            del values[":whose"]
+        asked: Any = {"TableName": self.table, "KeyConditionExpression": condition, "ExpressionAttributeValues": values}
         try:
-            item = self.client.get_item(TableName=self.table, Key=_key_of(key), ConsistentRead=True).get("Item")
+            for page in self.client.get_paginator("query").paginate(**asked, Limit=PAGE, ConsistentRead=True):
+                yield from self._listed([item["sk"]["S"].rpartition("#")[2] for item in page["Items"]])
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
-        if item is None:
-            return None
-        text = {name: value["S"] for name, value in item.items() if "S" in value}
-        found = Holder(cast("Role", text["role"]), text.get("organization"), text.get("name", ""))
-        return found if (found.role == "platform") == (found.organization is None) else None
 
     def revoke(self, key: str) -> Holder | None:
         """Take a key back: the next request that brings it is refused. Says whose it was. Raises Busy."""
-        found = self.find(key)
+        return self._revoke(_digest(key))
+
+    def revoke_listed(self, key_id: str) -> Holder | None:
+        """Take back the key with this id in the list. Says whose it was; None if there is no such. Raises Busy."""
+        values = {":pk": {"S": LISTING}}
+        asked: Any = {"TableName": self.table, "KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": values}
         try:
-            self.client.delete_item(TableName=self.table, Key=_key_of(key))
+            for page in self.client.get_paginator("query").paginate(**asked, ConsistentRead=True):
+                for item in page["Items"]:
+                    digest = item["sk"]["S"].rpartition("#")[2]
+                    if digest[:ID_LENGTH] == key_id:
+                        return self._revoke(digest)
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
+        return None
+
+    def _revoke(self, digest: str) -> Holder | None:
+        texts = self._texts(digest)
+        found = _holder(texts) if texts else None
+        self._call(self.client.delete_item, Key=_key_of(digest))
+        if found:
+            self._call(self.client.delete_item, Key=_listing_of(found, digest))
         return found
 
+    def _texts(self, digest: str) -> dict[str, str] | None:
+        item = self._call(self.client.get_item, Key=_key_of(digest), ConsistentRead=True).get("Item")
+        return _texts_of(item) if item else None
 
-def _key_of(key: str) -> Item:
-    """Where a key is stored. It is found by its hash, so no stored text is ever compared with what a caller sent."""
-    return {"pk": {"S": f"KEY#{hashlib.sha256(key.encode(errors='replace')).hexdigest()}"}, "sk": {"S": "KEY"}}
+    def _listed(self, digests: "list[str]") -> Iterator[Listed]:
+        if not digests:
+            return
+        wanted: Any = {self.table: {"Keys": [_key_of(digest) for digest in digests], "ConsistentRead": True}}
+        answer = self.client.batch_get_item(RequestItems=wanted)
+        if answer.get("UnprocessedKeys"):
+            raise Busy("DynamoDB left keys unread")
+        items = {item["pk"]["S"].removeprefix("KEY#"): item for item in answer["Responses"].get(self.table, [])}
+        for digest in digests:
+            if digest in items and (found := _holder(texts := _texts_of(items[digest]))):
+                times = texts.get("created"), texts.get("last_used"), texts.get("expires_at")
+                yield Listed(digest[:ID_LENGTH], found, texts.get("last_four", ""), *times)
+
+    def _note_use(self, key: str, digest: str, holder: Holder, now: datetime, *, is_listed: bool) -> None:
+        """That the key was used today. If it cannot be noted, the request is answered all the same."""
+        day, four = {"S": now.astimezone(UTC).date().isoformat()}, {"S": key[-4:]}
+        note: Any = {
+            "UpdateExpression": "SET last_used = :day, last_four = :four",
+            "ConditionExpression": "attribute_exists(pk)",  # a key that was revoked meanwhile does not come back
+            "ExpressionAttributeValues": {":day": day, ":four": four},
+        }
+        try:
+            if not is_listed:
+                self.client.update_item(TableName=self.table, Key=_listing_of(holder, digest))
+            self.client.update_item(TableName=self.table, Key=_key_of(digest), **note)
+        except (ClientError, BotoCoreError):
+            return
+
+    def _call(self, operation: Any, **arguments: Any) -> Any:
+        try:
+            return operation(TableName=self.table, **arguments)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
+
+def _holder(texts: dict[str, str]) -> Holder | None:
+    """Whose key; None if role and organization do not go together."""
+    found = Holder(cast("Role", texts["role"]), texts.get("organization"), texts.get("name", ""))
+    return found if (found.role == "platform") == (found.organization is None) else None
+
+
+def _has_expired(texts: dict[str, str], now: datetime) -> bool:
+    return "expires_at" in texts and moment.parse(texts["expires_at"]) <= now
+
+
+def _texts_of(item: Item) -> dict[str, str]:
+    return {name: value["S"] for name, value in item.items() if "S" in value}
+
+
+def _digest(key: str) -> str:
+    """A key is found by its hash, so no stored text is ever compared with what a caller sent."""
+    return hashlib.sha256(key.encode(errors="replace")).hexdigest()
+
+
+def _key_of(digest: str) -> Item:
+    return {"pk": {"S": f"KEY#{digest}"}, "sk": {"S": "KEY"}}
+
+
+def _listing_of(holder: Holder, digest: str) -> Item:
+    return {"pk": {"S": LISTING}, "sk": {"S": f"{holder.organization or ''}#{digest}"}}
