@@ -100,7 +100,9 @@ class Growth:
         """Batches of 100, and the account API's reads, after so many decisions of the day."""
         sender, points, reads, decided = self._sender(), [], [], 0
         handler = handler_of("account_api")
-        key = Keys(self.gratis.client, TABLE).create(Holder("reader", sender.organization, "benchmark"))
+        key = Keys(self.gratis.client, TABLE).create(
+            Holder("reader", sender.organization, "benchmark"), datetime.now(UTC)
+        )
         for target in DECIDED:
             self._decide([sender.event(number, self.dice) for number in range(decided, target)])
             points.append(self._point(target, [sender], 100))

@@ -64,6 +64,21 @@ def holder_of(role: str, organization: str | None, name: str) -> Holder:
     return Holder(cast("Role", role), organization, name)
 
 
+def expiry_of(expires: str | None, now: datetime) -> datetime | None:
+    """When the key ends that is asked for; None: never."""
+    if expires is None:
+        return None
+    try:
+        until = moment.parse(expires)
+    except ValueError:
+        raise Unusable(
+            f"--expires: must be a time with an offset, like 2026-01-31T00:00:00Z, not {expires!r}"
+        ) from None
+    if until <= now:
+        raise Unusable(f"--expires: {expires!r} is over; a key ends later than now")
+    return until
+
+
 def heads_of(named: Sequence[str]) -> dict[str, Head]:
     """The statements that are known to be in the chains, by organization."""
     heads = {}

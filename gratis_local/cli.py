@@ -511,9 +511,10 @@ def quarantine_redrive(
 @keys.command("create")
 def keys_create(
     *,
-    role: Annotated[str, typer.Option(help="One of owner, reader, platform.")],
+    role: Annotated[str, typer.Option(help="One of owner, gateway, reader, platform.")],
     organization: Annotated[str | None, typer.Option(help="Whose key it is; none for a platform key.")] = None,
     name: Annotated[str, typer.Option(help="What it is for, to tell keys apart.")] = "",
+    expires: Annotated[str | None, typer.Option(help="When it ends, like 2026-01-31T00:00:00Z; else never.")] = None,
     stack: StackName = STACK,
     endpoint_url: EndpointUrl = None,
 ) -> None:
@@ -521,29 +522,57 @@ def keys_create(
     with usable_input():
         from gratis.table.accounts import Accounts
         from gratis.table.api_keys import Keys
-        from gratis_local.arguments import holder_of
+        from gratis_local.arguments import expiry_of, holder_of
         from gratis_local.stack import stack_of
 
-        holder = holder_of(role, organization, name)
+        holder, now = holder_of(role, organization, name), datetime.now(UTC)
+        until = expiry_of(expires, now)
         deployed = stack_of(endpoint_url, stack)
         client, table = deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]
         if organization and Accounts(client, table).get(organization) is None:
             errors().print(f"note: {organization} has no account yet; its first profile or setting makes one")
-        key = Keys(client, table).create(holder)
+        key = Keys(client, table).create(holder, now, until)
     sys.stdout.write(key + "\n")
 
 
+@keys.command("list")
+def keys_list(
+    *,
+    organization: Annotated[str | None, typer.Option(help="Its keys only.")] = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """List the API keys: whose, how they end, when created, on which day last used, when they expire."""
+    with usable_input():
+        from gratis.table.api_keys import Keys
+        from gratis_local import report
+        from gratis_local.arguments import organization_of
+        from gratis_local.stack import stack_of
+
+        whose = organization_of(organization) if organization else None
+        deployed = stack_of(endpoint_url, stack)
+        found = list(Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).listed(whose))
+    report.print_keys(found, console())
+
+
 @keys.command("revoke")
-def keys_revoke(*, stack: StackName = STACK, endpoint_url: EndpointUrl = None) -> None:
-    """Take back the key that is asked for, or that standard input holds: it is accepted no more from now on."""
+def keys_revoke(
+    *,
+    key_id: Annotated[str | None, typer.Option("--id", help="Of a key in `gratis keys list`.")] = None,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Take back a key, by its id, or the key that is asked for or on standard input: it is accepted no more."""
     with usable_input():
         from gratis.table.api_keys import Keys
         from gratis_local.sources import Unusable
         from gratis_local.stack import stack_of
 
-        key = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
+        if key_id is None:
+            key = typer.prompt("Key", hide_input=True) if sys.stdin.isatty() else sys.stdin.read()
         deployed = stack_of(endpoint_url, stack)
-        holder = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).revoke(key.strip())
+        stored = Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"])
+        holder = stored.revoke(key.strip()) if key_id is None else stored.revoke_listed(key_id)
         if holder is None:
             raise Unusable("there is no such key")
     named = f" ({holder.name})" if holder.name else ""

@@ -19,6 +19,7 @@ from gratis.intake.receive import Received
 from gratis.rules import pricing
 from gratis.rules.explanation import amount as units_text
 from gratis.rules.receipt import Decision
+from gratis.table.api_keys import Listed
 from gratis.table.quarantine import Entry
 from gratis_local.chain import ChainProof
 from gratis_local.prove import RecordsProof
@@ -289,6 +290,27 @@ def print_quarantine(entries: Sequence[Entry], console: Console) -> None:
     ]
     sheet = Sheet("Quarantine", heads, rows, prose=("Id", "Why"), names=NAMES)
     stacks = (("Received (UTC)", "Refused by"), ("Organization", "Id"), ("Code", "Why"))
+    print_fitting(console, sheet, replace(sheet, stacks=stacks, tight=True))
+
+
+def print_keys(keys: Sequence[Listed], console: Console) -> None:
+    """API keys, without the keys themselves."""
+    heads = ("Id", "Organization", "Role", "Name", "Ends in", "Created (UTC)", "Last used", "Expires (UTC)")
+    rows = [
+        (
+            key.id,
+            key.holder.organization or "-",
+            key.holder.role,
+            key.holder.name or "-",
+            key.last_four or "-",
+            (key.created or "-").replace("T", " ")[:16],
+            key.last_used or "-",
+            (key.expires or "-").replace("T", " ")[:16],
+        )
+        for key in keys
+    ]
+    sheet = Sheet("Keys", heads, rows, prose=("Name",), names=NAMES)
+    stacks = (("Id", "Ends in"), ("Organization", "Name"), ("Created (UTC)", "Last used", "Expires (UTC)"))
     print_fitting(console, sheet, replace(sheet, stacks=stacks, tight=True))
 
 

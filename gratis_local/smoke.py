@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import urllib3
@@ -24,6 +24,8 @@ from gratis_local.sender import NotTaken, send
 from gratis_local.stack import Stack
 
 ORGANIZATION = "gratis_smoke"
+KEY_LASTS = timedelta(hours=1)
+"""Of the key that looks for the events, should nobody come to take it back."""
 PATIENCE_SECONDS = 60
 
 
@@ -151,8 +153,8 @@ def _shown(stack: Stack, key: str, event: Any) -> bool:
 @contextmanager
 def _key(stack: Stack) -> Iterator[str]:
     """A key that reads the smoke organization's account, and is taken back."""
-    keys = Keys(stack.client("dynamodb"), stack.outputs["LedgerTableName"])
-    key = keys.create(Holder("reader", ORGANIZATION, "gratis smoke"))
+    keys, now = Keys(stack.client("dynamodb"), stack.outputs["LedgerTableName"]), datetime.now(UTC)
+    key = keys.create(Holder("reader", ORGANIZATION, "gratis smoke"), now, now + KEY_LASTS)
     try:
         yield key
     finally:

@@ -35,6 +35,7 @@ class Running:
     base_url: str
     page_url: str
     owner_key: str
+    gateway_key: str
     platform_key: str
     webhook_secret: str
     litellm_secret: str
@@ -59,9 +60,9 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
     with _alone(state), engine(port) as url:
         stack = deploy(url, PARAMETERS)
         webhook, litellm = _replace_secrets(stack)
-        owner, platform = _seed(stack)
+        owner, gateway, platform = _seed(stack)
         _wait_for_api(stack)
-        up = Running(stack.base_url, stack.page_url, owner, platform, webhook, litellm, url)
+        up = Running(stack.base_url, stack.page_url, owner, gateway, platform, webhook, litellm, url)
         text = json.dumps(asdict(up), indent=1) + "\n"
         try:
             state.touch(0o600)  # it holds keys and secrets
@@ -113,9 +114,10 @@ def _replace_secrets(stack: Stack) -> tuple[str, str]:
     return webhook, litellm
 
 
-def _seed(stack: Stack) -> tuple[str, str]:
-    """The demo organization, and a key for its owner and one for the platform."""
-    since = datetime.now(UTC) - IN_FORCE
+def _seed(stack: Stack) -> tuple[str, ...]:
+    """The demo organization, and a key for its owner, its gateway and the platform."""
+    now = datetime.now(UTC)
+    since = now - IN_FORCE
     shared = Sharing(mode="enabled")
     account = Account(
         id=DEMO,
@@ -125,8 +127,12 @@ def _seed(stack: Stack) -> tuple[str, str]:
     ledger, table = stack.client("dynamodb"), stack.outputs["LedgerTableName"]
     Accounts(ledger, table).put(account)
     keys = Keys(ledger, table)
-    owner = keys.create(Holder("owner", DEMO, "gratis up"))
-    return owner, keys.create(Holder("platform", None, "gratis up"))
+    holders = (
+        Holder("owner", DEMO, "gratis up"),
+        Holder("gateway", DEMO, "gratis up"),
+        Holder("platform", None, "gratis up"),
+    )
+    return tuple(keys.create(holder, now) for holder in holders)
 
 
 def _wait_for_api(stack: Stack) -> None:

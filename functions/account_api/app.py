@@ -61,13 +61,13 @@ def admitted(event: dict[str, Any]) -> dict[str, Any]:
         openapi.add_docs(app)
     if not request.path.startswith("/v1/") or request.path == KEYS_PATH:
         return spelled_alike(event)
-    table, offer = config().table, config().offer
-    holder = holder_of(event, Keys(dynamodb(), table))
+    table, offer, now = config().table, config().offer, datetime.now(UTC)
+    holder = holder_of(event, Keys(dynamodb(), table), now)
     if match := app.match(request):
         require_admission(holder, match, event)
     platform = os.environ.get("PLATFORM_NAME", "OpenAI")
     ledger, accounts = Ledger(dynamodb(), table), Accounts(dynamodb(), table)
-    return with_call(spelled_alike(event), Call(holder, datetime.now(UTC), ledger, accounts, offer, platform))
+    return with_call(spelled_alike(event), Call(holder, now, ledger, accounts, offer, platform))
 
 
 @app.exception_handler(ERRORS)  # type: ignore[untyped-decorator]

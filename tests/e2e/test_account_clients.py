@@ -142,7 +142,9 @@ class Customer:
 
 
 def key_of(system: System, role: Any, organization: str | None) -> str:
-    return Keys(system.client("dynamodb"), system.table).create(Holder(role, organization, f"an {role} of the tests"))
+    return Keys(system.client("dynamodb"), system.table).create(
+        Holder(role, organization, f"an {role} of the tests"), datetime.now(UTC)
+    )
 
 
 @pytest.fixture(scope="module")

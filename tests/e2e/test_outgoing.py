@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def asked(system: System, key: str, method: str, path: str, body: Any = None) ->
 
 
 def owner(system: System, organization: str) -> str:
-    return Keys(system.client("dynamodb"), system.table).create(Holder("owner", organization, "e2e"))
+    return Keys(system.client("dynamodb"), system.table).create(Holder("owner", organization, "e2e"), datetime.now(UTC))
 
 
 def test_an_owners_endpoint_gets_its_events_signed(system: System, organization: str, server: Any) -> None:

@@ -1,6 +1,7 @@
 """The account page in real Chromium, against the deployed API. With GRATIS_SCREENSHOTS=1 it renews docs/images."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 800}
 
 
 def key_for(system: System, organization: str, role: str = "owner") -> str:
-    return Keys(system.client("dynamodb"), system.table).create(Holder(role, organization, "page test"))  # type: ignore[arg-type]
+    return Keys(system.client("dynamodb"), system.table).create(
+        Holder(role, organization, "page test"), datetime.now(UTC)
+    )  # type: ignore[arg-type]
 
 
 def sign_in(page: Page, system: System, key: str) -> None:
@@ -100,7 +103,11 @@ def test_everything_is_loaded_from_the_page_s_own_host(page: Page, system: Syste
 
 def test_a_name_that_holds_markup_is_shown_as_it_is(page: Page, system: System, organization: str) -> None:
     name = '<img src=x onerror="document.title = 1"><b>an owner</b>'
-    sign_in(page, system, Keys(system.client("dynamodb"), system.table).create(Holder("owner", organization, name)))
+    sign_in(
+        page,
+        system,
+        Keys(system.client("dynamodb"), system.table).create(Holder("owner", organization, name), datetime.now(UTC)),
+    )
     page.get_by_role("button", name="Stop sharing everything").click()
     page.get_by_role("button", name="Yes, stop sharing").click()
     expect(page.locator("#sharing")).to_contain_text(name)

@@ -92,7 +92,7 @@ def test_the_deployed_api_is_held_against_pages_and_what_differs_is_named(
     system: System, organization: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decided(system, organization)
-    key = Keys(system.client("dynamodb"), system.table).create(Holder("reader", organization, "e2e"))
+    key = Keys(system.client("dynamodb"), system.table).create(Holder("reader", organization, "e2e"), datetime.now(UTC))
     monkeypatch.setenv("GRATIS_API_KEY", key)
     file = tmp_path / "usage.json"
     agrees = page(bucket(system.yesterday, used(1500, project=None), used(70, free=False, project=None)))

@@ -213,8 +213,8 @@ def main() -> None:
         "LITELLM_SECRET": manager.create_secret(Name="litellm", SecretString=BEARER)["ARN"],
     }
     keys = Keys(dynamodb, TABLE)
-    owner = keys.create(Holder("owner", "org_a", f"{CANARY}-name"))
-    platform = keys.create(Holder("platform", None, f"{CANARY}-name"))
+    owner = keys.create(Holder("owner", "org_a", f"{CANARY}-name"), NOW)
+    platform = keys.create(Holder("platform", None, f"{CANARY}-name"), NOW)
     logging.getLogger().setLevel(logging.DEBUG)  # as Lambda does where its own level of logs is DEBUG
     receive()
     classify()

@@ -308,7 +308,7 @@ def test_a_body_that_makes_no_sense_is_400_and_changes_nothing(api: Api, body: A
 
 @pytest.mark.parametrize("name", ["@decimal:1", '{"": "1"}', "1.5", '"', '{"'])
 def test_an_actor_whose_name_looks_like_a_number_is_shown_as_the_text_that_it_is(api: Api, name: str) -> None:
-    key = Keys(api.client, api.table).create(Holder("owner", "org_a", name))
+    key = Keys(api.client, api.table).create(Holder("owner", "org_a", name), NOW)
     assert api.post({"traffic": OFF}, key).content["history"][0]["actor"] == name
 
 

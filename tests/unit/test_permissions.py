@@ -204,7 +204,7 @@ def of_now(request_id: str) -> Any:
 
 def is_of_the_test(call: Call) -> bool:
     """The test makes the keys that it asks with."""
-    return call[0] == "dynamodb:PutItem" and call[1]["Item"]["pk"]["S"].startswith("KEY#")
+    return call[0] == "dynamodb:PutItem" and call[1]["Item"]["pk"]["S"].startswith("KEY")
 
 
 def test_a_call_that_a_role_does_not_foresee_is_found() -> None:

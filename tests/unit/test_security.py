@@ -29,7 +29,7 @@ from gratis_local.redrive import Redriven
 from gratis_local.sources import Unusable
 from gratis_simulation.machines.table import key_in
 from tests.unit import webhook
-from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
+from tests.unit.account_api import ALLOWANCE, NOW, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
 from tests.unit.test_template import deployed, role_of
 from tests.unit.webhook import event
 
@@ -64,7 +64,7 @@ def test_a_key_that_was_taken_back_is_401_at_once_and_the_others_are_not(api: Ap
 
 @pytest.mark.parametrize("holder", [Holder("owner", None, "of nobody"), Holder("platform", "org_a", "of somebody")])
 def test_a_stored_key_whose_role_and_organization_do_not_go_together_lets_nobody_in(api: Api, holder: Holder) -> None:
-    key = Keys(api.client, api.table).create(holder)
+    key = Keys(api.client, api.table).create(holder, NOW)
     assert api.get(ALLOWANCE, key, organization="org_b").refused() == (401, "invalid_api_key", None)
 
 

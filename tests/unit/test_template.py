@@ -28,7 +28,7 @@ from gratis.rules.account import Account
 from gratis.rules.receipt import RECORD
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
-from gratis.table.api_keys import Holder, Keys
+from gratis.table.api_keys import LISTING, Holder, Keys
 from gratis.table.quarantine import Quarantine, entry
 from gratis_local.deploy import read_template
 from gratis_local.engine import TABLE_SCHEMA
@@ -110,6 +110,7 @@ ACTIONS = {
     "put_item": "dynamodb:PutItem",
     "query": "dynamodb:Query",
     "transact_write_items": "dynamodb:PutItem",
+    "update_item": "dynamodb:UpdateItem",
     "ConditionCheck": "dynamodb:ConditionCheckItem",
     "Update": "dynamodb:UpdateItem",
     "put_events": "events:PutEvents",
@@ -434,7 +435,7 @@ def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         classifier(client).classify([message("m1", usage("r1"), usage("e1", kind="usage.eval_run"))])
         large = {"id": "large", "note": incompressible(1_000_000)}
         Quarantine(client, TABLE).put([entry(large, Rejected("invalid_event", "is bad"), RECEIVED, "receive_usage")])
-        Keys(client, TABLE).create(Holder("owner", "org_a", "test"))
+        Keys(client, TABLE).create(Holder("owner", "org_a", "test"), RECEIVED)
         proof = Proof.of(statement_of("org_a", DAY, []), Differences())
         Statements(client, TABLE, signer()).write(proof, MerkleTree(), RECEIVED)
         Statements(client, TABLE).keep("org_a", DAY, {}, RECEIVED)
@@ -451,7 +452,7 @@ def kind_of(item: Any) -> str:
         return "quarantine" if sk.count("#") == 2 else "part"
     if pk.startswith("DAY#"):
         return "decision" if sk.startswith("REQ#") else "marker"
-    named = {"COUNTER": "counter", "KEY": "key", "LATE": "late", "STATEMENT-KEYS": "public key"}
+    named = {"COUNTER": "counter", "KEY": "key", "KEYS": "listing", "LATE": "late", "STATEMENT-KEYS": "public key"}
     return named.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
 
 
@@ -467,7 +468,7 @@ NEWS = {"decision", "quarantine", "statement", "account"}
 
 def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, Any]) -> None:
     carried = {"decision", "quarantine", "part", "statement", "account"}
-    aside = {"marker", "counter", "key", "late", "progress", "statements", "tree", "public key"}
+    aside = {"marker", "counter", "key", "listing", "late", "progress", "statements", "tree", "public key"}
     assert items.keys() == carried | aside
     inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
     assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
@@ -487,8 +488,17 @@ def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
     assert texts(patterns) == {keys.REQUEST, keys.QUARANTINE, keys.STATEMENT, keys.ACCOUNT}
     statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
-    prefixes = (keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE, keys.UNLISTED)
-    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS}
+    prefixes = (
+        keys.COUNTER,
+        keys.DAY,
+        keys.DUE,
+        keys.KEY,
+        keys.LATE,
+        keys.ORGANIZATION,
+        keys.QUARANTINE,
+        keys.UNLISTED,
+    )
+    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS, LISTING}
     assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 

@@ -6,6 +6,7 @@ read, parameters that the route has. So nobody makes us parse a body who may not
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,10 +23,10 @@ from gratis.table.api_keys import Holder, Keys
 JSON = "application/json"
 
 
-def holder_of(event: Mapping[str, Any], keys: Keys) -> Holder:
+def holder_of(event: Mapping[str, Any], keys: Keys, now: datetime) -> Holder:
     """Whose key came with a request. Raises Refused: 401; Busy."""
     scheme, _, key = headers_of(event).get("authorization", "").partition(" ")
-    found = keys.find(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    found = keys.find(key.strip(), now) if scheme.lower() == "bearer" and key.strip() else None
     if found is None:
         raise Refused(401, "invalid_api_key", "the Authorization header holds no valid API key")
     return found

@@ -11,7 +11,7 @@ listing without a key is passed over. A key of the first release has no listing 
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -67,7 +67,7 @@ class Keys:
         self.table = table
 
     def create(self, holder: Holder, now: datetime, expires: datetime | None = None) -> str:
-        """A new key, 256 random bits, shown once: only its hash is kept. `expires`: not taken from then on. Raises Busy."""
+        """A new key, 256 random bits, shown once: only its hash is kept. Not taken from `expires` on. Raises Busy."""
         key = PREFIX + secrets.token_urlsafe(32)
         fields = {
             "role": holder.role,
@@ -97,18 +97,10 @@ class Keys:
             self._note_use(key, digest, found, now, is_listed="last_four" in texts)
         return found
 
-    def list(self, organization: str | None = None) -> Iterator[Listed]:
+    def listed(self, organization: str | None = None) -> Iterator[Listed]:
         """The keys that there are: those of an organization, or all, by organization. Raises Busy."""
-        values = {":pk": {"S": LISTING}, ":whose": {"S": f"{organization or ''}#"}}
-        condition = "pk = :pk AND begins_with(sk, :whose)" if organization is not None else "pk = :pk"
-        if organization is None:
-            del values[":whose"]
-        asked: Any = {"TableName": self.table, "KeyConditionExpression": condition, "ExpressionAttributeValues": values}
-        try:
-            for page in self.client.get_paginator("query").paginate(**asked, Limit=PAGE, ConsistentRead=True):
-                yield from self._listed([item["sk"]["S"].rpartition("#")[2] for item in page["Items"]])
-        except (ClientError, BotoCoreError) as error:
-            raise translated(error) from error
+        for digests in self._digests(f"{organization}#" if organization else ""):
+            yield from self._read(digests)
 
     def revoke(self, key: str) -> Holder | None:
         """Take a key back: the next request that brings it is refused. Says whose it was. Raises Busy."""
@@ -116,17 +108,9 @@ class Keys:
 
     def revoke_listed(self, key_id: str) -> Holder | None:
         """Take back the key with this id in the list. Says whose it was; None if there is no such. Raises Busy."""
-        values = {":pk": {"S": LISTING}}
-        asked: Any = {"TableName": self.table, "KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": values}
-        try:
-            for page in self.client.get_paginator("query").paginate(**asked, ConsistentRead=True):
-                for item in page["Items"]:
-                    digest = item["sk"]["S"].rpartition("#")[2]
-                    if digest[:ID_LENGTH] == key_id:
-                        return self._revoke(digest)
-        except (ClientError, BotoCoreError) as error:
-            raise translated(error) from error
-        return None
+        found = (digest for digests in self._digests() for digest in digests if digest[:ID_LENGTH] == key_id)
+        digest = next(found, None)
+        return self._revoke(digest) if digest else None
 
     def _revoke(self, digest: str) -> Holder | None:
         texts = self._texts(digest)
@@ -140,11 +124,27 @@ class Keys:
         item = self._call(self.client.get_item, Key=_key_of(digest), ConsistentRead=True).get("Item")
         return _texts_of(item) if item else None
 
-    def _listed(self, digests: "list[str]") -> Iterator[Listed]:
+    def _digests(self, beginning: str = "") -> Iterator[list[str]]:
+        """The hashes of the keys whose listings begin so, page by page."""
+        asked: Any = {"TableName": self.table, "ConsistentRead": True, "Limit": PAGE}
+        asked |= {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": LISTING}}}
+        if beginning:
+            asked["KeyConditionExpression"] += " AND begins_with(sk, :beginning)"
+            asked["ExpressionAttributeValues"][":beginning"] = {"S": beginning}
+        try:
+            for page in self.client.get_paginator("query").paginate(**asked):
+                yield [item["sk"]["S"].rpartition("#")[2] for item in page["Items"]]
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+
+    def _read(self, digests: Sequence[str]) -> Iterator[Listed]:
         if not digests:
             return
         wanted: Any = {self.table: {"Keys": [_key_of(digest) for digest in digests], "ConsistentRead": True}}
-        answer = self.client.batch_get_item(RequestItems=wanted)
+        try:
+            answer = self.client.batch_get_item(RequestItems=wanted)
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
         if answer.get("UnprocessedKeys"):
             raise Busy("DynamoDB left keys unread")
         items = {item["pk"]["S"].removeprefix("KEY#"): item for item in answer["Responses"].get(self.table, [])}
@@ -163,7 +163,8 @@ class Keys:
         }
         try:
             if not is_listed:
-                self.client.update_item(TableName=self.table, Key=_listing_of(holder, digest))
+                listed: Any = {"UpdateExpression": "SET noted = :day", "ExpressionAttributeValues": {":day": day}}
+                self.client.update_item(TableName=self.table, Key=_listing_of(holder, digest), **listed)
             self.client.update_item(TableName=self.table, Key=_key_of(digest), **note)
         except (ClientError, BotoCoreError):
             return

@@ -21,6 +21,7 @@
 | unlisted model    | UNLISTED#<org>          | <day>#<model>                                          |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
+| its listing       | KEYS                    | <org>#<sha256>                                         |
 
 A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
 A slot is named by its kind of window (`window.py`). Parts of keys hold no `#`: identifiers cannot, projects are quoted.

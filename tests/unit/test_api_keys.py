@@ -1,0 +1,136 @@
+"""API keys: listed without being known, ended by time, and known by the day of their last use."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from gratis.table.api_keys import Holder, Keys, Listed, _digest, _key_of
+from tests.ledger_builders import TABLE, moto_table
+from tests.unit.account_api import ALLOWANCE, HOUR, NOW, Api
+
+OWNER = Holder("owner", "org_a", "of Ann")
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keys]:
+    """No key yet."""
+    with moto_table(monkeypatch) as client:
+        yield Keys(client, TABLE)
+
+
+def of_the_first_release(keys: Keys, key: str, holder: Holder) -> None:
+    """Store a key as the first release did."""
+    texts = {"role": holder.role, "organization": holder.organization, "name": holder.name}
+    stored = {name: {"S": text} for name, text in texts.items() if text is not None}
+    keys.client.put_item(TableName=TABLE, Item=_key_of(_digest(key)) | stored)
+
+
+def test_a_key_is_listed_with_what_can_be_told_of_it(keys: Keys) -> None:
+    key = keys.create(OWNER, NOW, NOW + HOUR)
+    assert list(keys.listed()) == [
+        Listed(_digest(key)[:16], OWNER, key[-4:], "2025-03-12T10:30:00Z", None, "2025-03-12T11:30:00Z")
+    ]
+    assert key not in str(keys.client.scan(TableName=TABLE)["Items"])
+
+
+@pytest.mark.parametrize("beside", ["org_a", "org_ab", None])
+def test_an_organizations_keys_are_listed_alone(keys: Keys, beside: str | None) -> None:
+    keys.create(OWNER, NOW)
+    keys.create(Holder("reader" if beside else "platform", beside, "another"), NOW)
+    assert {each.holder.organization for each in keys.listed("org_a")} == {"org_a"}
+    assert len(list(keys.listed())) == 2
+
+
+def test_more_keys_than_one_read_takes_are_all_listed(keys: Keys) -> None:
+    made = {keys.create(OWNER, NOW)[-4:] for _ in range(105)}
+    found = list(keys.listed("org_a"))
+    assert (len(found), {each.last_four for each in found}) == (105, made)
+
+
+def test_a_key_ends_when_it_expires_and_stays_in_the_list(keys: Keys) -> None:
+    key = keys.create(OWNER, NOW, NOW + HOUR)
+    assert keys.find(key, NOW + HOUR - timedelta(milliseconds=1)) == OWNER
+    assert keys.find(key, NOW + HOUR) is None
+    assert [each.expires for each in keys.listed()] == ["2025-03-12T11:30:00Z"]
+
+
+def test_an_expired_key_is_a_401(api: Api) -> None:
+    key = Keys(api.client, api.table).create(OWNER, NOW, NOW + HOUR)
+    assert api.get(ALLOWANCE, key).status == 200
+    api.set_clock(NOW + HOUR)
+    assert api.get(ALLOWANCE, key).refused() == (401, "invalid_api_key", None)
+
+
+def test_the_day_of_its_last_use_is_noted_with_the_first_use_of_each_day(api: Api) -> None:
+    keys = Keys(api.client, api.table)
+    key = keys.create(OWNER, NOW)
+    assert api.get(ALLOWANCE, key).status == 200
+    assert api.asked.count("UpdateItem") == 1
+    assert [each.last_used for each in keys.listed("org_a") if each.last_four == key[-4:]] == ["2025-03-12"]
+    api.get(ALLOWANCE, key)
+    assert api.asked.count("UpdateItem") == 0
+    api.set_clock(NOW + 14 * HOUR)
+    api.get(ALLOWANCE, key)
+    assert [each.last_used for each in keys.listed("org_a") if each.last_four == key[-4:]] == ["2025-03-13"]
+
+
+def test_a_use_that_cannot_be_noted_is_answered_all_the_same(api: Api) -> None:
+    key = Keys(api.client, api.table).create(OWNER, NOW)
+
+    def throttled(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "UpdateItem")
+
+    api.on("before-call.UpdateItem", throttled)
+    assert api.get(ALLOWANCE, key).status == 200
+
+
+def test_a_key_of_the_first_release_is_taken_and_listed_once_it_is_used(keys: Keys) -> None:
+    of_the_first_release(keys, "gk_old_key", OWNER)
+    assert list(keys.listed()) == []
+    assert keys.find("gk_old_key", NOW) == OWNER
+    assert list(keys.listed()) == [Listed(_digest("gk_old_key")[:16], OWNER, "_key", None, "2025-03-12", None)]
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+def test_a_key_that_is_taken_back_is_refused_and_listed_no_more(keys: Keys, by_id: bool) -> None:
+    key, other = keys.create(OWNER, NOW), keys.create(Holder("platform", None, ""), NOW)
+    assert (keys.revoke_listed(_digest(key)[:16]) if by_id else keys.revoke(key)) == OWNER
+    assert keys.find(key, NOW) is None
+    assert [each.last_four for each in keys.listed()] == [other[-4:]]
+    assert keys.client.scan(TableName=TABLE)["Count"] == 2
+
+
+def test_no_key_is_taken_back_by_an_id_that_is_not_in_the_list(keys: Keys) -> None:
+    key = keys.create(OWNER, NOW)
+    assert keys.revoke_listed(_digest(key)[:15]) is None
+    assert keys.find(key, NOW) == OWNER
+
+
+def test_a_use_at_the_moment_of_its_revocation_does_not_bring_a_key_back(keys: Keys) -> None:
+    of_the_first_release(keys, "gk_old_key", OWNER)
+    real = keys.client.update_item
+
+    def revoked_meanwhile(**request: Any) -> Any:
+        keys.revoke("gk_old_key")
+        return real(**request)
+
+    keys.client.update_item = revoked_meanwhile  # type: ignore[method-assign]
+    keys.find("gk_old_key", NOW)
+    assert keys.find("gk_old_key", NOW) is None
+    assert list(keys.listed()) == []
+
+
+def test_a_listing_whose_key_is_gone_is_passed_over(keys: Keys) -> None:
+    key, kept = keys.create(OWNER, NOW), keys.create(OWNER, NOW)
+    keys.client.delete_item(TableName=TABLE, Key=_key_of(_digest(key)))
+    assert [each.last_four for each in keys.listed()] == [kept[-4:]]
+
+
+@pytest.mark.parametrize(("role", "status"), [("reader", 403), ("gateway", 403), ("owner", 200)])
+def test_only_an_owner_changes_settings_and_every_key_reads(api: Api, role: Any, status: int) -> None:
+    key = Keys(api.client, api.table).create(Holder(role, "org_a", role), NOW)
+    assert api.get(ALLOWANCE, key).status == 200
+    assert api.post({"traffic": {"mode": "disabled"}}, key).status == status
