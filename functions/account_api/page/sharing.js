@@ -204,7 +204,9 @@ function name(text, kind = "") {
   return el("span", { class: `name ${kind}` }, text);
 }
 
-function words({ mode, projects }) {
+/** Of a long list the history says how many projects it names. */
+function words({ mode, projects, project_count }) {
+  if (project_count) return `Selected projects: ${project_count}`;
   return mode === "selected" ? `Selected projects: ${(projects ?? []).join(", ") || "none"}` : MODES[mode] ?? mode;
 }
 
