@@ -83,11 +83,10 @@ Row = tuple[str | None, str, str, bool, str]
 class Reference:
     """All counters and totals, as they must be after the decisions so far."""
 
-    def __init__(self, offer: Stated, most_rows: int) -> None:
+    def __init__(self, offer: Stated) -> None:
         self.spans: dict[tuple[Any, ...], list[Span]] = defaultdict(list)
         self.totals: dict[tuple[str, str, str], dict[Row, list[Any]]] = defaultdict(dict)
         self._offer = offer
-        self._most_rows = most_rows
 
     def expected(self, payload: Payload, account: Account | None) -> Expected:
         """What the decision on `payload` must be now. Changes nothing."""
@@ -173,8 +172,6 @@ class Reference:
     def _count(self, payload: Payload, figures: dict[str, Any], group: str) -> None:
         rows = self.totals[payload.organization, group, payload.day.isoformat()]
         key: Row = (payload.project, payload.model, payload.service_tier, payload.batch, figures["verdict"])
-        if key not in rows and len(rows) >= self._most_rows:
-            key = ("(other)", "(other)", "(other)", payload.batch, figures["verdict"])
         row = rows.setdefault(key, [0, 0, 0, 0, Decimal(0), Decimal(0), 0])
         listed = figures["list_amount_usd"]
         added = [1, payload.input, payload.cached, payload.output, Decimal(listed or 0)]

@@ -350,10 +350,10 @@ def test_an_event_that_fails_in_an_unforeseen_way_is_quarantined_alone(
 def test_an_event_that_cannot_be_settled_is_quarantined_alone(
     client: Any, handle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fragile(books: Any, cases: Sequence[Case], now: datetime, max_rows: int) -> Any:
+    def fragile(books: Any, cases: Sequence[Case], now: datetime) -> Any:
         if any(case.request.id == "r2" for case in cases):
             raise ZeroDivisionError("of all things")
-        return settle(books, cases, now, max_rows)
+        return settle(books, cases, now)
 
     settle = classify.settle
     monkeypatch.setattr(classify, "settle", fragile)

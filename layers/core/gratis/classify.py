@@ -6,8 +6,9 @@ run meets either nothing or its own decisions.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -17,9 +18,9 @@ from gratis.intake.events import parse_event
 from gratis.intake.messages import Message
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
+from gratis.rules.pages import MAX_PAGE_ROWS, Name, Touched, name_of
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
-from gratis.rules.totals import MAX_ROWS
 from gratis.rules.window import CounterId
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause
 from gratis.table.ledger import (
@@ -91,8 +92,7 @@ def never() -> bool:
 class Classifier:
     """Decides batches of messages; holds what all of them share.
 
-    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction;
-    `max_rows`: of a day's totals, past which the rest is totalled as `(other)`.
+    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction.
     """
 
     def __init__(
@@ -105,7 +105,6 @@ class Classifier:
         pause: Pause = pause,
         spread: Spread = map,
         max_items: int = MAX_ITEMS,
-        max_rows: int = MAX_ROWS,
     ) -> None:
         self.ledger = ledger
         self.quarantine = quarantine
@@ -114,7 +113,6 @@ class Classifier:
         self.pause = pause
         self.spread = spread
         self.max_items = max_items
-        self.max_rows = max_rows
 
     def classify(self, messages: Sequence[Message], hurry: Callable[[], bool] = never) -> Outcome:
         """Decide every event once, in arrival order per organization.
@@ -138,7 +136,6 @@ class _Batch:
         self.counting = Lock()
         """Two organizations that are settled side by side count together."""
         self.max_items = shared.max_items
-        self.max_rows = shared.max_rows
         self.messages = messages
         self.outcome = Outcome()
         self.shelf: dict[CounterId, Document] = {}
@@ -251,14 +248,11 @@ class _Batch:
             self.shelf |= {counter: Document() for counter in missing} | self.ledger.read((), missing)[1]
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
-        while pending:
-            days = [case.day for _, case in pending[: self.max_items]]
-            size = chunk_size(counter, days, self.shelf, self.max_items)
-            self._commit_or_isolate(counter, pending[:size])
-            pending = pending[size:]
+        for start in range(0, len(pending), self.max_items):
+            self._commit_or_isolate(counter, pending[start : start + self.max_items])
 
     def _commit_or_isolate(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Commit a chunk; if it fails in a way that trying again cannot mend, find the event it is because of."""
+        """Commit requests; if it fails in a way that trying again cannot mend, find the event it is because of."""
         try:
             self._commit(counter, chunk)
         except Busy:
@@ -271,31 +265,40 @@ class _Batch:
             elif left:
                 self._refuse_all(left[0][0], unforeseen(error))
 
-    def _commit(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
+    def _commit(self, counter: CounterId, pending: Sequence[Pending]) -> None:
+        """Decide as many as one transaction takes from what the counter holds, and commit; then the next ones.
+
+        If it was refused, the same again from what came back: on that, fewer may fit.
+        """
         attempts = 0
-        while chunk:
+        while pending:
             if self.hurry():
                 raise Busy("time is running out")
             try:
                 if attempts:
-                    self._read_again(counter, chunk)
+                    self._read_again(counter, pending)
+                self._read_pages(counter, pending)
+                size = chunk_size(
+                    counter, [case for _, case in pending], self.shelf, self.max_items, self.ledger.max_page_rows
+                )
+                chunk = pending[:size]
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
-                books, decisions = settle(books, [case for _, case in chunk], now, self.max_rows)
+                books, decisions = settle(books, [case for _, case in chunk], now)
                 self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions)
             except CommitRefused as refused:
                 self.shelf |= refused.documents
-                left = self._without_decided(chunk, refused.decided)
-                attempts = attempts + 1 if len(left) == len(chunk) else 0
-                chunk = left
+                left = self._without_decided(pending, refused.decided)
+                attempts = attempts + 1 if len(left) == len(pending) else 0
+                pending = left
             except Busy:
                 attempts += 1
                 if attempts > MAX_ATTEMPTS:
                     raise
             else:
                 self._finish(chunk, decisions)
-                return
+                pending, attempts = pending[size:], 0
+                continue
             with self.counting:
                 self.outcome.contended += 1
             if attempts > MAX_ATTEMPTS:
@@ -303,15 +306,20 @@ class _Batch:
             if attempts:
                 self.pause(attempts)
 
-    def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
+    def _read_again(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
-        documents = {counter} | {totals_of(counter, case.day) for _, case in chunk}
-        try:
+        documents = {counter} | {totals_of(counter, case.day) for _, case in pending}
+        with readable(counter):
             self.shelf |= self.ledger.read((), documents)[1]
-        except Busy:
-            raise
-        except Exception as error:  # it is no fault of the events that wait for it
-            raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
+
+    def _read_pages(self, counter: CounterId, pending: Sequence[Pending]) -> None:
+        """The pages of totals that these requests can be counted on, after their documents."""
+        names: dict[CounterId, set[Name]] = {}
+        for _, case in pending:
+            names.setdefault(totals_of(counter, case.day), set()).add(name_of(case.request))
+        with readable(counter):
+            for document, wanted in names.items():
+                self.shelf[document] = self.ledger.with_pages(document, self.shelf[document], wanted)
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
@@ -321,7 +329,7 @@ class _Batch:
             self._compare(arrival.rivals, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
-        """The chunk without what was decided before."""
+        """Those that were not decided before."""
         earlier = {decision.key: decision for decision in decided}
         for arrival, _ in chunk:
             if decision := earlier.get(arrival.request.key):
@@ -375,6 +383,17 @@ class _Batch:
         return True
 
 
+@contextmanager
+def readable(counter: CounterId) -> Iterator[None]:
+    """What cannot be read now is no fault of the events that wait for it. Raises Busy."""
+    try:
+        yield
+    except Busy:
+        raise
+    except Exception as error:
+        raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
+
+
 def first_of_each(arrivals: Iterable[Arrival]) -> list[Arrival]:
     """The first arrival of each request; the later ones are its copies, or its rivals.
 
@@ -411,20 +430,28 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
 
 
 def chunk_size(
-    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MAX_ITEMS
+    counter: CounterId,
+    cases: Sequence[Case],
+    shelf: Mapping[CounterId, Document],
+    max_items: int = MAX_ITEMS,
+    max_page_rows: int = MAX_PAGE_ROWS,
 ) -> int:
-    """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
-    documents = {counter}
-    seen: set[date] = set()
-    others = 0
-    for count, day in enumerate(days):
-        if day not in seen:
-            seen.add(day)
-            documents.add(totals_of(counter, day))
-            others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
-        if count + 1 + others > max_items:
-            return count
-    return len(days)
+    """How many of the next decisions fit one transaction beside their documents, pages and first-of-the-day markers."""
+
+    def touched(identity: CounterId) -> Touched:
+        return Touched(shelf[identity].totals.rows, shelf[identity].leaves, max_page_rows)
+
+    documents = {counter: touched(counter)}
+    for count, case in enumerate(cases):
+        day = totals_of(counter, case.day)
+        if day not in documents:
+            documents[day] = touched(day)
+        documents[day].add(name_of(case.request))
+        markers = sum(is_day(each) and shelf[each].version == 0 for each in documents)
+        pages = sum(each.most() for each in documents.values())
+        if count + 1 + len(documents) + markers + pages > max_items:
+            return max(count, 1)
+    return len(cases)
 
 
 def conflict(request: Request, decision: Decision) -> Rejected:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.rules.decision import NO_GROUP
-from gratis.rules.totals import OTHER, RowKey, Sums, Totals
+from gratis.rules.totals import RowKey, Sums, Totals, other_of
 
 
 class StoredTotals(Check):
@@ -47,7 +47,7 @@ class Recount(Totals):
         super().__init__()
         self.stored = stored
 
-    def _row(self, key: RowKey, max_rows: int) -> Sums:  # noqa: ARG002 - what is stored says which rows there are
-        if key not in self.stored.rows:
-            key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
+    def _row(self, key: RowKey) -> Sums:
+        if key not in self.stored.rows and other_of(key) in self.stored.rows:
+            key = other_of(key)
         return self.rows.setdefault(key, Sums())

@@ -15,7 +15,7 @@ from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import EVALS, Group, Offer, Version
 from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
 from gratis.rules.request import Request
-from gratis.rules.totals import MAX_ROWS, Totals
+from gratis.rules.totals import Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
 
 NO_GROUP = "-"
@@ -99,19 +99,14 @@ class Books:
     totals: Mapping[date, Totals]
 
 
-def settle(
-    books: Books, cases: Sequence[Case], decided_at: datetime, max_rows: int = MAX_ROWS
-) -> tuple[Books, list[Decision]]:
-    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back.
-
-    `max_rows`: of a day's totals.
-    """
+def settle(books: Books, cases: Sequence[Case], decided_at: datetime) -> tuple[Books, list[Decision]]:
+    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back."""
     counter = books.counter
     totals = {day: each.copy() for day, each in books.totals.items()}
     decisions = []
     for case in cases:
         counter, decision = decide(counter, case, decided_at)
-        totals.setdefault(case.day, Totals()).add(case.request, decision.verdict, case.list_amount, max_rows)
+        totals.setdefault(case.day, Totals()).add(case.request, decision.verdict, case.list_amount)
         decisions.append(decision)
     return Books(counter, totals), decisions
 
