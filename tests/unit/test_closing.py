@@ -286,7 +286,8 @@ def test_what_has_no_price_is_listed_and_counted(table: Any) -> None:
 
 
 def test_the_rows_of_all_pages_add_up(table: Any) -> None:
-    decide(table, *(usage(f"r{number}", project=f"proj_{number}") for number in range(9)), max_page_rows=2)
+    for number in range(9):
+        decide(table, usage(f"r{number}", project=f"proj_{number}"), max_page_rows=2)
     assert len([key for key in table.items if key[1].startswith("PAGE#")]) > 1
     assert proof_of(table).holds
     tampered(table, "r8", input=999, list_amount_usd="0.0024975")

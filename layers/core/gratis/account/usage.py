@@ -92,6 +92,8 @@ def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[d
     first, last = starts[0].date(), starts[-1].date()
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
     for identity, document in ledger.days(organization, groups_of(offer), first, last).items():
+        if document.is_damaged:
+            raise LookupError(f"{identity}: the pages of the totals are not those that their document names")
         rows[moment.parse(f"{identity.slot}T00:00:00Z")] += document.totals.rows.items()
     return dict(rows)
 
