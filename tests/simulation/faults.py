@@ -829,6 +829,17 @@ OUTWARDS = (
         release=release(table=on_puts(miscounting)),
         alone="days",
     ),
+    Fault(
+        "two days that are closed side by side fork the chain of statements",
+        "proved",
+        (("keys.unchanged(some_read.number)", "{}"),),
+    ),
+    Fault(
+        "a statement does not name the one before",
+        "proved",
+        (("Head(some_number, some_item['hash']['S'])", "Head(some_number)"),),
+        alone="chains",
+    ),
 )
 
 RELEASES = (

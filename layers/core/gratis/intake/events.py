@@ -210,7 +210,7 @@ class UsageData(_NullIsAbsent):
     service_tier: Label = "default"
     batch: bool = False
     tools: Annotated[list[Opaque | ToolObject], Field(max_length=MAX_TOOLS), FailFast()] = Field(default_factory=list)
-    shared: bool = True
+    shared: bool = False
     user_id: Opaque | None = None
     api_key_id: Opaque | None = None
     reservation: RequestId | None = None
@@ -218,8 +218,8 @@ class UsageData(_NullIsAbsent):
     usage: Usage
 
 
-NOT_HASHED = {"usage", "reservation", "platform_verdict"}
-"""Of an event's data: usage is hashed by what it comes to, the others may change when a sender repeats an event."""
+NOT_HASHED = {"usage", "shared", "reservation", "platform_verdict"}
+"""Of an event's data: usage and `shared` are hashed by what they come to; the others may change in a repeat."""
 
 
 class UsageEvent(_NullIsAbsent):
@@ -237,9 +237,12 @@ class UsageEvent(_NullIsAbsent):
         """SHA-256 over the validated event: what was used, by whom and when; not its source, not its bytes.
 
         Both usage shapes and any way to write the same moment give the same hash, and so does a field that is left
-        out or given with its default.
+        out or given with its default. But `shared` is hashed as in the first release, whose default was true: a run
+        that was decided then and comes again is a repeat.
         """
         payload = self.data.model_dump(mode="json", exclude=NOT_HASHED, exclude_defaults=True)
+        if "shared" in self.data.model_fields_set and not self.data.shared:
+            payload["shared"] = False
         payload["usage"] = self.data.usage.tokens.hashed
         parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
         return hashlib.sha256(_canonical(parts).encode()).hexdigest()
