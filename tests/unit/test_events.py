@@ -57,6 +57,21 @@ def using(usage: Any) -> dict[str, Any]:
 # What is accepted
 
 
+PAYERS = [
+    ({"payer": "openai"}, "free"),
+    ({"payer": "developer"}, "billed"),
+    ({"payer": "else"}, None),
+    ("openai", None),
+]
+
+
+@pytest.mark.parametrize(("billing", "verdict"), PAYERS)
+def test_who_pays_in_a_responses_body_is_the_platforms_verdict_unless_it_is_stated(billing: Any, verdict: Any) -> None:
+    assert parsed(usage_event(data=usage_data(billing=billing))).platform_verdict == verdict
+    stated = usage_data(billing=billing, platform_verdict="billed")
+    assert parsed(usage_event(data=stated)).platform_verdict == "billed"
+
+
 def test_an_event_becomes_a_request_with_every_field_in_its_place() -> None:
     event = usage_event(
         type="usage.eval_run",

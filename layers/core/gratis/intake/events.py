@@ -217,7 +217,16 @@ class UsageData(_NullIsAbsent):
     platform_verdict: Literal["free", "billed"] | None = None
     usage: Usage
 
+    @property
+    def said_by_the_platform(self) -> Literal["free", "billed"] | None:
+        """The platform's own verdict: as stated, else by who pays in a Responses body that was sent as `data`."""
+        billing = (self.model_extra or {}).get("billing")
+        payer = billing.get("payer") if isinstance(billing, dict) else None
+        return self.platform_verdict or (VERDICTS.get(payer) if isinstance(payer, str) else None)
 
+
+VERDICTS: dict[str, Literal["free", "billed"]] = {"openai": "free", "developer": "billed"}
+"""What `billing.payer` of a Responses body says."""
 NOT_HASHED = {"usage", "shared", "reservation", "platform_verdict"}
 """Of an event's data: usage and `shared` are hashed by what they come to; the others may change in a repeat."""
 
@@ -268,7 +277,7 @@ def parse_event(raw: Any, received_at: datetime) -> Request:
         received_at=received_at,
         payload_hash=event.payload_hash(),
         reservation=event.data.reservation,
-        platform_verdict=event.data.platform_verdict,
+        platform_verdict=event.data.said_by_the_platform,
     )
 
 
