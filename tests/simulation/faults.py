@@ -388,13 +388,10 @@ COMMITS = (
         "decided in arrival order",
         (
             (
-                "some_chunk = some_pending[:some_size]\nsome_books = books_of(some_shelf, some_counter, some_days)",
-                "some_chunk = some_pending[-some_size:]\nsome_books = books_of(some_shelf, some_counter, some_days)",
+                "self._commit_or_isolate(some_counter, some_pending[:some_size])",
+                "self._commit_or_isolate(some_counter, some_pending[-some_size:])",
             ),
-            (
-                "some_pending, some_attempts = some_pending[some_size:], 0",
-                "some_pending, some_attempts = some_pending[:-some_size], 0",
-            ),
+            ("some_pending = some_pending[some_size:]", "some_pending = some_pending[:-some_size]"),
         ),
         alone="order",
     ),

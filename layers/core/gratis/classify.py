@@ -248,8 +248,15 @@ class _Batch:
             self.shelf |= {counter: Document() for counter in missing} | self.ledger.read((), missing)[1]
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
-        for start in range(0, len(pending), self.max_items):
-            self._commit_or_isolate(counter, pending[start : start + self.max_items])
+        while pending:
+            self._read_pages(counter, pending[: self.max_items])
+            size = self._chunk_size(counter, pending)
+            self._commit_or_isolate(counter, pending[:size])
+            pending = pending[size:]
+
+    def _chunk_size(self, counter: CounterId, pending: Sequence[Pending]) -> int:
+        cases = [case for _, case in pending[: self.max_items]]
+        return chunk_size(counter, cases, self.shelf, self.max_items, self.ledger.max_page_rows)
 
     def _commit_or_isolate(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
         """Commit requests; if it fails in a way that trying again cannot mend, find the event it is because of."""
@@ -266,9 +273,9 @@ class _Batch:
                 self._refuse_all(left[0][0], unforeseen(error))
 
     def _commit(self, counter: CounterId, pending: Sequence[Pending]) -> None:
-        """Decide as many as one transaction takes from what the counter holds, and commit; then the next ones.
+        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused.
 
-        If it was refused, the same again from what came back: on that, fewer may fit.
+        That may be spread over more pages: then it takes more than one transaction.
         """
         attempts = 0
         while pending:
@@ -278,10 +285,7 @@ class _Batch:
                 if attempts:
                     self._read_again(counter, pending)
                 self._read_pages(counter, pending)
-                size = chunk_size(
-                    counter, [case for _, case in pending], self.shelf, self.max_items, self.ledger.max_page_rows
-                )
-                chunk = pending[:size]
+                chunk = pending[: self._chunk_size(counter, pending)]
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
                 books, decisions = settle(books, [case for _, case in chunk], now)
@@ -297,7 +301,7 @@ class _Batch:
                     raise
             else:
                 self._finish(chunk, decisions)
-                pending, attempts = pending[size:], 0
+                pending, attempts = pending[len(chunk) :], 0
                 continue
             with self.counting:
                 self.outcome.contended += 1
