@@ -136,6 +136,7 @@ CORE = (
 )
 RULES = (
     "rules.decision rules.eligibility rules.offer rules.pages rules.pricing rules.receipt rules.spelling rules.totals "
+    "rules.void "
     "table.ledger"
 )
 IMPORTS = {

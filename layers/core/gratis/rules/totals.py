@@ -57,16 +57,19 @@ class Totals:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def add(self, request: Request, verdict: str, list_amount: Decimal | None) -> None:
-        """Count one decided request. A free one costs nothing, a billed one its list amount."""
+    def add(self, request: Request, verdict: str, list_amount: Decimal | None, count: int = 1) -> None:
+        """Count one decided request. A free one costs nothing, a billed one its list amount.
+
+        `count`: -1 for a void, whose tokens and amounts are negative.
+        """
         key = RowKey(request.project, request.model, request.service_tier, request.batch, verdict)
         sums = self._row(key)
-        sums.requests += 1
+        sums.requests += count
         sums.input += request.tokens.input
         sums.cached += request.tokens.cached
         sums.output += request.tokens.output
         if list_amount is None:
-            sums.unpriced += 1
+            sums.unpriced += count
             return
         sums.list_amount += list_amount
         if verdict == "billed":

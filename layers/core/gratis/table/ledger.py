@@ -10,12 +10,12 @@ keeps, says whether one of them is lost or old.
 import heapq
 import json
 import zlib
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
+BETWEEN = "pk = :pk AND sk BETWEEN :first AND :last"
 KEEP_DECISIONS = timedelta(days=45)
 """From `occurred_at`: the dedupe horizon (35 days), twice the queue's retention (4 days: before the decision, and after
 it for a repeat), and two days to spare."""
@@ -129,7 +130,7 @@ class Ledger:
     def read(
         self, organizations: Iterable[str], documents: Iterable[CounterId]
     ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
-        """Accounts and counter documents, consistently. What is not there is missing from the answer.
+        """Accounts and counter documents in one call, consistently. What is not there is missing from the answer.
 
         The totals of wide days are only those of their first page: `with_pages` reads others, `days` all of them.
         """
@@ -138,44 +139,59 @@ class Ledger:
         stored = dict(_document(item) for item in items if keys.is_document(item))
         return {account.id: account for account in accounts}, stored
 
+    def accounts(self, organizations: Iterable[str]) -> dict[str, Account]:
+        """The accounts alone."""
+        found = map(account_of, self._get([*map(keys.account_key, organizations)]))
+        return {account.id: account for account in found}
+
+    def documents(self, identities: Iterable[CounterId]) -> dict[CounterId, Document]:
+        """The counter documents alone."""
+        return dict(map(_document, self._get([*map(keys.document_key, identities)])))
+
     def decisions(self, requests: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
         """The decisions of these requests, consistently; an undecided one is missing from the answer."""
         found = map(decision_of, self._get([keys.decision_key(request) for request in requests]))
         return {decision.key: decision for decision in found}
 
     def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
-        """The day documents of these groups from `first` to `last`, each with all its pages as of its version.
+        """The day documents of these groups from `first` to `last`, each with all its pages as of its version."""
+        return dict(self.each_day(organization, groups, first, last))
+
+    def each_day(
+        self, organization: str, groups: Iterable[str], first: date, last: date
+    ) -> Iterator[tuple[CounterId, Document]]:
+        """The same, each as it is read, so that a reader who has enough can stop.
 
         One query a group, and another where there are pages. Raises Busy if it is written to faster than it is read.
         """
-        found: dict[CounterId, Document] = {}
         for group in groups:
-            found |= self._days(keys.documents_of(organization, group), first.isoformat(), last.isoformat())
-        return found
+            pk = keys.documents_of(organization, group)
+            items = self._query(BETWEEN, _between(pk, first.isoformat(), last.isoformat()))
+            has_pages = any(map(_may_have_pages, items))
+            pages = self._pages_by_day(pk, first.isoformat(), last.isoformat()) if has_pages else iter(())
+            for (identity, document), of_day in _beside(map(_document, items), pages):
+                yield identity, self._as_of_one_version(identity, _whole(document, of_day))
 
-    def _days(self, pk: str, first: str, last: str) -> dict[CounterId, Document]:
+    def _as_of_one_version(self, identity: CounterId, whole: Document) -> Document:
+        """The document with all its pages, read again while a page is newer than it."""
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            documents = dict(map(_document, self._between(pk, first, last)))
-            if not any(map(_may_have_pages, documents.values())):
-                return documents
-            pages = self._pages_of_days(pk, first, last)
-            whole = {each: _whole(document, pages[each.slot]) for each, document in documents.items()}
-            if all(page.version <= each.version for each in whole.values() for page in each.pages.values()):
+            if all(page.version <= whole.version for page in whole.pages.values()):
                 return whole
             self.pause(attempt)
-        raise Busy(f"{pk}: other writers were faster {MAX_ATTEMPTS} times than its pages could be read")
+            whole = _whole(self.documents([identity])[identity], self._pages_of(identity))
+        raise Busy(f"{identity}: other writers were faster {MAX_ATTEMPTS} times than its pages could be read")
 
-    def _pages_of_days(self, pk: str, first: str, last: str) -> dict[str, dict[str, Page]]:
-        """By day and leaf."""
-        pages: dict[str, dict[str, Page]] = defaultdict(dict)
-        for item in self._between(pk, *keys.pages_between(first, last)):
-            leaf, page = _page(item)
-            pages[keys.day_of_page(item)][leaf] = page
-        return pages
+    def _pages_of(self, identity: CounterId) -> Mapping[str, Page]:
+        """The pages of one day, by leaf."""
+        pk = keys.documents_of(identity.organization, identity.group)
+        return dict(self._pages_by_day(pk, identity.slot, identity.slot)).get(identity.slot, {})
 
-    def _between(self, pk: str, first: str, last: str) -> list[Item]:
-        values = {":pk": {"S": pk}, ":first": {"S": first}, ":last": {"S": last}}
-        return self._query("pk = :pk AND sk BETWEEN :first AND :last", values)
+    def _pages_by_day(self, pk: str, first: str, last: str) -> Iterator[tuple[str, Mapping[str, Page]]]:
+        """The pages of each day that has some, by leaf, in the order of days."""
+        pages = self._pages(BETWEEN, _between(pk, *keys.pages_between(first, last)))
+        items = (item for page in iter(lambda: self._call(lambda: next(pages, None)), None) for item in page["Items"])
+        for day, of_day in groupby(items, keys.day_of_page):
+            yield day, dict(map(_page, of_day))
 
     def with_pages(self, identity: CounterId, document: Document, names: Collection[Name]) -> Document:
         """The document with the pages that hold these rows of its totals. It must have been read before this.
@@ -184,8 +200,7 @@ class Ledger:
         is looked up. Raises Busy if a page is not there.
         """
         if document.format == FIRST and document.version and is_day(identity):
-            pk = keys.documents_of(identity.organization, identity.group)
-            return _whole(document, self._pages_of_days(pk, identity.slot, identity.slot)[identity.slot])
+            return _whole(document, self._pages_of(identity))
         if not (unread := document.unread(names)):
             return document
         items = self._get([keys.page_key(identity, number(leaf)) for leaf in sorted(unread)])
@@ -203,14 +218,14 @@ class Ledger:
         return dict(map(_document, self._query("pk = :pk AND begins_with(sk, :pools)", values)))
 
     def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
-        """The decisions of an organization's UTC day by request id, consistently: those past `after`, or all of them.
+        """The decisions of an organization's UTC day by what their keys say, consistently: past `after`, or all.
 
         The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
         """
         condition, values = "pk = :pk AND sk > :after", {":after": {"S": keys.after_request(after)}}
         partitions = keys.decisions_of(organization, day)
         shards = [self._read_ahead(self._pages(condition, values | {":pk": {"S": pk}})) for pk in partitions]
-        return heapq.merge(*shards, key=lambda decision: decision.request_id)
+        return heapq.merge(*shards, key=lambda decision: decision.key.request_id)
 
     def _read_ahead(self, pages: Iterator[Any]) -> Iterator[Decision]:
         def next_page() -> Any:
@@ -271,13 +286,15 @@ class Ledger:
         counter: CounterId,
         books: Books,
         decisions: Sequence[Decision],
+        voided: Sequence[Decision] = (),
     ) -> dict[CounterId, Document]:
         """Write new books and the decisions that led to them, all or nothing, and return the new documents.
 
-        It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
-        requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
-        even has worked: a lost response), Rejected if DynamoDB will never take it. Busy, too, on a document of a later
-        format: it holds what this release cannot see and a verdict rests on.
+        It happens only on the very documents that the decisions were taken on (`read`), only if none of the requests
+        was decided before, and only while the decisions that voids take back (`voided`) are there. Raises CommitRefused
+        with what stands in the way, Busy if it may work later (or even has worked: a lost response), Rejected if
+        DynamoDB will never take it. Busy, too, on a document of a later format: it holds what this release cannot see
+        and a verdict rests on.
         """
         documents = merge(read, counter, books, decisions, self.max_page_rows)
         if beyond := [identity for identity, document in documents.items() if document.format > FORMAT]:
@@ -285,13 +302,9 @@ class Ledger:
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
-        pages = [
-            self._page_put(identity, leaf, page)
-            for identity, document in documents.items()
-            for leaf, page in document.pages.items()
-            if page.version == document.version
-        ]
-        items = puts + pages + [self._decision_put(decision) for decision in decisions] + markers
+        pages = self._page_puts(documents)
+        checks = [self._check_of_voided(each) for each in voided]
+        items = puts + pages + [self._decision_put(decision) for decision in decisions] + markers + checks
         try:
             self.client.transact_write_items(TransactItems=items)
         except self.client.exceptions.TransactionCanceledException as cancelled:
@@ -326,6 +339,8 @@ class Ledger:
             "totals": {"B": _compressed(_first_page(document))},
             **document.unknown,
         }
+        if crossed := _crossed_text(document.counter):
+            item["crossed"] = {"S": crossed}
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
         if document.leaves != UNSPLIT:
@@ -347,6 +362,15 @@ class Ledger:
             item |= _expiry(date.fromisoformat(identity.slot), KEEP_DOCUMENTS)
         return {"Put": {"TableName": self.table, "Item": item}}
 
+    def _page_puts(self, documents: Mapping[CounterId, Document]) -> list[Any]:
+        """The pages that come with these versions of their documents."""
+        return [
+            self._page_put(identity, leaf, page)
+            for identity, document in documents.items()
+            for leaf, page in document.pages.items()
+            if page.version == document.version
+        ]
+
     def _decision_put(self, decision: Decision) -> Any:
         key, (receipt, added) = decision.key, decision.stored()
         item = keys.decision_key(key) | {"format": {"N": str(decision.format)}, "receipt": {"S": receipt}}
@@ -356,6 +380,10 @@ class Ledger:
             item |= _expiry(key.day, KEEP_DECISIONS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": keys.NEW}}
+
+    def _check_of_voided(self, voided: Decision) -> Any:
+        check = {"TableName": self.table, "Key": keys.decision_key(voided.key)}
+        return {"ConditionCheck": check | keys.as_read(voided.payload_hash)}
 
     def _marker_put(self, identity: CounterId) -> Any:
         item = keys.marker_key(identity)
@@ -376,7 +404,7 @@ def merge(
     merged = {}
     for identity in changed:
         before = read.get(identity, Document())
-        decided = [each.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
         after = replace(
             before,
             version=before.version + 1,
@@ -417,9 +445,25 @@ def _first_page(document: Document) -> Totals:
     return Totals(spread(document.totals.rows, document.leaves, document.pages)[first_leaf(document.leaves)])
 
 
-def _may_have_pages(document: Document) -> bool:
+def _may_have_pages(document: Item) -> bool:
     """The first release left out what a document says of its pages."""
-    return document.leaves != UNSPLIT or document.format == FIRST
+    return "leaves" in document or format_of(document) == FIRST
+
+
+def _beside(
+    documents: Iterable[tuple[CounterId, Document]], pages: Iterator[tuple[str, Mapping[str, Page]]]
+) -> Iterator[tuple[tuple[CounterId, Document], Mapping[str, Page]]]:
+    """Each document with the pages of its day; both are in the order of days."""
+    coming = next(pages, None)
+    for identity, document in documents:
+        while coming and coming[0] < identity.slot:
+            coming = next(pages, None)
+        yield (identity, document), coming[1] if coming and coming[0] == identity.slot else {}
+
+
+def _between(pk: str, first: str, last: str) -> Item:
+    """The values of `BETWEEN`."""
+    return {":pk": {"S": pk}, ":first": {"S": first}, ":last": {"S": last}}
 
 
 def _whole(document: Document, pages: Mapping[str, Page]) -> Document:
@@ -469,24 +513,32 @@ def _window_array(window: Window) -> list[Any]:
     return [moment.text(window.start), written(window.used), window.overflowed, announced]
 
 
-def _window(array: Sequence[Any]) -> Window:
+def _crossed_text(counter: Counter) -> str:
+    """By the start of the window. Beside the windows, whose arrays the first release reads to the last entry."""
+    crossed = {moment.text(each.start): sorted(map(written, each.crossed), key=str) for each in counter.windows}
+    stated = {start: quotas for start, quotas in crossed.items() if quotas}
+    return json.dumps(stated, separators=(",", ":")) if stated else ""
+
+
+def _window(array: Sequence[Any], crossed: Mapping[str, Sequence[Any]]) -> Window:
     start, used, overflowed, announced = array
     stated = [None] * announced if isinstance(announced, bool) else announced
     quotas = frozenset(None if quota is None else parsed(quota) for quota in stated)
-    return Window(moment.parse(start), parsed(used), overflowed, quotas)
+    return Window(moment.parse(start), parsed(used), overflowed, quotas, frozenset(map(parsed, crossed.get(start, ()))))
 
 
 def _compressed(totals: Totals) -> bytes:
     return zlib.compress(totals.to_json().encode())
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent", "leaves", "stamps"}
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "crossed", "totals", "recent", "leaves", "stamps"}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
+    crossed = json.loads(item["crossed"]["S"]) if "crossed" in item else {}
     document = Document(
         version=int(item["version"]["N"]),
-        counter=Counter(tuple(map(_window, json.loads(item["windows"]["S"])))),
+        counter=Counter(tuple(_window(each, crossed) for each in json.loads(item["windows"]["S"]))),
         totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
