@@ -37,8 +37,8 @@ def on_puts(change: Callable[[Item], Item | None]) -> Callable[[Any], Any]:
     """Changes each put of a transaction before it is sent, or leaves it out (None)."""
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [changed for each in TransactItems if (changed := change(each["Put"])) is not None]
-        return real(TransactItems=[{"Put": put} for put in puts], **more)
+        puts = [each if "Put" not in each else {"Put": change(each["Put"])} for each in TransactItems]
+        return real(TransactItems=[each for each in puts if each.get("Put", each) is not None], **more)
 
     def put(real: Any, **request: Any) -> Any:
         return real(**(change(request) or request))
@@ -119,10 +119,10 @@ def pages_first(client: Any) -> Any:
     """Writes further pages of totals before their document, by themselves."""
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        for each in TransactItems:
-            if is_page(each["Put"]):
-                client.put_item(**each["Put"])
-        return real(TransactItems=[each for each in TransactItems if not is_page(each["Put"])], **more)
+        pages = [each for each in TransactItems if "Put" in each and is_page(each["Put"])]
+        for each in pages:
+            client.put_item(**each["Put"])
+        return real(TransactItems=[each for each in TransactItems if each not in pages], **more)
 
     return lying(transact_write_items=transact)(client)
 
@@ -227,9 +227,9 @@ class Forgetful(Ledger):
 class Attached(Ledger):
     """Takes the pages that it has read for those of the document that came back."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, *rest: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, *rest)
         except CommitRefused as refused:
             bound = {
                 identity: replace(
@@ -416,9 +416,8 @@ COMMITS = (
         "totals are sums of decisions",
         (
             (
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount)",
-                'some_verdict == "free" and '
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount)",
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)",
+                'some_added[1] == "free" and some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)',
             ),
         ),
     ),
