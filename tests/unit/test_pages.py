@@ -1,7 +1,9 @@
 """A day of any width: every row on its page, a commit that costs what it touches, and one consistent state to read."""
 
+import json
 import random
 import string
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -11,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gratis.account.usage import day_rows
+from gratis.account.usage import WIDTHS, Filters, costs_page, day_rows, hour_rows, usage_page
 from gratis.classify import Classifier
 from gratis.closing.proving import prove
 from gratis.errors import Busy
 from gratis.moment import midnight
+from gratis.outbox import bus_entries
 from gratis.rules.pages import MAX_PAGE_ROWS, UNSPLIT, Leaves, first_leaf, halves, leaf_of, packed, spread, unpacked
 from gratis.rules.totals import OTHER, RowKey, Sums
 from gratis.rules.window import CounterId
@@ -24,9 +27,11 @@ from gratis.table.accounts import Accounts
 from gratis.table.ledger import Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.replay import event_clock
+from gratis_simulation.machines.stream import passes, record_of
 from gratis_simulation.machines.table import Table, size_of
 from tests.ledger_builders import BIG, DAILY, DAY, RECEIVED, TABLE, account, message, usage
 from tests.simulation.faulty import lying
+from tests.unit.test_voids import void
 
 MINE = ("org_a", "1m", DAY.isoformat())
 
@@ -233,3 +238,45 @@ def test_what_the_first_release_has_left_is_found_with_its_pages(table: Table) -
     document = day_of(table)
     as_the_first_release_leaves_it(table)
     assert replace(day_of(table), format=document.format) == document
+
+
+def test_a_void_counts_its_request_off_the_page_it_is_on(table: Table) -> None:
+    projects = [f"proj_{number}" for number in range(60)]
+    decide(table, *projects)
+    voids = [void(f"r{number}") for number in range(0, 60, 2)]
+    outcome = Classifier(ledger_of(table), Quarantine(table, TABLE), DAILY, event_clock).classify(
+        [message("v", *voids)]
+    )  # type: ignore[arg-type]  # a client by its looks
+    assert len(outcome.decisions) == 30
+    document = day_of(table)
+    assert not document.is_damaged
+    assert counted(document) == {project: number % 2 for number, project in enumerate(projects)}
+    assert {project for page in document.pages.values() for project, *_ in page.totals.rows} < set(projects)
+    assert prove(ledger_of(table), "org_a", DAY, lambda _: DAILY, RECEIVED + timedelta(days=1)).holds  # type: ignore[union-attr]
+
+
+def test_days_hours_costs_and_the_bus_agree_at_any_width(table: Table) -> None:
+    projects = [f"proj_{number % 300}" for number in range(500)]
+    decide(table, *projects)
+    hours = [midnight(DAY) + timedelta(hours=hour) for hour in range(24)]
+    by_hour = hour_rows(ledger_of(table), DAILY, "org_a", hours)
+    whole = {midnight(DAY): [row for rows in by_hour.values() for row in rows]}
+    by_day = day_rows(ledger_of(table), DAILY, "org_a", [midnight(DAY)])
+    names = ["project_id", "model", "batch", "service_tier"]
+    for filters in (Filters(), Filters(projects=frozenset(projects[:7])), Filters(models=frozenset(["other"]))):
+        one, other = (usage_page(rows, WIDTHS["1d"], None, filters, names) for rows in (by_day, whole))
+        assert one == other
+        assert costs_page(by_day, None, filters, ["project_id"]) == costs_page(whole, None, filters, ["project_id"])
+    (bucket,) = usage_page(by_day, WIDTHS["1d"], None, Filters(), ["project_id"])["data"]
+    assert {each["project_id"]: each["num_model_requests"] for each in bucket["results"]} == Counter(projects)
+    changes = [record_of(change, number) for number, change in enumerate(filter(passes, table.log))]
+    entries = [json.loads(entry.text) for entry in bus_entries(changes)]
+    assert Counter(record["project"] for entry in entries for record in entry.get("records", ())) == Counter(projects)
+
+
+def test_a_reader_who_has_enough_reads_no_further_day(table: Table) -> None:
+    decide(table, *(f"proj_{number}" for number in range(60)))
+    days = ledger_of(table).each_day("org_a", ["1m", "10m"], DAY, DAY)
+    identity, document = next(days)
+    assert (identity, len(document.totals.rows)) == (CounterId(*MINE), 60)
+    assert list(days) == []
