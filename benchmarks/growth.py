@@ -105,7 +105,8 @@ class Growth:
             letters = ("".join(self.dice.choices(string.ascii_letters, k=24)) for _ in range(rows))
             sender = self._sender(tuple(f"proj_{each}" for each in letters))
             begun = [Sender(sender.organization, (project,), sender.models) for project in sender.projects]
-            self._decide([each.event(number, self.dice) for number, each in enumerate(begun)], design)
+            for _ in range(2):  # a page that one commit fills far beyond its size takes others to come apart
+                self._decide([each.event(number, self.dice) for number, each in enumerate(begun)], design)
             points.append(self._point(rows, [sender], events, design))
         return points
 

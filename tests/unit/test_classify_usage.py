@@ -540,6 +540,26 @@ def test_a_conflict_keeps_the_record_that_stands(client: Any, handle: Any) -> No
     assert versions(client) == {"2025-03-11": 1}
 
 
+@pytest.mark.parametrize(
+    ("said", "differing"),
+    [
+        ({"at": "2025-03-11T09:00:00.25Z"}, 'time ("2025-03-11T09:00:00Z" then, "2025-03-11T09:00:00.250Z" now)'),
+        ({"tokens": 11}, "input_tokens (10 then, 11 now)"),
+        ({"project": "proj_b", "batch": True}, 'project (null then, "proj_b" now), batch (false then, true now)'),
+        (
+            {"kind": "usage.eval_run"},
+            'type ("usage.request" then, "usage.eval_run" now), shared (false then, true now)',
+        ),
+        ({"tools": ["my_function"]}, "what a decision does not keep (tools, user_id, api_key_id)"),
+        ({"user_id": "user_1"}, "what a decision does not keep (tools, user_id, api_key_id)"),
+    ],
+)
+def test_a_conflict_says_in_what_it_differs(client: Any, said: dict[str, Any], differing: str) -> None:
+    classified(client, message("m0", usage("r1", 10)))
+    (kept,) = classified(client, message("m1", usage("r1", **{"tokens": 10} | said))).quarantined
+    assert kept.message.partition(" and differs in ")[2] == differing
+
+
 def test_whichever_payload_the_ledger_holds_is_the_one_that_counts(client: Any) -> None:
     classified(client, message("m0", usage("r1", 11)))
     outcome = classified(client, message("m1", usage("r1", 10), usage("r1", 11), usage("r1", 10)))

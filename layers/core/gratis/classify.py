@@ -5,6 +5,7 @@ the documents it was decided on, and only if no request in it was decided before
 run meets either nothing or its own decisions.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.pages import MAX_PAGE_ROWS, Name, Touched, name_of
-from gratis.rules.receipt import Decision
+from gratis.rules.receipt import Decision, request_of
 from gratis.rules.request import Request, RequestKey, Void
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
@@ -527,14 +528,40 @@ def unknown_request(void: Void) -> Rejected:
 
 
 def conflict(request: Request, decision: Decision) -> Rejected:
-    """The same request id on the same day with another payload."""
+    """The same request id on the same day with another payload; says in what it differs."""
+    decided = _stated(request_of(decision))
+    differing = [
+        f"{name} ({json.dumps(decided[name])} then, {json.dumps(now)} now)"
+        for name, now in _stated(request).items()
+        if now != decided[name]
+    ]
     return Rejected(
         "conflict",
         f"id: {request.id!r} of {request.organization} on {decision.day} was decided with another payload "
         f"({decision.model}, {decision.input + decision.output} tokens at {decision.occurred_at}, "
         f"hash {decision.payload_hash[:12]}); this one is {request.model}, {request.tokens.total} tokens, "
-        f"hash {request.payload_hash[:12]}",
+        f"hash {request.payload_hash[:12]}, and differs in "
+        + (", ".join(differing) or "what a decision does not keep (tools, user_id, api_key_id)"),
     )
+
+
+def _stated(request: Request) -> dict[str, Any]:
+    """What an event says and a decision keeps, by the event's names."""
+    return {
+        "time": moment.text(request.occurred_at),
+        "type": request.kind,
+        "project": request.project,
+        "model": request.model,
+        "endpoint": request.endpoint,
+        "service_tier": request.service_tier,
+        "batch": request.batch,
+        "shared": request.shared,
+        "input_tokens": request.tokens.input,
+        "cached_tokens": request.tokens.cached,
+        "cache_write_tokens": request.tokens.cache_write,
+        "output_tokens": request.tokens.output,
+        "audio_tokens": request.tokens.audio,
+    }
 
 
 def too_late(request: Request | Void) -> Rejected:

@@ -154,7 +154,10 @@ def usage_page(
 def costs_page(
     rows: Mapping[datetime, Rows], next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of costs: exact sums of what was billed. A line item is a model."""
+    """A page of costs: exact sums of what was billed. A line item is a model.
+
+    Where requests have no price, the sum is that of the others, and `unpriced_requests` stands beside it.
+    """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         billed = [(key, sums) for key, sums in kept if key.verdict == "billed"]
@@ -164,6 +167,7 @@ def costs_page(
                 "amount": {"value": sums.amount, "currency": "usd"},
                 **dict.fromkeys(("line_item", "project_id")),
                 **names,
+                **({"unpriced_requests": sums.unpriced} if sums.unpriced else {}),
             }
 
     return _page(rows, WIDTHS["1d"], next_page, filters, results)
@@ -200,6 +204,7 @@ def _grouped(
         total.cached += each.cached
         total.output += each.output
         total.amount += each.amount
+        total.unpriced += each.unpriced
     for names in sorted(sums, key=str):
         yield dict(zip(group_by, names, strict=True)), sums[names]
 
@@ -216,8 +221,10 @@ def _cost_name(key: RowKey, name: str) -> Any:
 
 def _row(decision: Decision) -> tuple[RowKey, Sums]:
     key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
-    amount = Decimal(decision.amount_usd or 0)
-    return key, Sums(1, decision.input, decision.cached, decision.output, amount=amount)
+    amount, unpriced = Decimal(decision.amount_usd or 0), decision.counts * (decision.list_amount_usd is None)
+    return key, Sums(
+        decision.counts, decision.input, decision.cached, decision.output, amount=amount, unpriced=unpriced
+    )
 
 
 def _floor(when: datetime, width: timedelta) -> datetime:
