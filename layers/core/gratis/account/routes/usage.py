@@ -57,7 +57,7 @@ def completions_usage(
     span = usage.Span.of(start_time, end_time, bucket_width, call.now)
     starts, next_page = span.page(page, _limit(limit, *BUCKETS[bucket_width]))
     daily = bucket_width == "1d"
-    _require_kept(span, call, "usage by the day" if daily else "usage by the hour")
+    _require_kept(span, call)
     rows_of = usage.day_rows if daily else usage.hour_rows
     rows = rows_of(call.ledger, call.offer, whose, starts)
     filters = usage.Filters(_any_of(project_ids), _any_of(models), batch)
@@ -88,7 +88,7 @@ def costs(
     _not_recorded(api_key_ids is not None, "api_key_ids", "costs by API key")
     _not_recorded("api_key_id" in (group_by or ()), "group_by", "costs by API key")
     span = usage.Span.of(start_time, end_time, bucket_width, call.now)
-    _require_kept(span, call, "costs")
+    _require_kept(span, call)
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(call.ledger, call.offer, whose, starts)
     filters = usage.Filters(_any_of(project_ids), _any_of(line_items))
@@ -100,12 +100,12 @@ def _not_recorded(wanted: bool, param: str, what: str) -> None:
         raise Refused(400, "not_recorded", f"{what} is not recorded", param)
 
 
-def _require_kept(span: usage.Span, call: ThisCall, what: str) -> None:
+def _require_kept(span: usage.Span, call: ThisCall) -> None:
     """Raises Refused: 400 for buckets that would be empty only because what was in them is gone."""
-    kept_for = KEEP_DOCUMENTS if span.width == moment.DAY else KEEP_DECISIONS
+    by, kept_for = ("day", KEEP_DOCUMENTS) if span.width == moment.DAY else ("hour", KEEP_DECISIONS)
     kept = moment.midnight(moment.day_of(call.now) - kept_for)
     if span.start < kept:
-        said = f"{what} before {moment.text(kept)} is no longer kept, only that of {kept_for.days} days"
+        said = f"what was used before {moment.text(kept)} is no longer kept by the {by}: only {kept_for.days} days are"
         raise Refused(400, "not_recorded", said, "start_time")
 
 
