@@ -82,7 +82,7 @@ class _PerEvent:
 
     def _handle(self, batch: dict[str, Any], context: Any) -> None:
         events = [each for record in batch["Records"] for each in _events(Message.from_record(record))]
-        accounts, _ = self.ledger.read({raw["subject"] for raw, _ in events}, ())
+        accounts = self.ledger.accounts({raw["subject"] for raw, _ in events})
         self._begin(context)
         verdicts = []
         for raw, request in events:

@@ -27,7 +27,7 @@ from gratis_simulation.worlds.payload import Payload
 
 Key = tuple[str, str, str]
 LATE = timedelta(days=45)
-"""A window that opened so long before the newest one need not be held any longer."""
+"""A window that ended so long before the newest one opened need not be held any longer."""
 Window = tuple[Any, bool, frozenset[Any]]
 """What it holds, whether a request did not fit, and the quotas of which it was announced that they are used up."""
 
@@ -110,7 +110,7 @@ class Told:
             elif change.key[0].startswith("COUNTER#"):
                 touched.add(counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}}))
         if touched:
-            documents = self._ledger.read((), touched)[1]
+            documents = self._ledger.documents(touched)
             commit.documents = {
                 identity: (documents.get(identity, Document()), self._sum(identity)) for identity in touched
             }
@@ -186,11 +186,11 @@ class Told:
 
     def _spans(self, identity: CounterId) -> list[Span]:
         """The windows that a document has to hold: of a calendar's, one; of those that roll, the later ones."""
-        slot_of = kind_of_slot(identity.slot).slot
+        kind = kind_of_slot(identity.slot)
         spans = [span for counter in self._places[identity] for span in self._reference.spans[counter]]
-        held = [span for span in spans if slot_of(span.start) == identity.slot]
+        held = [span for span in spans if kind.slot(span.start) == identity.slot]
         newest = max((span.start for span in held), default=None)
-        return [span for span in held if newest and newest - span.start <= LATE]
+        return [span for span in held if newest and newest - kind.end(span.start) <= LATE]
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")

@@ -11,6 +11,7 @@ import pytest
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from botocore.exceptions import EndpointConnectionError
 
+import gratis
 from gratis import moment
 from gratis.account import openapi
 from gratis.rules.request import RequestKey
@@ -677,6 +678,10 @@ def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: A
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         **{(method, f"{WEBHOOKS}{path}"): [{"key": ["owner"]}] for method, path in OWNERS_WEBHOOKS},
     }
+
+
+def test_the_document_has_the_version_of_the_package(document: Any) -> None:
+    assert document["info"]["version"] == gratis.__version__
 
 
 def test_the_document_says_how_to_authenticate(document: Any) -> None:

@@ -276,7 +276,7 @@ def test_what_is_not_the_events_fault_may_work_later(client: Any, error: Excepti
     with pytest.raises(Busy):
         commit(Ledger(faulty, TABLE), usage("a"))
     with pytest.raises(Busy):
-        Ledger(faulty, TABLE).read(["org_a"], [])
+        Ledger(faulty, TABLE).accounts(["org_a"])
     with pytest.raises(Busy):
         Quarantine(faulty, TABLE).put([entry({}, Rejected("invalid_event", "empty"), RECEIVED, "test")])
 
@@ -355,7 +355,7 @@ def test_the_totals_of_twenty_rows_fit_the_one_write_unit_of_their_document(clie
     Ledger(client, TABLE).commit({}, COUNTER, books, decisions)
     (item,) = [each for each in client.scan(TableName=TABLE)["Items"] if each["pk"]["S"].startswith("COUNTER#")]
     assert size_of(item) <= 1024
-    assert len(Ledger(client, TABLE).read((), [COUNTER])[1][COUNTER].totals.rows) == 20
+    assert len(Ledger(client, TABLE).documents([COUNTER])[COUNTER].totals.rows) == 20
 
 
 # --- chunks --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.errors import Busy, Rejected
-from gratis.intake.events import parse_event
+from gratis.intake.events import MAX_EVENT_BYTES, compact, parse_event
 from gratis.intake.messages import Message
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
@@ -21,7 +21,7 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import MAX_ROWS
 from gratis.rules.window import CounterId
-from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause
 from gratis.table.ledger import (
     LATEST_DECISION,
     MAX_ITEMS,
@@ -79,8 +79,6 @@ class Arrival:
 
 
 Pending = tuple[Arrival, Case]
-Spread = Callable[[Callable[[str], None], Iterable[str]], Iterable[None]]
-"""Calls a function for each organization, one after the other (`map`) or side by side (an executor's `map`)."""
 
 
 def never() -> bool:
@@ -175,8 +173,12 @@ class _Batch:
             return
         self.outcome.events += len(events)
         invalid = []
+        # No event is longer than the body that it came in; only what is not ASCII grows when it is written as ASCII.
+        measure = len(message.body) > MAX_EVENT_BYTES or not message.body.isascii()
         for raw in events:
             try:
+                if measure:
+                    compact(raw)  # replay and foreign senders come past the webhook, which refuses what is too large
                 request = parse_event(raw, message.received_at)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
                 invalid.append((message, raw, unforeseen(error)))
@@ -248,7 +250,7 @@ class _Batch:
         needed = {document for counter, day in pairs for document in (counter, totals_of(counter, day))}
         missing = needed - self.shelf.keys()
         if missing:
-            self.shelf |= {counter: Document() for counter in missing} | self.ledger.read((), missing)[1]
+            self.shelf |= {counter: Document() for counter in missing} | self.ledger.documents(missing)
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
@@ -307,7 +309,7 @@ class _Batch:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
         documents = {counter} | {totals_of(counter, case.day) for _, case in chunk}
         try:
-            self.shelf |= self.ledger.read((), documents)[1]
+            self.shelf |= self.ledger.documents(documents)
         except Busy:
             raise
         except Exception as error:  # it is no fault of the events that wait for it

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.event_handler.api_gateway import Route
 
+from gratis import __version__
 from gratis.account.routes import pages
 from gratis.table.api_keys import Role
 
@@ -77,7 +78,7 @@ def add_docs(app: APIGatewayHttpResolver) -> None:
         path="/docs",
         middlewares=[_with_headers],
         title="Gratis",
-        version="1.0.0",
+        version=__version__,
         description="What an organization has left of its free tokens, what it used, what it pays, and why.",
         servers=[Server(url="./")],
         security_schemes={SCHEME: HTTPBearer()},

@@ -62,7 +62,7 @@ class Proving:
             raise Busy(f"{organization} {day}: a later release has written to it, and has to prove it")
         self.own = documents.keys()
         self.versions = _versions(documents)
-        account = ledger.read([organization], [])[0].get(organization)
+        account = ledger.accounts([organization]).get(organization)
         stored = {identity.group: document.totals for identity, document in documents.items()}
         self.counters = Counters(offer_of)
         self.sums = Sums(organization, day)
@@ -200,7 +200,7 @@ class Proving:
     def _used_beyond(self) -> dict[CounterWindow, Figure]:
         """What the windows of this day hold that reach beyond it."""
         reaching = self._reaching()
-        documents = self.ledger.read([], {counter.document for counter in reaching})[1]
+        documents = self.ledger.documents({counter.document for counter in reaching})
         return {counter: used for counter, used in used_of(documents).items() if counter in reaching}
 
 

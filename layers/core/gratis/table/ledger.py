@@ -90,11 +90,20 @@ class Ledger:
     def read(
         self, organizations: Iterable[str], documents: Iterable[CounterId]
     ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
-        """Accounts and counter documents, consistently. What is not there is missing from the answer."""
+        """Accounts and counter documents in one call, consistently. What is not there is missing from the answer."""
         items = self._get([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
         accounts = [account_of(item) for item in items if keys.is_account(item)]
         stored = dict(_document(item) for item in items if keys.is_document(item))
         return {account.id: account for account in accounts}, stored
+
+    def accounts(self, organizations: Iterable[str]) -> dict[str, Account]:
+        """The accounts alone."""
+        found = map(account_of, self._get([*map(keys.account_key, organizations)]))
+        return {account.id: account for account in found}
+
+    def documents(self, identities: Iterable[CounterId]) -> dict[CounterId, Document]:
+        """The counter documents alone."""
+        return dict(map(_document, self._get([*map(keys.document_key, identities)])))
 
     def decisions(self, requests: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
         """The decisions of these requests, consistently; an undecided one is missing from the answer."""
@@ -103,12 +112,16 @@ class Ledger:
 
     def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
         """The day documents of these groups from `first` to `last`, consistently: one query a group."""
-        found: dict[CounterId, Document] = {}
+        return dict(self.each_day(organization, groups, first, last))
+
+    def each_day(
+        self, organization: str, groups: Iterable[str], first: date, last: date
+    ) -> Iterator[tuple[CounterId, Document]]:
+        """The same, each as it is read, so that a reader who has enough can stop."""
         for group in groups:
             pk = {"S": keys.documents_of(organization, group)}
             between = {":pk": pk, ":first": {"S": first.isoformat()}, ":last": {"S": last.isoformat()}}
-            found |= dict(map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between)))
-        return found
+            yield from map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between))
 
     def pools(self, counter: CounterId) -> dict[CounterId, Document]:
         """The counters of all projects in the windows of a slot, consistently."""
