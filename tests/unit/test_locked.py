@@ -51,7 +51,8 @@ def test_a_statement_is_kept_as_canonical_json(s3: Any) -> None:
     LockedStatements(s3, BUCKET).keep(STATED)
     body = s3.get_object(Bucket=BUCKET, Key=NAME)["Body"].read()
     assert json.loads(body) == STATED
-    assert body.startswith(b'{"day":"2025-03-11","id":') and body.isascii()
+    assert body.startswith(b'{"day":"2025-03-11","id":')
+    assert body.isascii()
 
 
 def test_a_statement_that_comes_again_changes_nothing(s3: Any) -> None:
@@ -80,7 +81,7 @@ def test_a_bucket_that_does_not_answer_brings_the_statement_again() -> None:
 
 
 @pytest.fixture
-def emit(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
+def emit(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """The real function, handed a statement that the ledger's stream holds."""
 
     class Bus:
@@ -107,13 +108,12 @@ def emit(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Any]:
     )
 
 
-def test_what_is_emitted_is_locked(s3: Any, emit: Callable[[str], Any]) -> None:
+def test_what_is_emitted_is_locked(s3: Any, emit: Callable[[str], None]) -> None:
     emit(BUCKET)
     assert json.loads(s3.get_object(Bucket=BUCKET, Key=NAME)["Body"].read()) == STATED
 
 
-def test_without_the_parameter_there_is_no_bucket_and_nothing_is_written(s3: Any, emit: Callable[[str], Any]) -> None:
+def test_without_the_parameter_there_is_no_bucket_and_nothing_is_written(s3: Any, emit: Callable[[str], None]) -> None:
     emit("")
     assert versions(s3) == []
-    deployed = Deployed()
-    assert "StatementsBucket" not in deployed.resources
+    assert "StatementsBucket" not in Deployed().resources
