@@ -136,8 +136,7 @@ CORE = (
 )
 RULES = (
     "rules.decision rules.eligibility rules.offer rules.pages rules.pricing rules.receipt rules.spelling rules.totals "
-    "rules.void "
-    "table.ledger"
+    "rules.void table.ledger"
 )
 IMPORTS = {
     "receive_usage": f"{CORE} "
@@ -145,7 +144,7 @@ IMPORTS = {
     "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources "
     "strict_json table.quarantine ",
     "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
-    "emit_billing": f"{CORE} {RULES} closing closing.days closing.late outbox unlisted ",
+    "emit_billing": f"{CORE} {RULES} closing closing.chain closing.days closing.late closing.locked outbox unlisted ",
     "close_day": f"{CORE} {RULES} "
     "closing closing.again closing.chain closing.check closing.close closing.days closing.duplicates "
     "closing.merkle closing.proof closing.proving closing.signing closing.statements "
