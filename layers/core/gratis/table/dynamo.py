@@ -3,11 +3,14 @@
 import random
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.errors import Busy, Rejected
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Item = dict[str, Any]
 Spread = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
@@ -16,6 +19,8 @@ Pause = Callable[[int], None]
 """Waits before the next attempt at a call, given the number of attempts so far."""
 MAX_ATTEMPTS = 8
 """Tries of one call before the work goes back to the queue."""
+MAX_WRITES = 25
+"""Items in one batch write."""
 
 
 def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
@@ -24,6 +29,25 @@ def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
     if code == "ValidationException":
         return Rejected("internal_error", f"DynamoDB does not take it: {error}")
     return Busy(f"{code}: {error}")
+
+
+def put_all(client: "DynamoDBClient", table: str, items: Iterable[Item], pause: Callable[[int], None]) -> None:
+    """Put each item, whatever was in its place; what DynamoDB leaves unwritten is put again. Raises Busy; Rejected."""
+    waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
+    attempts = 0
+    while waiting:
+        page, waiting = waiting[:MAX_WRITES], waiting[MAX_WRITES:]
+        try:
+            answer = client.batch_write_item(RequestItems={table: page})
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        unprocessed = answer.get("UnprocessedItems", {}).get(table, [])
+        waiting += unprocessed
+        if unprocessed:
+            attempts += 1
+            if attempts > MAX_ATTEMPTS:
+                raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
+            pause(attempts)
 
 
 def pause(attempt: int) -> None:

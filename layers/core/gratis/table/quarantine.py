@@ -7,28 +7,44 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.errors import Busy, Rejected
+from gratis.errors import Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
+from gratis.table.dynamo import Pause, pause, put_all, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MAX_WRITES = 25
-"""Items in one batch write."""
 MAX_RAW_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
 MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS = 100, 1000
 """Characters of an id that is none, and of a message; the raw event is kept whole."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An entry as its organization sees it: without the event, and without where we refused it."""
+
+    id: str | None
+    code: str
+    message: str
+    received_at: str
+    decided: str | None
+
+
+class Refusals(NamedTuple):
+    """A page of an organization's entries of a day. `following`: after which the next page begins, if there is one."""
+
+    found: list[Refusal]
+    following: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +125,8 @@ class Quarantine:
         An entry's first item goes last: whoever finds it finds all of its parts.
         """
         items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
-        self._write([item for item in items.values() if "code" not in item])
-        self._write([item for item in items.values() if "code" in item])
-
-    def _write(self, items: Iterable[Item]) -> None:
-        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
-        attempts = 0
-        while waiting:
-            page, waiting = waiting[:MAX_WRITES], waiting[MAX_WRITES:]
-            try:
-                answer = self.client.batch_write_item(RequestItems={self.table: page})
-            except (ClientError, BotoCoreError) as error:
-                raise translated(error) from error
-            unprocessed = answer.get("UnprocessedItems", {}).get(self.table, [])
-            waiting += unprocessed
-            if unprocessed:
-                attempts += 1
-                if attempts > MAX_ATTEMPTS:
-                    raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
-                self.pause(attempts)
+        put_all(self.client, self.table, [item for item in items.values() if "code" not in item], self.pause)
+        put_all(self.client, self.table, [item for item in items.values() if "code" in item], self.pause)
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
@@ -153,6 +152,47 @@ class Quarantine:
         for item in items:
             if keys.is_quarantined(item):
                 yield _entry(item, parts)
+
+
+def refusals(
+    client: "DynamoDBClient",
+    table: str,
+    organization: str,
+    day: date,
+    limit: int,
+    *,
+    request_id: str = "",
+    after: str = "",
+) -> Refusals:
+    """An organization's entries of events received on a UTC day, in the order of their ids. Raises Busy.
+
+    One query of `limit` items, so a page may be shorter. `request_id`: only those of it.
+    """
+    values = {
+        ":day": {"S": keys.quarantine_of(day.isoformat())},
+        ":whose": {"S": keys.refusals_of(organization, request_id)},
+    }
+    more: Any = {"ExclusiveStartKey": keys.refusal_key(day, organization, after)} if after else {}
+    try:
+        page = client.query(
+            TableName=table,
+            KeyConditionExpression="pk = :day AND begins_with(sk, :whose)",
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+            Limit=limit,
+            **more,
+        )
+    except (ClientError, BotoCoreError) as error:
+        raise translated(error) from error
+    found = [_refusal(item) for item in page["Items"] if keys.is_quarantined(item)]
+    last = page.get("LastEvaluatedKey")
+    return Refusals(found, keys.refusal_of_key(last) if last else None)
+
+
+def _refusal(item: Item) -> Refusal:
+    named = [item[name]["S"] if name in item else None for name in ("id", "decided")]
+    code, message, received_at = (item[name]["S"] for name in ("code", "message", "received_at"))
+    return Refusal(named[0], code, message, received_at, named[1])
 
 
 def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:
