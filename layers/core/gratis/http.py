@@ -12,13 +12,17 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
 class Refused(GratisError):
-    """Answered with `status` and an error envelope; nothing was stored."""
+    """Answered with `status` and an error envelope; nothing was stored.
+
+    `known_sender`: whether whoever sent it had shown that it holds a secret of ours, or one that was replaced.
+    """
 
     def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
+        self.known_sender = False
 
     def answer(self) -> dict[str, Any]:
         """The HTTP answer. Shape: SPEC section 5."""

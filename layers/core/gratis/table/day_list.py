@@ -69,7 +69,7 @@ def list_decisions(
 ) -> None:
     """Put the decisions of these billing records on the lists of their days. Raises Busy."""
     items = {(item["pk"]["S"], item["sk"]["S"]): item for item in _items(records)}
-    put_all(client, table, items.values(), pause)
+    put_all(client, table, [*items.values()], pause)
 
 
 class DayList:

@@ -2,12 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gratis.errors import Busy, Rejected
+from gratis.errors import Busy, GratisError, Rejected
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -31,23 +31,46 @@ def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
     return Busy(f"{code}: {error}")
 
 
-def put_all(client: "DynamoDBClient", table: str, items: Iterable[Item], pause: Callable[[int], None]) -> None:
-    """Put each item, whatever was in its place; what DynamoDB leaves unwritten is put again. Raises Busy; Rejected."""
-    waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
-    attempts = 0
-    while waiting:
-        page, waiting = waiting[:MAX_WRITES], waiting[MAX_WRITES:]
-        try:
-            answer = client.batch_write_item(RequestItems={table: page})
-        except (ClientError, BotoCoreError) as error:
-            raise translated(error) from error
-        unprocessed = answer.get("UnprocessedItems", {}).get(table, [])
-        waiting += unprocessed
-        if unprocessed:
-            attempts += 1
-            if attempts > MAX_ATTEMPTS:
-                raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
-            pause(attempts)
+def spread_out(spread: Spread, call: Callable[[Any], None], things: Iterable[Any]) -> None:
+    """Make a call for each thing; once one fails, no other is begun. Raises the first failure of ours."""
+    failures: list[GratisError] = []
+
+    def unless_failed(thing: Any) -> None:
+        if not failures:
+            try:
+                call(thing)
+            except GratisError as failure:
+                failures.append(failure)
+
+    for _ in spread(unless_failed, things):
+        pass
+    if failures:
+        raise failures[0]
+
+
+def put_all(
+    client: "DynamoDBClient", table: str, items: Sequence[Item], pause: Callable[[int], None], spread: Spread = map
+) -> None:
+    """Put each item, whatever was in its place; what DynamoDB leaves unwritten is put again. Raises Busy; Rejected.
+
+    `spread`: puts the pages, none of which waits for another.
+    """
+
+    def put_page(page: Sequence[Item]) -> None:
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in page]
+        for attempt in range(MAX_ATTEMPTS + 1):
+            if attempt:
+                pause(attempt)
+            try:
+                answer = client.batch_write_item(RequestItems={table: waiting})
+            except (ClientError, BotoCoreError) as error:
+                raise translated(error) from error
+            waiting = answer.get("UnprocessedItems", {}).get(table, [])
+            if not waiting:
+                return
+        raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
+
+    spread_out(spread, put_page, [items[start : start + MAX_WRITES] for start in range(0, len(items), MAX_WRITES)])
 
 
 def pause(attempt: int) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ from gratis import moment
 from gratis.errors import Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import Pause, pause, put_all, translated
+from gratis.table.dynamo import Pause, Spread, pause, put_all, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
@@ -108,15 +108,23 @@ def text_of(raw: Any) -> str:
 class Quarantine:
     """Stores entries in the ledger table, large ones in several items.
 
-    `max_bytes`: of a compressed raw event in one item. Entries are removed with the number that they were put with.
+    `spread`: calls that write. `max_bytes`: of a compressed raw event in one item. Entries are removed with the number
+    that they were put with.
     """
 
     def __init__(
-        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MAX_RAW_BYTES
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        pause: Pause = pause,
+        spread: Spread = map,
+        max_bytes: int = MAX_RAW_BYTES,
     ) -> None:
         self.client = client
         self.table = table
         self.pause = pause
+        self.spread = spread
         self.max_bytes = max_bytes
 
     def put(self, entries: Iterable[Entry]) -> None:
@@ -125,8 +133,11 @@ class Quarantine:
         An entry's first item goes last: whoever finds it finds all of its parts.
         """
         items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
-        put_all(self.client, self.table, [item for item in items.values() if "code" not in item], self.pause)
-        put_all(self.client, self.table, [item for item in items.values() if "code" in item], self.pause)
+        self._put([item for item in items.values() if "code" not in item])
+        self._put([item for item in items.values() if "code" in item])
+
+    def _put(self, items: Sequence[Item]) -> None:
+        put_all(self.client, self.table, items, self.pause, self.spread)
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
