@@ -314,6 +314,6 @@ def test_who_asks_for_a_refused_request_is_told_what_was_wrong(api: Api) -> None
     refuse(api, "q")
     refuse(api, "qq", code="conflict")
     answer = api.get(f"{REQUESTS}/q")
-    assert answer.refused() == (404, "not_found", "id")
+    assert answer.refused() == (404, "refused", "id")
     assert "it was refused at 2025-03-12T10:30:00Z: too_old: time: is long ago" in answer.error["message"]
     assert "refused" not in api.get(f"{REQUESTS}/other").error["message"]

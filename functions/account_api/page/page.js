@@ -3,7 +3,8 @@
 import { forget, Forgotten, get, kept, open } from "./api.js";
 import { status } from "./allowance.js";
 import { included } from "./offer.js";
-import { decision, decisions, explained, latest } from "./requests.js";
+import { filters, list, offerReasons } from "./list.js";
+import { decision, explained } from "./requests.js";
 import { edited, settings, sharing } from "./sharing.js";
 import { daily, usageAndCost } from "./usage.js";
 import { announce, byId, clear, fill, problem, tick } from "./view.js";
@@ -57,6 +58,7 @@ function leave() {
   forget();
   for (const id of BODIES) clear(byId(id));
   byId("why-form").reset();
+  byId("list-form").reset();
   byId("session-organization").textContent = "";
   document.title = "Gratis account";
   showAccount(false);
@@ -90,7 +92,7 @@ async function refresh(allowance) {
     showStatus(allowance),
     fill(byId("offer-body"), guarded(() => get("offer")), included),
     fill(byId("usage-body"), guarded(daily), usageAndCost),
-    fill(byId("decisions-body"), guarded(latest), (records) => decisions(records, lookUp)),
+    showList(),
     edited(byId("sharing-body")) || showSharing(),
   ]);
   if (worked.every(Boolean)) announce("The account is up to date.");
@@ -108,6 +110,10 @@ function showSharing() {
 async function savedSharing(message) {
   await Promise.all([showSharing(), showStatus()]);
   announce(message);
+}
+
+function showList() {
+  return list(byId("decisions-body"), filters(byId("list-form")), guarded, lookUp);
 }
 
 function showWhy(id, day) {
@@ -132,6 +138,10 @@ byId("why-form").addEventListener("submit", (event) => {
   event.preventDefault();
   showWhy(byId("why-id").value.trim(), byId("why-day").value);
 });
+byId("list-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  showList();
+});
 byId("refresh").addEventListener("click", () => refresh());
 byId("forget").addEventListener("click", () => {
   leave();
@@ -142,5 +152,6 @@ byId("forget").addEventListener("click", () => {
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(tick, TICK_MS);
 
+offerReasons(byId("list-reason"));
 showAccount(false);
 resume(kept());

@@ -166,8 +166,8 @@ export function compact(number) {
 /** An exact decimal, never rounded, with separators and at least two decimals. */
 export function usd(decimal) {
   if (decimal === null || decimal === undefined) return "not known";
-  const parts = /^(\d+)(?:\.(\d*?)0*)?$/.exec(decimal);
-  return parts ? `$${whole.format(BigInt(parts[1]))}.${(parts[2] ?? "").padEnd(2, "0")}` : `$${decimal}`;
+  const parts = /^(-?)(\d+)(?:\.(\d*?)0*)?$/.exec(decimal);
+  return parts ? `${parts[1]}$${whole.format(BigInt(parts[2]))}.${(parts[3] ?? "").padEnd(2, "0")}` : `$${decimal}`;
 }
 
 const UNITS = {

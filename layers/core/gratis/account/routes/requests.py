@@ -74,7 +74,8 @@ def one_request(
     if not decisions:
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
         why = refused_lately(call, whose, wanted)
-        raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}{why}", "id")
+        said = f"there is no decision on a request {wanted!r} {when}{why}"
+        raise Refused(404, "refused" if why else "not_found", said, "id")
     decision = max(decisions.values(), key=lambda decision: decision.day)
     void = found.get(void_of(decision.key))
     taken_back = {"void": _explained(void)} if void else {}
