@@ -2,6 +2,7 @@
 
 import { forget, Forgotten, get, kept, open } from "./api.js";
 import { status } from "./allowance.js";
+import { paid, spanOf, spent } from "./money.js";
 import { included } from "./offer.js";
 import { filters, list, offerReasons } from "./list.js";
 import { decision, explained } from "./requests.js";
@@ -10,7 +11,7 @@ import { daily, usageAndCost } from "./usage.js";
 import { announce, byId, clear, fill, problem, tick } from "./view.js";
 
 const USABLE = /^[\x21-\x7e]+$/;
-const BODIES = ["status-body", "offer-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
+const BODIES = ["status-body", "offer-body", "money-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
 const TICK_MS = 15_000;
 
 // Opening and forgetting
@@ -59,6 +60,7 @@ function leave() {
   for (const id of BODIES) clear(byId(id));
   byId("why-form").reset();
   byId("list-form").reset();
+  byId("money-form").reset();
   byId("session-organization").textContent = "";
   document.title = "Gratis account";
   showAccount(false);
@@ -91,6 +93,7 @@ async function refresh(allowance) {
   const worked = await Promise.all([
     showStatus(allowance),
     fill(byId("offer-body"), guarded(() => get("offer")), included),
+    showMoney(),
     fill(byId("usage-body"), guarded(daily), usageAndCost),
     showList(),
     edited(byId("sharing-body")) || showSharing(),
@@ -110,6 +113,11 @@ function showSharing() {
 async function savedSharing(message) {
   await Promise.all([showSharing(), showStatus()]);
   announce(message);
+}
+
+function showMoney() {
+  for (const field of document.querySelectorAll("[data-days]")) field.hidden = byId("money-span").value !== "days";
+  return fill(byId("money-body"), guarded(() => spent(spanOf(byId("money-form")))), paid);
 }
 
 function showList() {
@@ -138,6 +146,8 @@ byId("why-form").addEventListener("submit", (event) => {
   event.preventDefault();
   showWhy(byId("why-id").value.trim(), byId("why-day").value);
 });
+byId("money-form").addEventListener("change", showMoney);
+byId("money-form").addEventListener("submit", (event) => event.preventDefault());
 byId("list-form").addEventListener("submit", (event) => {
   event.preventDefault();
   showList();
