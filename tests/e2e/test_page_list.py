@@ -51,6 +51,21 @@ def test_a_client_lists_filters_pages_and_exports_a_day_and_finds_each_once(syst
     assert sorted(row["request_id"] for row in exported) == [event["id"] for event in events[2::3]]
 
 
+def test_the_page_says_what_was_paid_instead_of_what(page: Page, system: System, organization: str) -> None:
+    a_day(system, organization)
+    system.accepted(system.usage(organization, "free-yesterday", 400_000))
+    system.through(organization)
+    sign_in(page, system, key_for(system, organization, "reader"))
+    page.get_by_label("Of", exact=True).select_option("today")
+    expect(page.locator("#money")).to_contain_text("Today: you paid $1.7525 instead of $2.7525.")
+    page.get_by_text("By model and project").click()
+    expect(page.locator("#money tfoot")).to_contain_text("1,101,000")
+    page.get_by_label("Of", exact=True).select_option("days")
+    page.get_by_label("From, UTC").fill(str(system.yesterday))
+    page.get_by_label("To, UTC").fill(str(system.yesterday))
+    expect(page.locator("#money")).to_contain_text(f"On {system.yesterday}: you paid $0.00 instead of $1.00.")
+
+
 def test_the_list_is_filtered_paged_and_saved_from_the_page(
     page: Page, system: System, organization: str, tmp_path: Path
 ) -> None:
@@ -73,11 +88,12 @@ def test_the_list_is_filtered_paged_and_saved_from_the_page(
     if os.environ.get("GRATIS_SCREENSHOTS"):
         page.locator("#decisions").screenshot(path=Path(os.environ["GRATIS_SCREENSHOTS"]) / "list.png")
 
-    page.get_by_label("Day, UTC (else the latest)").fill(str(day))
+    page.locator("#list-day").fill(str(day))
     page.get_by_label("Verdict").select_option("billed")
     page.locator("#list-form").get_by_role("button", name="Show").click()
     expect(rows).to_have_count(2)
     page.get_by_label("Reason").select_option("tool_use")
+    page.get_by_label("Reason").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(rows).to_have_count(1)
@@ -89,3 +105,19 @@ def test_the_list_is_filtered_paged_and_saved_from_the_page(
     page.get_by_label("Request id").fill("refused")
     page.keyboard.press("Enter")
     expect(page.locator("#why")).to_contain_text("too_old")
+
+
+def test_older_figures_stay_when_they_cannot_be_read_again(page: Page, system: System, organization: str) -> None:
+    sign_in(page, system, key_for(system, organization))
+    status = page.locator("#status")
+    expect(status).to_contain_text("1,000,000 tokens left")
+    expect(status).to_contain_text("As of ")
+    page.context.set_offline(True)
+    for _ in range(2):
+        page.get_by_role("button", name="Refresh").click()
+        expect(status).to_contain_text("could not be reached")
+    expect(status.get_by_text("These figures are older")).to_have_count(1)
+    expect(status).to_contain_text("1,000,000 tokens left")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Refresh").click()
+    expect(status.get_by_text("These figures are older")).to_have_count(0)

@@ -132,8 +132,8 @@ def usage_page(
 ) -> dict[str, Any]:
     """A page of completions usage, free tokens included.
 
-    Beside OpenAI's fields: `list_amount`, what it costs at the normal rate (free requests cost nothing of it), and, where
-    requests have no price, `unpriced_requests`, whose amount is not in it.
+    Beside OpenAI's fields: `list_amount`, what all of it costs at the normal rate, and, where requests have no price,
+    `unpriced_requests`, whose amount is not in it.
     """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
