@@ -15,7 +15,7 @@ from gratis.rules.request import RequestKey
 from gratis.table.ledger import CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_simulation.machines.release import Release
-from gratis_simulation.machines.table import TransactionCanceledException, key_of
+from gratis_simulation.machines.table import TransactionCanceledException, key_in, key_of
 from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]
@@ -34,8 +34,8 @@ def on_puts(change: Callable[[Item], Item | None]) -> Callable[[Any], Any]:
     """Changes each put of a transaction before it is sent, or leaves it out (None)."""
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [changed for each in TransactItems if (changed := change(each["Put"])) is not None]
-        return real(TransactItems=[{"Put": put} for put in puts], **more)
+        parts = [{"Put": change(each["Put"])} if "Put" in each else each for each in TransactItems]
+        return real(TransactItems=[part for part in parts if part.get("Put", part) is not None], **more)
 
     def put(real: Any, **request: Any) -> Any:
         return real(**(change(request) or request))
@@ -123,15 +123,19 @@ def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
     def kept(item: Item) -> Item:
         return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
 
+    def kept_part(part: Item) -> Item:
+        [(operation, told)] = part.items()
+        name = "Item" if operation == "Put" else "Key"
+        return {operation: told | {name: kept(told[name])}}
+
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [each["Put"] for each in TransactItems]
         try:
-            return real(TransactItems=[{"Put": put | {"Item": kept(put["Item"])}} for put in puts], **more)
+            return real(TransactItems=[kept_part(each) for each in TransactItems], **more)
         except TransactionCanceledException as cancelled:
             answer: Any = cancelled.response
-            for reason, put in zip(answer["CancellationReasons"], puts, strict=True):
+            for reason, part in zip(answer["CancellationReasons"], TransactItems, strict=True):
                 if "Item" in reason:
-                    reason["Item"] = reason["Item"] | {"pk": put["Item"]["pk"]}
+                    reason["Item"] = reason["Item"] | {"pk": {"S": key_in(part)[0]}}
             raise
 
     def read(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
@@ -159,9 +163,9 @@ def expiring_sooner(put: Item) -> Item:
 class Planned(Ledger):
     """Takes what it planned for what is there, where its commit was refused."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, *more)
         except CommitRefused as refused:
             planned = {counter: Document(read[counter].version, books.counter)}
             raise CommitRefused(planned | dict(refused.documents), refused.decided) from refused
@@ -170,9 +174,9 @@ class Planned(Ledger):
 class Unread(Ledger):
     """Takes over the versions of what another writer committed meanwhile, and nothing of it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, *more)
         except CommitRefused as refused:
             empty = {identity: Document(document.version) for identity, document in refused.documents.items()}
             raise CommitRefused(empty, refused.decided) from refused
@@ -181,17 +185,17 @@ class Unread(Ledger):
 class Forgetful(Ledger):
     """Goes on from nothing after each commit."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
-        committed = super().commit(read, counter, books, decisions)
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
+        committed = super().commit(read, counter, books, *more)
         return {identity: Document(document.version) for identity, document in committed.items()}
 
 
 class Confused(Ledger):
     """Takes requests of the same id for decided, whatever their day."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, decisions, *more)
         except CommitRefused as refused:
             alike = [
                 each._replace(day=decision.day)
@@ -205,9 +209,9 @@ class Confused(Ledger):
 class Resigned(Ledger):
     """Takes a table that is busy for one that will never take it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, *more)
         except Busy as busy:
             raise ValueError("it does not work") from busy
 
@@ -215,11 +219,11 @@ class Resigned(Ledger):
 class Hesitant(Ledger):
     """Does not commit at the first attempt."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         if not self.__dict__.setdefault("asked", 0):
             self.__dict__["asked"] = 1
             raise Busy("no cause at all")
-        return super().commit(read, counter, books, decisions)
+        return super().commit(read, counter, books, *more)
 
 
 class Blind(Ledger):
@@ -358,9 +362,9 @@ COMMITS = (
         "totals are sums of decisions",
         (
             (
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
-                'some_verdict == "free" and '
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_rows, some_count)",
+                'some_added[1] == "free" and '
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_rows, some_count)",
             ),
         ),
     ),
@@ -399,14 +403,16 @@ REPEATS = (
         "whatever was decided before counts as a repeat, whatever its payload",
         "nothing lost",
         (
-            ("[some_one for some_one in some_all if some_one.request.payload_hash == some_hash]", "list(some_all)"),
-            ("[some_one for some_one in some_all if some_one.request.payload_hash != some_hash]", "[]"),
+            (
+                "isinstance(some_request, Void) or some_request.payload_hash == some_decision.payload_hash",
+                "True",
+            ),
         ),
     ),
     Fault(
         "a conflict within a batch counts as a repeat",
         "nothing lost",
-        (("some_first.request.payload_hash == some_other.request.payload_hash", "True"),),
+        (("isinstance(some_other, Void) or some_first.payload_hash == some_other.payload_hash", "True"),),
     ),
     Fault(
         "decided before is whoever has the same request id",
@@ -426,7 +432,12 @@ REPEATS = (
     Fault(
         "who reports an event makes another event of it",
         "exactly once",
-        (("_canonical(some_parts).encode()", "_canonical([some_parts, self.source]).encode()"),),
+        (
+            (
+                "some_payload['usage'] = some_usage.tokens.hashed",
+                "some_payload['usage'] = [some_usage.tokens.hashed, self.source]",
+            ),
+        ),
     ),
     Fault(
         "a request belongs to the day on which it arrived",
