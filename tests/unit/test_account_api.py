@@ -685,6 +685,7 @@ def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: A
         ("post", SHARING): [{"key": ["owner"]}],
         ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
+        ("get", "/v1/quarantine"): [{"key": ["platform"]}],
         **{(method, f"{WEBHOOKS}{path}"): [{"key": ["owner"]}] for method, path in OWNERS_WEBHOOKS},
     }
 

@@ -287,6 +287,7 @@ def test_an_organization_sees_what_was_wrong_with_its_refused_events_and_nobody_
     assert [each["id"] for each in answer["data"]] == ["q0", "q1", "q2"]
     assert answer["data"][0] == {
         "object": "quarantined",
+        "organization": "org_a",
         "id": "q0",
         "received_at": "2025-03-12T10:30:00Z",
         "error": {"code": "too_old", "message": "time: is long ago"},
@@ -317,3 +318,21 @@ def test_who_asks_for_a_refused_request_is_told_what_was_wrong(api: Api) -> None
     assert answer.refused() == (404, "refused", "id")
     assert "it was refused at 2025-03-12T10:30:00Z: too_old: time: is long ago" in answer.error["message"]
     assert "refused" not in api.get(f"{REQUESTS}/other").error["message"]
+
+
+def test_the_platform_sees_what_is_in_quarantine_of_everybody(api: Api) -> None:
+    for organization in ("org_b", "org_a"):
+        for number in range(2):
+            refuse(api, f"q{number}", organization=organization)
+    api.refuse({"id": "nobody's"})
+    found: list[str] = []
+    following: dict[str, str] = {}
+    while True:
+        answer = api.get("/v1/quarantine", key=api.platform, limit=2, **following).content
+        found += [f"{each['organization']} {each['id']}" for each in answer["data"]]
+        if not answer["has_more"]:
+            break
+        following = {"page": answer["next_page"]}
+    assert found == ["None nobody's", "org_a q0", "org_a q1", "org_b q0", "org_b q1"]
+    assert api.get("/v1/quarantine").refused() == (403, "insufficient_permissions", None)
+    assert api.get("/v1/quarantine", key=api.key("reader")).status == 403

@@ -306,14 +306,15 @@ def refusals_of(organization: str, request_id: str = "") -> str:
     return f"{_keyable(organization)}#" + (f"{_keyable(request_id)}#" if request_id else "")
 
 
-def refusal_key(day: date, organization: str, place: str) -> Item:
-    """The key of an organization's entry, by its place among them."""
-    return _item(quarantine_of(day.isoformat()), f"{refusals_of(organization)}{place}")
+def refusal_key(day: date, organization: str | None, place: str) -> Item:
+    """The key of an entry, by its place among those of an organization, or of all."""
+    beginning = "" if organization is None else refusals_of(organization)
+    return _item(quarantine_of(day.isoformat()), f"{beginning}{place}")
 
 
-def refusal_of_key(item: Item) -> str:
+def refusal_of_key(item: Item, organization: str | None) -> str:
     """The place that `refusal_key` named."""
-    return _sk(item).partition("#")[2]
+    return _sk(item) if organization is None else _sk(item).partition("#")[2]
 
 
 def part_key(sk: str, number: int) -> str:

@@ -33,6 +33,7 @@ _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 class Refusal:
     """An entry as its organization sees it: without the event, and without where we refused it."""
 
+    organization: str | None
     id: str | None
     code: str
     message: str
@@ -41,7 +42,7 @@ class Refusal:
 
 
 class Refusals(NamedTuple):
-    """A page of an organization's entries of a day. `following`: after which the next page begins, if there is one."""
+    """A page of a day's entries. `following`: after which the next page begins, if there is one."""
 
     found: list[Refusal]
     following: str | None
@@ -168,26 +169,26 @@ class Quarantine:
 def refusals(
     client: "DynamoDBClient",
     table: str,
-    organization: str,
+    organization: str | None,
     day: date,
     limit: int,
     *,
     request_id: str = "",
     after: str = "",
 ) -> Refusals:
-    """An organization's entries of events received on a UTC day, in the order of their ids. Raises Busy.
+    """Entries of events received on a UTC day, in the order of organizations and ids. Raises Busy.
 
-    One query of `limit` items, so a page may be shorter. `request_id`: only those of it.
+    One query of `limit` items, so a page may be shorter. `organization`: only its own; `request_id`: only those of it.
     """
-    values = {
-        ":day": {"S": keys.quarantine_of(day.isoformat())},
-        ":whose": {"S": keys.refusals_of(organization, request_id)},
-    }
+    condition, values = "pk = :day", {":day": {"S": keys.quarantine_of(day.isoformat())}}
+    if organization is not None:
+        condition += " AND begins_with(sk, :whose)"
+        values |= {":whose": {"S": keys.refusals_of(organization, request_id)}}
     more: Any = {"ExclusiveStartKey": keys.refusal_key(day, organization, after)} if after else {}
     try:
         page = client.query(
             TableName=table,
-            KeyConditionExpression="pk = :day AND begins_with(sk, :whose)",
+            KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
             ConsistentRead=True,
             Limit=limit,
@@ -197,13 +198,16 @@ def refusals(
         raise translated(error) from error
     found = [_refusal(item) for item in page["Items"] if keys.is_quarantined(item)]
     last = page.get("LastEvaluatedKey")
-    return Refusals(found, keys.refusal_of_key(last) if last else None)
+    return Refusals(found, keys.refusal_of_key(last, organization) if last else None)
 
 
 def _refusal(item: Item) -> Refusal:
-    named = [item[name]["S"] if name in item else None for name in ("id", "decided")]
-    code, message, received_at = (item[name]["S"] for name in ("code", "message", "received_at"))
-    return Refusal(named[0], code, message, received_at, named[1])
+    organization, name, decided = (item[each]["S"] if each in item else None for each in _MAYBE)
+    code, message, received_at = (item[each]["S"] for each in ("code", "message", "received_at"))
+    return Refusal(organization, name, code, message, received_at, decided)
+
+
+_MAYBE = ("organization", "id", "decided")
 
 
 def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:

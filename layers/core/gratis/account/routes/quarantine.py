@@ -18,7 +18,9 @@ from gratis.table.quarantine import Refusal, Refusals, refusals
 
 LATELY_DAYS = 7
 """UTC days in which a request without a decision is looked for among the refused."""
-_PLACE = re.compile(r"[A-Za-z0-9._:/#-]{1,400}")
+_PLACE = re.compile(r"[A-Za-z0-9._:/#-]{1,500}")
+
+Limit = Annotated[int, Query(ge=1, le=100)]
 
 routes = Routes()
 
@@ -29,13 +31,23 @@ routes = Routes()
     responses=openapi.QUARANTINE,
 )
 def refused_events(
-    call: ThisCall,
-    day: Day = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    page: PageCursor = None,
-    organization: Organization = None,
+    call: ThisCall, day: Day = None, limit: Limit = 20, page: PageCursor = None, organization: Organization = None
 ) -> Response[Any]:
-    whose, received = call.whose(organization), day_of(day) if day is not None else moment.day_of(call.now)
+    return _page(call, call.whose(organization), day, limit, page)
+
+
+@routes.get(
+    "/v1/quarantine",
+    summary="The same of all organizations, and of events that name none",
+    security=openapi.only("platform"),
+    responses=openapi.QUARANTINE,
+)
+def every_refused_event(call: ThisCall, day: Day = None, limit: Limit = 20, page: PageCursor = None) -> Response[Any]:
+    return _page(call, None, day, limit, page)
+
+
+def _page(call: Call, whose: str | None, day: str | None, limit: int, page: str | None) -> Response[Any]:
+    received = day_of(day) if day is not None else moment.day_of(call.now)
     if page is not None and not _PLACE.fullmatch(page):
         raise Refused(400, "invalid_value", f"page: {page[:100]!r} is no page of this query", "page")
     found = _refusals(call, whose, received, limit, after=page or "")
@@ -54,13 +66,14 @@ def refused_lately(call: Call, organization: str, request_id: str) -> str:
     return ""
 
 
-def _refusals(call: Call, organization: str, day: date, limit: int, **which: str) -> Refusals:
+def _refusals(call: Call, organization: str | None, day: date, limit: int, **which: str) -> Refusals:
     return refusals(call.ledger.client, call.ledger.table, organization, day, limit, **which)
 
 
 def _shown(refusal: Refusal) -> dict[str, Any]:
     return {
         "object": "quarantined",
+        "organization": refusal.organization,
         "id": refusal.id,
         "received_at": refusal.received_at,
         "error": {"code": refusal.code, "message": refusal.message},
