@@ -144,7 +144,8 @@ IMPORTS = {
     "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources "
     "strict_json table.quarantine ",
     "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
-    "emit_billing": f"{CORE} {RULES} closing closing.chain closing.days closing.late closing.locked outbox table.day_list unlisted ",
+    "emit_billing": f"{CORE} {RULES} "
+    "closing closing.chain closing.days closing.late closing.locked outbox table.day_list unlisted ",
     "close_day": f"{CORE} {RULES} "
     "closing closing.again closing.chain closing.check closing.close closing.days closing.duplicates "
     "closing.merkle closing.proof closing.proving closing.signing closing.statements "
