@@ -8,7 +8,7 @@ import { filters, list, offerReasons } from "./list.js";
 import { decision, explained } from "./requests.js";
 import { edited, settings, sharing } from "./sharing.js";
 import { daily, usageAndCost } from "./usage.js";
-import { announce, byId, clear, fill, problem, tick } from "./view.js";
+import { announce, byId, clear, el, fill, problem, tick } from "./view.js";
 
 const USABLE = /^[\x21-\x7e]+$/;
 const BODIES = ["status-body", "offer-body", "money-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
@@ -112,6 +112,7 @@ function showSharing() {
 
 async function savedSharing(message) {
   await Promise.all([showSharing(), showStatus()]);
+  byId("sharing-body").prepend(el("p", { class: "saved" }, message));
   announce(message);
 }
 
