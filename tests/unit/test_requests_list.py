@@ -11,9 +11,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from gratis import moment
 from gratis.account import listing
+from gratis.errors import Busy
 from gratis.rules.receipt import RECORD
 from gratis.table.day_list import MAX_ROWS, DayList
 from tests.ledger_builders import BIG, MINI
@@ -336,3 +338,26 @@ def test_the_platform_sees_what_is_in_quarantine_of_everybody(api: Api) -> None:
     assert found == ["None nobody's", "org_a q0", "org_a q1", "org_b q0", "org_b q1"]
     assert api.get("/v1/quarantine").refused() == (403, "insufficient_permissions", None)
     assert api.get("/v1/quarantine", key=api.key("reader")).status == 403
+
+
+def test_a_writer_that_dies_in_the_middle_and_runs_again_lists_each_decision_once(api: Api) -> None:
+    api.decide(used(1, id="r"))
+    (record,) = api.get(REQUESTS).content["data"]
+    record = json.loads(json.dumps(record, default=str))
+    records = [record | {"request_id": f"{number:02}", "decided_at": at(number)} for number in range(40)]
+    written: list[Any] = []
+
+    def die(**_: Any) -> None:
+        written.append(None)
+        if len(written) == 2:
+            raise EndpointConnectionError(endpoint_url="https://dynamodb")
+
+    api.on("before-call.BatchWriteItem", die)
+    with pytest.raises(Busy):
+        api.list_decided(records)
+    begun = DayList(api.client, api.table).page("org_a", DAY, 100, lambda row: row.name != "r").rows
+    assert 0 < len(begun) < 40
+    api.list_decided(records[30:])
+    api.list_decided(records)
+    again = DayList(api.client, api.table).page("org_a", DAY, 100, lambda row: row.name != "r").rows
+    assert [row.name for row in again] == [f"{number:02}" for number in reversed(range(40))]
