@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from gratis import moment
 from gratis.closing.days import send_days
 from gratis.errors import Busy
 from gratis.outbox import Emitted, Unreadable, billing_records, bus_entries, send
 from gratis.rules.receipt import Decision
 from gratis.table.day_list import list_decisions
 from gratis.table.dynamo import Item
-from gratis.table.ledger import Ledger
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.sources import Unusable
 from gratis_local.stack import Stack, client_for
@@ -26,6 +27,14 @@ SQS_SECONDS = 1
 
 class NotOnTheBus(Busy):
     """The bus did not take everything; what it did take is not harmed by going out again."""
+
+
+def require_kept(day: date, now: datetime) -> None:
+    """Raises Unusable for a day whose decisions are gone, or some of them."""
+    if day < moment.day_of(now - KEEP_DECISIONS):
+        raise Unusable(
+            f"DAY: decisions are kept for {KEEP_DECISIONS.days} days: those of {day} are no longer all there"
+        )
 
 
 def emit_again(stack: Stack, organization: str, day: date, progress: Callable[[int], None]) -> int:

@@ -135,8 +135,8 @@ CORE = (
     "startup table table.dynamo table.keys telemetry"
 )
 RULES = (
-    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals rules.void "
-    "table.ledger"
+    "rules.decision rules.eligibility rules.offer rules.pages rules.pricing rules.receipt rules.spelling rules.totals "
+    "rules.void table.ledger"
 )
 IMPORTS = {
     "receive_usage": f"{CORE} "

@@ -97,6 +97,8 @@ def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[d
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
     held = 0
     for identity, document in ledger.each_day(organization, groups_of(offer), first, last):
+        if document.is_damaged:
+            raise LookupError(f"{identity}: the pages of the totals are not those that their document names")
         rows[moment.parse(f"{identity.slot}T00:00:00Z")] += document.totals.rows.items()
         held += len(document.totals.rows)
         if held > MAX_ROWS_READ:
@@ -120,8 +122,8 @@ def hour_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[
 
 def _require_few_decisions(ledger: Ledger, offer: Offer, organization: str, days: Sequence[date]) -> None:
     """Raises Refused: 400 if the totals of these days count too many decisions; not one is read for that."""
-    documents = ledger.days(organization, groups_of(offer), days[0], days[-1]) if days else {}
-    held = sum(row.requests for document in documents.values() for row in document.totals.rows.values())
+    documents = ledger.each_day(organization, groups_of(offer), days[0], days[-1]) if days else ()
+    held = sum(row.requests for _, document in documents for row in document.totals.rows.values())
     if held > MAX_DECISIONS_READ:
         said = f"these days hold {held:,} decisions, and hours are read from at most {MAX_DECISIONS_READ:,}"
         raise Refused(400, "too_many_decisions", f"{said}; ask for fewer days, or by the day", "bucket_width")
@@ -158,7 +160,10 @@ def usage_page(
 def costs_page(
     rows: Mapping[datetime, Rows], next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of costs: exact sums of what was billed. A line item is a model."""
+    """A page of costs: exact sums of what was billed. A line item is a model.
+
+    Where requests have no price, the sum is that of the others, and `unpriced_requests` stands beside it.
+    """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         billed = [(key, sums) for key, sums in kept if key.verdict == "billed"]
@@ -168,6 +173,7 @@ def costs_page(
                 "amount": {"value": sums.amount, "currency": "usd"},
                 **dict.fromkeys(("line_item", "project_id")),
                 **names,
+                **({"unpriced_requests": sums.unpriced} if sums.unpriced else {}),
             }
 
     return _page(rows, WIDTHS["1d"], next_page, filters, results)

@@ -4,6 +4,7 @@
 |-------------------|-------------------------|--------------------------------------------------------|
 | counter document  | COUNTER#<org>#<group>   | <slot>: <day>, WEEK#<Monday>, ROLLING, ...             |
 | ... of a project  | COUNTER#<org>#<group>   | POOL#<slot>#<project>                                  |
+| ... page of it    | COUNTER#<org>#<group>   | PAGE#<day>#<number of the page>                        |
 | decision          | DAY#<org>#<day>#<shard> | REQ#<request id>; of its void: REQ#<request id>~void   |
 | list of a day     | LIST#<org>#<day>        | <moment of decision>#<hash of the rows>                |
 | organization      | ORG#<org>               | ACCOUNT                                                |
@@ -46,7 +47,7 @@ MARKER_SHARDS = 16
 """Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
 
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
-REQUEST, POOL, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#", "TREE#"
+REQUEST, POOL, PAGE, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "PAGE#", "STATEMENT#", "PROGRESS#", "TREE#"
 ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
 ENDPOINT, DELIVERY, DUE = "WEBHOOK#", "DELIVERY#", "DUE#"
 DUE_SHARDS = 4
@@ -99,7 +100,22 @@ def counter_of_key(item: Item) -> CounterId:
 
 def is_document(item: Item) -> bool:
     """Whether this is a counter document."""
-    return _pk(item).startswith(COUNTER)
+    return _pk(item).startswith(COUNTER) and not _sk(item).startswith(PAGE)
+
+
+def page_key(document: CounterId, number: str) -> Item:
+    """Where a further page of a day's totals is."""
+    return _item(documents_of(document.organization, document.group), f"{PAGE}{document.slot}#{number}")
+
+
+def pages_between(first: str, last: str) -> tuple[str, str]:
+    """Between which sort keys the pages of these days lie."""
+    return f"{PAGE}{first}#", f"{PAGE}{last}$"  # in the order of keys $ follows #
+
+
+def day_of_page(item: Item) -> str:
+    """The day that `page_key` named."""
+    return _sk(item).split("#")[1]
 
 
 # Decisions and their days -------------------------------------------------------------------------------------------
