@@ -72,6 +72,7 @@ def test_an_owner_stops_and_starts_sharing_from_the_page(page: Page, system: Sys
     expect(page.locator("#status")).to_contain_text(
         "You're eligible for free daily usage on traffic shared with OpenAI"
     )
+    expect(page.locator("#sharing .saved")).to_have_text("The sharing settings were saved and are in force now.")
     history = page.locator("#sharing")
     expect(history).to_contain_text("History (2 versions)")
 

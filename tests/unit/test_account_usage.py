@@ -158,10 +158,26 @@ def test_a_page_of_usage_has_the_shape_of_openais(api: Api) -> None:
         "model": None,
         "batch": None,
         "service_tier": None,
+        "list_amount": {"value": Decimal("0.006525"), "currency": "usd"},
     }
     start = unix("2025-03-11")
     bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400, "results": [result]}
     assert page == {"object": "page", "data": [bucket], "has_more": True, "next_page": page["next_page"]}
+
+
+@pytest.mark.parametrize("width", ["1d", "1h"])
+def test_usage_says_what_it_costs_at_the_normal_rate_and_of_how_many_requests_nobody_knows(
+    api: Api, width: str
+) -> None:
+    api.decide(used(40_000), used(80_000, model=MINI), billed(40_000), billed(1, model="in-house"))
+    answer = api.usage(start_time=unix("2025-03-12T09:00"), group_by="service_tier", bucket_width=width)
+    found = {
+        each["service_tier"]: (each["list_amount"]["value"], each.get("unpriced_requests"))
+        for each in answer.results[0]
+    }
+    assert found == {"incentivized-tier": (Decimal("0.112"), None), "default": (Decimal("0.1"), 1)}
+    everything = api.usage(start_time=unix("2025-03-12T09:00"), bucket_width=width).results[0][0]
+    assert (everything["list_amount"]["value"], everything["unpriced_requests"]) == (Decimal("0.212"), 1)
 
 
 @pytest.mark.parametrize("width", ["1d", "1h"])

@@ -132,7 +132,11 @@ def _require_few_decisions(ledger: Ledger, offer: Offer, organization: str, days
 def usage_page(
     rows: Mapping[datetime, Rows], width: timedelta, next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of completions usage, free tokens included."""
+    """A page of completions usage, free tokens included.
+
+    Beside OpenAI's fields: `list_amount`, what all of it costs at the normal rate, and, where requests have no price,
+    `unpriced_requests`, whose amount is not in it.
+    """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         for names, sums in _grouped(kept, group_by, _usage_name):
@@ -146,6 +150,8 @@ def usage_page(
                 "num_model_requests": sums.requests,
                 **dict.fromkeys(("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")),
                 **names,
+                "list_amount": {"value": sums.list_amount, "currency": "usd"},
+                **({"unpriced_requests": sums.unpriced} if sums.unpriced else {}),
             }
 
     return _page(rows, width, next_page, filters, results)
@@ -203,6 +209,7 @@ def _grouped(
         total.input += each.input
         total.cached += each.cached
         total.output += each.output
+        total.list_amount += each.list_amount
         total.amount += each.amount
         total.unpriced += each.unpriced
     for names in sorted(sums, key=str):
@@ -221,10 +228,10 @@ def _cost_name(key: RowKey, name: str) -> Any:
 
 def _row(decision: Decision) -> tuple[RowKey, Sums]:
     key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
-    amount, unpriced = Decimal(decision.amount_usd or 0), decision.counts * (decision.list_amount_usd is None)
-    return key, Sums(
-        decision.counts, decision.input, decision.cached, decision.output, amount=amount, unpriced=unpriced
-    )
+    list_amount, amount = (Decimal(each or 0) for each in (decision.list_amount_usd, decision.amount_usd))
+    unpriced = decision.counts * (decision.list_amount_usd is None)
+    tokens = (decision.input, decision.cached, decision.output)
+    return key, Sums(decision.counts, *tokens, list_amount, amount, unpriced)
 
 
 def _floor(when: datetime, width: timedelta) -> datetime:
