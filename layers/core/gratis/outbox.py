@@ -60,6 +60,7 @@ class Emitted:
     `unreadable`: records that have to be kept, since they did not go out.
 
     `unlisted`: records of requests for models that no group lists.
+    `statements`: of days that were closed.
     `late`: organizations and days that got a decision after they were over: they have to be closed again.
     `decided_at`: when the records that are on the bus now were decided, each moment once.
     """
@@ -67,6 +68,7 @@ class Emitted:
     records: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     unlisted: list[Mapping[str, Any]] = field(default_factory=list)
+    statements: list[Mapping[str, Any]] = field(default_factory=list)
     late: set[tuple[str, str]] = field(default_factory=set)
     decided_at: set[str] = field(default_factory=set)
     sent: int = 0
@@ -106,6 +108,7 @@ def send(outgoing: Sequence[BusEntry], client: "EventBridgeClient", bus: str, pa
         if record["occurred_at"][:10] < record["decided_at"][:10]
     }
     failed: list[BusEntry] = []
+    emitted.statements = [entry.detail for entry in outgoing if entry.kind == "DayClosed"]
     emitted.unlisted = [
         record
         for each in outgoing
