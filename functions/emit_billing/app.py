@@ -17,6 +17,7 @@ from gratis.closing.locked import LockedStatements
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
 from gratis.outbox import Emitted, emit
+from gratis.table.day_list import list_decisions
 from gratis.telemetry import metrics_of, report_emitted
 from gratis.unlisted import Unlisted
 
@@ -63,7 +64,8 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     _keep_unreadable(emitted)
     _lock(emitted)
     late_days().close_again(emitted.late, now)
-    unlisted().announce(emitted.unlisted, now)
+    unlisted().announce(emitted.billing, now)
+    list_decisions(dynamodb(), os.environ["LEDGER_TABLE"], emitted.billing)
     report_emitted(emitted, now, logger, metrics)
     if emitted.retry_from and "AWS_ENDPOINT_URL" in os.environ:
         raise Busy("only AWS takes a part of a batch as failed; a local engine would take all of it as done")

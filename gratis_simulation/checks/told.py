@@ -7,23 +7,25 @@ so far add up to, right or wrong.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any, cast
 
 from gratis import moment
+from gratis.errors import Busy
 from gratis.rules.account import Account
-from gratis.rules.decision import NO_GROUP
+from gratis.rules.offer import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
 from gratis.table.keys import counter_of_key
-from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of
+from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of, is_day
+from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import Arrivals
 from gratis_simulation.checks.reference import Expected, Place, Reference, Span
 from gratis_simulation.machines.run import TABLE, Run
 from gratis_simulation.machines.seen import Actor
 from gratis_simulation.machines.table import Change, Table
-from gratis_simulation.worlds.payload import Payload
+from gratis_simulation.worlds.payload import Payload, Voiding
 
 Key = tuple[str, str, str]
 LATE = timedelta(days=45)
@@ -37,7 +39,7 @@ class Taken:
     """A decision that was committed. `expected`: what it must say; None, like `payload`, if nobody sent it."""
 
     decision: Decision
-    payload: Payload | None
+    payload: Payload | Voiding | None
     expected: Expected | None
     change: Change
     number: int
@@ -50,7 +52,7 @@ class Taken:
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.decision.organization}:{self.decision.day}:{self.decision.request_id}"
+        return ":".join(name_of(self.decision))
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,8 @@ class Told:
         self._run = run
         self._arrivals = arrivals
         self._past = Table()
-        self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
-        self._reference = Reference(run.world.stated, run.limits.rows)
+        self._ledger = Ledger(self._past, TABLE, pause=lambda _: None)  # type: ignore[arg-type]  # a client by its looks
+        self._reference = Reference(run.world.stated)
         self._places: dict[CounterId, set[Any]] = defaultdict(set)
         """The counters that the rules know for a document: before and after something else came, if it rolls."""
         self._recent: dict[CounterId, list[str]] = defaultdict(list)
@@ -108,13 +110,23 @@ class Told:
             elif change.key[1].startswith("REQ#"):
                 self._decision(number, change, commit, touched)
             elif change.key[0].startswith("COUNTER#"):
-                touched.add(counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}}))
+                touched.add(_document_at(change.key))
         if touched:
-            documents = self._ledger.documents(touched)
+            documents = self._whole(self._ledger.documents(touched))
             commit.documents = {
                 identity: (documents.get(identity, Document()), self._sum(identity)) for identity in touched
             }
             self.commits.append(commit)
+
+    def _whole(self, documents: dict[CounterId, Document]) -> dict[CounterId, Document]:
+        """The documents with all pages of their totals."""
+        for identity in filter(is_day, list(documents)):
+            day = date.fromisoformat(identity.slot)
+            try:
+                documents |= self._ledger.days(identity.organization, [identity.group], day, day)
+            except Busy as busy:
+                raise Broken("totals are sums of decisions", f"a page is newer than its document: {busy}") from busy
+        return documents
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
@@ -123,20 +135,41 @@ class Told:
             self.overwritten.append(change)
             return
         decision, actor = decision_of(change.new), cast("Actor", change.actor)
-        payload = self._payload(decision)
-        expected = self._expected(decision, payload, number, actor) if payload else None
+        payload = self._void(decision) if decision.kind == "usage.void" else self._payload(decision)
+        voided = self.taken.get(payload.voided) if isinstance(payload, Voiding) else None
+        if isinstance(payload, Voiding):
+            stood = _as_it_stands(voided.expected, voided.decision) if voided and voided.expected else None
+            expected = self._reference.void(stood) if stood else None
+        else:
+            stood, expected = None, self._expected(decision, payload, number, actor) if payload else None
         taken = Taken(decision, payload, expected, change, number)
         commit.taken.append(taken)
-        self.taken[decision.organization, decision.day, decision.request_id] = taken
+        self.taken[name_of(decision)] = taken
         totals = CounterId(decision.organization, decision.group or NO_GROUP, decision.day)
-        self._recent[totals].insert(0, decision.request_id)
+        self._recent[totals].insert(0, name_of(decision)[2])
         touched.add(totals)
-        if payload and expected:
+        if stood and voided and isinstance(voided.payload, Payload):
+            self._reference.take_back(voided.payload, stood)
+            if stood.place is not None:
+                touched.add(_document_of(stood.place, voided.payload))
+        elif isinstance(payload, Payload) and expected:
             self._reference.take(payload, _as_it_stands(expected, decision))
             if expected.place is not None:
                 counter = _document_of(expected.place, payload)
                 self._places[counter].add(expected.place.counter)
                 touched.add(counter)
+
+    def _void(self, decision: Decision) -> Voiding | None:
+        """The event that is decided here; None if nobody sent it."""
+        sent = self._arrivals.payloads[name_of(decision)]
+        return next(
+            (
+                each
+                for each in sent
+                if isinstance(each, Voiding) and self._arrivals.hash_of(each) == decision.payload_hash
+            ),
+            None,
+        )
 
     def _payload(self, decision: Decision) -> Payload | None:
         """What was sent and is decided here; None if nobody sent it."""
@@ -144,7 +177,8 @@ class Told:
         meant = [
             payload
             for payload in self._arrivals.payloads[decision.organization, decision.day, decision.request_id]
-            if said == {name: getattr(payload, name) for name in SAME}
+            if isinstance(payload, Payload)
+            and said == {name: getattr(payload, name) for name in SAME}
             and moment.parse(decision.occurred_at) == payload.occurred_at
         ]
         if len(meant) > 1:
@@ -191,6 +225,19 @@ class Told:
         held = [span for span in spans if kind.slot(span.start) == identity.slot]
         newest = max((span.start for span in held), default=None)
         return [span for span in held if newest and newest - kind.end(span.start) <= LATE]
+
+
+def name_of(decision: Decision) -> Key:
+    """Organization, day, and the id of the request, or of its void."""
+    mark = "~void" if decision.kind == "usage.void" else ""
+    return decision.organization, decision.day, f"{decision.request_id}{mark}"
+
+
+def _document_at(key: tuple[str, str]) -> CounterId:
+    """The document under a key, or the one that the page under it belongs to."""
+    pk, sk = key
+    slot = sk.split("#")[1] if sk.startswith("PAGE#") else sk
+    return counter_of_key({"pk": {"S": pk}, "sk": {"S": slot}})
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")

@@ -341,6 +341,8 @@ OPERATIONS = [
     "POST /v1/organization/data_sharing",
     "GET /v1/organization/requests",
     "GET /v1/organization/requests/{request_id}",
+    "GET /v1/organization/quarantine",
+    "GET /v1/quarantine",
     "GET /v1/organizations/{organization}",
     "PUT /v1/organizations/{organization}",
     "GET /v1/organization/webhooks",
@@ -350,7 +352,13 @@ OPERATIONS = [
     "POST /v1/organization/webhooks/{webhook}/enable",
     "GET /v1/organization/webhooks/{webhook}/deliveries",
 ]
-WITHOUT_A_KEY = {"GET /v1/statement-keys"}
+WITHOUT_A_KEY = {
+    "GET /v1/statement-keys",
+    "POST /v1/usage-events",
+    "POST /v1/usage-events/litellm",
+    "POST /v1/usage-events/otlp/v1/traces",
+}
+"""What the document holds beside the account: senders have secrets of their own."""
 
 
 @pytest.fixture(scope="module")

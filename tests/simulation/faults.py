@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,12 +11,13 @@ from gratis.classify import Classifier
 from gratis.errors import Busy
 from gratis.intake.queue import UsageQueue
 from gratis.rules.decision import Books, CounterId
+from gratis.rules.pages import added_up
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.table.ledger import CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_simulation.machines.release import Release
-from gratis_simulation.machines.table import TransactionCanceledException, key_of
+from gratis_simulation.machines.table import TransactionCanceledException, key_in, key_of
 from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]
@@ -34,8 +36,8 @@ def on_puts(change: Callable[[Item], Item | None]) -> Callable[[Any], Any]:
     """Changes each put of a transaction before it is sent, or leaves it out (None)."""
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [changed for each in TransactItems if (changed := change(each["Put"])) is not None]
-        return real(TransactItems=[{"Put": put} for put in puts], **more)
+        parts = [{"Put": change(each["Put"])} if "Put" in each else each for each in TransactItems]
+        return real(TransactItems=[part for part in parts if part.get("Put", part) is not None], **more)
 
     def put(real: Any, **request: Any) -> Any:
         return real(**(change(request) or request))
@@ -55,6 +57,10 @@ def unconditionally(is_meant: Callable[[Item], bool]) -> Callable[[Any], Any]:
 
 def is_counter(put: Item) -> bool:
     return str(put["Item"]["pk"]["S"]).startswith("COUNTER#")
+
+
+def is_page(put: Item) -> bool:
+    return str(put["Item"]["sk"]["S"]).startswith("PAGE#")
 
 
 def is_decision(put: Item) -> bool:
@@ -101,6 +107,25 @@ def stale(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - th
     return real(RequestItems={table: {**wanted, "ConsistentRead": False} for table, wanted in RequestItems.items()})
 
 
+def stale_pages(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
+    """Reads further pages of totals as they were a while ago."""
+    [wanted] = RequestItems.values()
+    pages = any(each["sk"]["S"].startswith("PAGE#") for each in wanted["Keys"])
+    return stale(real, RequestItems) if pages else real(RequestItems=RequestItems)
+
+
+def pages_first(client: Any) -> Any:
+    """Writes further pages of totals before their document, by themselves."""
+
+    def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
+        pages = [each for each in TransactItems if "Put" in each and is_page(each["Put"])]
+        for each in pages:
+            client.put_item(**each["Put"])
+        return real(TransactItems=[each for each in TransactItems if each not in pages], **more)
+
+    return lying(transact_write_items=transact)(client)
+
+
 def everything_taken(real: Any, **request: Any) -> Any:
     """Hears of no entry that was not taken."""
     answer = real(**request)
@@ -123,15 +148,19 @@ def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
     def kept(item: Item) -> Item:
         return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
 
+    def kept_part(part: Item) -> Item:
+        [(operation, told)] = part.items()
+        name = "Item" if operation == "Put" else "Key"
+        return {operation: told | {name: kept(told[name])}}
+
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        puts = [each["Put"] for each in TransactItems]
         try:
-            return real(TransactItems=[{"Put": put | {"Item": kept(put["Item"])}} for put in puts], **more)
+            return real(TransactItems=[kept_part(each) for each in TransactItems], **more)
         except TransactionCanceledException as cancelled:
             answer: Any = cancelled.response
-            for reason, put in zip(answer["CancellationReasons"], puts, strict=True):
+            for reason, part in zip(answer["CancellationReasons"], TransactItems, strict=True):
                 if "Item" in reason:
-                    reason["Item"] = reason["Item"] | {"pk": put["Item"]["pk"]}
+                    reason["Item"] = reason["Item"] | {"pk": {"S": key_in(part)[0]}}
             raise
 
     def read(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
@@ -147,9 +176,12 @@ def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
 
 def expiring_sooner(put: Item) -> Item:
     """A decision that lives ten days less."""
-    if not is_decision(put):
-        return put
-    expires = int(put["Item"]["expires"]["N"]) - 10 * DAY_S
+    return expiring(put, 10) if is_decision(put) else put
+
+
+def expiring(put: Item, days: int) -> Item:
+    """An item that lives so many days less."""
+    expires = int(put["Item"]["expires"]["N"]) - days * DAY_S
     return put | {"Item": put["Item"] | {"expires": {"N": str(expires)}}}
 
 
@@ -159,9 +191,9 @@ def expiring_sooner(put: Item) -> Item:
 class Planned(Ledger):
     """Takes what it planned for what is there, where its commit was refused."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, *more)
         except CommitRefused as refused:
             planned = {counter: Document(read[counter].version, books.counter)}
             raise CommitRefused(planned | dict(refused.documents), refused.decided) from refused
@@ -170,9 +202,9 @@ class Planned(Ledger):
 class Unread(Ledger):
     """Takes over the versions of what another writer committed meanwhile, and nothing of it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, *more)
         except CommitRefused as refused:
             empty = {identity: Document(document.version) for identity, document in refused.documents.items()}
             raise CommitRefused(empty, refused.decided) from refused
@@ -181,17 +213,37 @@ class Unread(Ledger):
 class Forgetful(Ledger):
     """Goes on from nothing after each commit."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
-        committed = super().commit(read, counter, books, decisions)
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
+        committed = super().commit(read, counter, books, *more)
         return {identity: Document(document.version) for identity, document in committed.items()}
+
+
+class Attached(Ledger):
+    """Takes the pages that it has read for those of the document that came back."""
+
+    def commit(self, read: Any, *rest: Any) -> Any:
+        try:
+            return super().commit(read, *rest)
+        except CommitRefused as refused:
+            bound = {
+                identity: replace(
+                    document,
+                    pages=read[identity].pages,
+                    totals=added_up(
+                        [document.totals.rows, *(page.totals.rows for page in read[identity].pages.values())]
+                    ),
+                )
+                for identity, document in refused.documents.items()
+            }
+            raise CommitRefused(bound, refused.decided) from refused
 
 
 class Confused(Ledger):
     """Takes requests of the same id for decided, whatever their day."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, decisions, *more)
         except CommitRefused as refused:
             alike = [
                 each._replace(day=decision.day)
@@ -205,9 +257,9 @@ class Confused(Ledger):
 class Resigned(Ledger):
     """Takes a table that is busy for one that will never take it."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions)
+            return super().commit(read, counter, books, *more)
         except Busy as busy:
             raise ValueError("it does not work") from busy
 
@@ -215,11 +267,11 @@ class Resigned(Ledger):
 class Hesitant(Ledger):
     """Does not commit at the first attempt."""
 
-    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision]) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         if not self.__dict__.setdefault("asked", 0):
             self.__dict__["asked"] = 1
             raise Busy("no cause at all")
-        return super().commit(read, counter, books, decisions)
+        return super().commit(read, counter, books, *more)
 
 
 class Blind(Ledger):
@@ -358,9 +410,8 @@ COMMITS = (
         "totals are sums of decisions",
         (
             (
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
-                'some_verdict == "free" and '
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)",
+                'some_added[1] == "free" and some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)',
             ),
         ),
     ),
@@ -394,19 +445,71 @@ COMMITS = (
     ),
 )
 
+PAGES = (
+    Fault(
+        "a further page of totals is not written",
+        "totals are sums of decisions",
+        release=release(table=on_puts(lambda put: None if is_page(put) else put)),
+    ),
+    Fault(
+        "a further page of totals is written without its document",
+        "totals are sums of decisions",
+        release=release(table=pages_first),
+    ),
+    Fault(
+        "further pages of totals are read as they were a while ago",
+        "totals are sums of decisions",
+        release=release(table=lying(batch_get_item=stale_pages)),
+    ),
+    Fault(
+        "pages that were read are taken for those of a later version of their document",
+        "totals are sums of decisions",
+        release=release(ledger=Attached),
+    ),
+    Fault(
+        "a transaction has no room for the pages of totals",
+        "known to the services",
+        (("some_pages = sum(some_each.most() for some_each in some_documents.values())", "some_pages = 0"),),
+        alone="machines",
+    ),
+    Fault(
+        "nobody looks for the pages that the first release did not know",
+        "totals are sums of decisions",
+        (("some_document.format == FIRST and some_document.version and is_day(some_counter)", "False"),),
+    ),
+    Fault(
+        "what the first release counted in the document replaces what the page holds",
+        "totals are sums of decisions",
+        (("some_rows[some_key].plus(some_sums) if some_key in some_rows else some_sums", "some_sums"),),
+    ),
+    Fault(
+        "a document does not know of what versions its pages are",
+        "totals are sums of decisions",
+        (("some_document.stamps - sum(some_versions)", "some_document.stamps"),),
+    ),
+    Fault(
+        "a page expires before its document",
+        "exactly once",
+        release=release(table=on_puts(lambda put: expiring(put, 370) if is_page(put) else put)),
+        alone="retention",
+    ),
+)
+
 REPEATS = (
     Fault(
         "whatever was decided before counts as a repeat, whatever its payload",
         "nothing lost",
         (
-            ("[some_one for some_one in some_all if some_one.request.payload_hash == some_hash]", "list(some_all)"),
-            ("[some_one for some_one in some_all if some_one.request.payload_hash != some_hash]", "[]"),
+            (
+                "isinstance(some_request, Void) or some_request.payload_hash == some_decision.payload_hash",
+                "True",
+            ),
         ),
     ),
     Fault(
         "a conflict within a batch counts as a repeat",
         "nothing lost",
-        (("some_first.request.payload_hash == some_other.request.payload_hash", "True"),),
+        (("isinstance(some_other, Void) or some_first.payload_hash == some_other.payload_hash", "True"),),
     ),
     Fault(
         "decided before is whoever has the same request id",
@@ -426,7 +529,12 @@ REPEATS = (
     Fault(
         "who reports an event makes another event of it",
         "exactly once",
-        (("_canonical(some_parts).encode()", "_canonical([some_parts, self.source]).encode()"),),
+        (
+            (
+                "some_payload['usage'] = some_usage.tokens.hashed",
+                "some_payload['usage'] = [some_usage.tokens.hashed, self.source]",
+            ),
+        ),
     ),
     Fault(
         "a request belongs to the day on which it arrived",
@@ -765,4 +873,4 @@ RELEASES = (
     ),
 )
 
-FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)
+FAULTS = (*COMMITS, *PAGES, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)

@@ -11,14 +11,19 @@ from urllib.parse import quote
 import pytest
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from botocore.exceptions import EndpointConnectionError
+from jsonschema import Draft202012Validator
 
 import gratis
 from gratis import moment
 from gratis.account import openapi
+from gratis.account.event_documents import EVENTS_PATH
+from gratis.account.routes.pages import SCHEMA_PATH
+from gratis.intake.sources import SOURCES
 from gratis.rules.request import RequestKey
 from gratis.table.ledger import KEEP_DECISIONS
 from gratis_local.functions import Context
-from tests.ledger_builders import BIG, MINI, aws_error
+from gratis_local.places import shipped
+from tests.ledger_builders import BIG, aws_error, usage
 from tests.unit.account_api import (
     ALLOWANCE,
     COSTS,
@@ -26,6 +31,7 @@ from tests.unit.account_api import (
     NOW,
     OFFER,
     ORGANIZATIONS,
+    QUARANTINE,
     REQUESTS,
     SHARING,
     USAGE,
@@ -43,7 +49,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
 
 
-ASKING = [USAGE, COSTS, ALLOWANCE, OFFER, SHARING, REQUESTS, f"{REQUESTS}/req_1"]
+ASKING = [USAGE, COSTS, ALLOWANCE, OFFER, SHARING, REQUESTS, f"{REQUESTS}/req_1", QUARANTINE]
 """Routes that answer about the organization of a key."""
 OFF = {"mode": "disabled"}
 
@@ -75,7 +81,7 @@ EVERYTHING = [
 ]
 
 
-PAGES = {"/", "/page/{name}", "/docs"}
+PAGES = {"/", "/page/{name}", "/docs", SCHEMA_PATH}
 OPEN = PAGES | {"/v1/statement-keys"}
 WEBHOOKS = "/v1/organization/webhooks"
 OWNERS_WEBHOOKS = [
@@ -98,7 +104,7 @@ def path_of(route: Route) -> str:
 
 def span(path: str) -> dict[str, int]:
     """The parameter that usage and costs cannot do without."""
-    return {"start_time": 0} if path in (USAGE, COSTS) else {}
+    return {"start_time": unix(NOW - DAY)} if path in (USAGE, COSTS) else {}
 
 
 @pytest.mark.parametrize("headers", NOBODY.values(), ids=NOBODY)
@@ -251,6 +257,7 @@ def test_a_request_in_the_middle_of_another_sees_its_own_holder_and_so_does_that
     query = f"start_time={unix(NOW - DAY)}" if path in (USAGE, COSTS) else ""
     for tokens, organization in enumerate(("org_a", "org_b"), start=1):
         api.decide(billed(tokens, id="req_1", organization=organization))
+        api.refuse({"subject": organization, "id": f"of_{organization}"})
 
     def ask(organization: str) -> str:
         return api.call(method, path, query, api.key("owner", organization), body=body).text
@@ -386,7 +393,7 @@ INVALID = [
     *[(USAGE, f"start_time=0&bucket_width=1h&limit={bad}", "limit") for bad in ("0", "169")],
     *[(COSTS, f"start_time=0&limit={bad}", "limit") for bad in ("0", "181", "x")],
     *[(USAGE, f"start_time=0&batch={bad}", "batch") for bad in ("maybe", "", "2", "true,false")],
-    *[(REQUESTS, f"limit={bad}", "limit") for bad in ("0", "21", "x", "")],
+    *[(REQUESTS, f"limit={bad}", "limit") for bad in ("0", "101", "x", "")],
     *[
         (f"{REQUESTS}/a", f"day={bad}", "day")
         for bad in ("yesterday", "2025-02-30", "2025-3-1", "", "2025-03-11T09:00Z")
@@ -469,7 +476,7 @@ def names_of(route: Route) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [(COSTS, "models"), (COSTS, "batch"), (USAGE, "line_items"), (REQUESTS, "day")]
+    ("path", "name"), [(COSTS, "models"), (COSTS, "batch"), (USAGE, "line_items"), (REQUESTS, "line_items")]
 )
 def test_a_parameter_that_only_another_route_knows_is_400(api: Api, path: str, name: str) -> None:
     assert api.get(path, **span(path) | {name: "2025-03-11"}).refused() == (400, "unknown_parameter", name)
@@ -590,20 +597,6 @@ def test_a_day_is_written_in_one_way(api: Api, day: str) -> None:
     assert api.get(f"{REQUESTS}/a", day=day).refused() == (400, "invalid_value", "day")
 
 
-def test_the_latest_decisions_come_newest_first(api: Api) -> None:
-    assert api.get(REQUESTS).content == {"object": "list", "data": []}
-    for number, minute in enumerate(range(0, 30, 3)):
-        api.set_clock(NOW.replace(minute=minute))
-        event = used(
-            id=f"r{number}", model=[BIG, MINI, "in-house"][number % 3], at=moment.text(NOW.replace(minute=minute))
-        )
-        api.decide(event)
-    found = api.get(REQUESTS).content["data"]
-    assert [each["request_id"] for each in found] == [f"r{number}" for number in reversed(range(10))]
-    assert api.get(REQUESTS, limit=2).content["data"] == found[:2]
-    assert found[0] == api.get(f"{REQUESTS}/r9").content
-
-
 # --- what a call costs -----------------------------------------------------------------------------------------------
 
 GROUPS = 4
@@ -614,7 +607,6 @@ READS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
     "costs": (COSTS, {"start_time": unix(NOW - 179 * DAY), "limit": 180}, {"GetItem": 1, "Query": GROUPS}),
     "one request": (f"{REQUESTS}/r0", {}, {"GetItem": 1, "BatchGetItem": 1}),
     "one request of a day": (f"{REQUESTS}/r0", {"day": "2025-03-12"}, {"GetItem": 1, "BatchGetItem": 1}),
-    "latest requests": (REQUESTS, {}, {"GetItem": 1, "Query": GROUPS, "BatchGetItem": 1}),
     "settings": (SHARING, {}, {"GetItem": 2}),
 }
 
@@ -678,19 +670,22 @@ def operations(document: Any) -> list[tuple[str, str, Any]]:
     return [(method, path, each) for path, methods in document["paths"].items() for method, each in methods.items()]
 
 
-def test_the_document_has_every_route_but_the_pages(document: Any, shared: Loaded) -> None:
+def test_the_document_has_every_route_but_the_pages_and_those_for_events(document: Any, shared: Loaded) -> None:
     routes = {(route.method.lower(), route.openapi_path) for route in routes_of(shared)}
     assert {path for _, path in routes} > PAGES
     listed = {(method, path) for method, path, _ in operations(document)}
-    assert listed == {(method, path) for method, path in routes if path not in PAGES}
+    events_in = {("post", f"{EVENTS_PATH}{source.path}") for source in SOURCES}
+    assert listed == {(method, path) for method, path in routes if path not in PAGES} | events_in
 
 
 def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: Any) -> None:
-    restricted = {(method, path): each["security"] for method, path, each in operations(document) if "security" in each}
+    asked = [each for each in operations(document) if not each[1].startswith(EVENTS_PATH)]
+    restricted = {(method, path): each["security"] for method, path, each in asked if "security" in each}
     assert restricted == {
         ("post", SHARING): [{"key": ["owner"]}],
         ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
+        ("get", "/v1/quarantine"): [{"key": ["platform"]}],
         **{(method, f"{WEBHOOKS}{path}"): [{"key": ["owner"]}] for method, path in OWNERS_WEBHOOKS},
     }
 
@@ -700,8 +695,40 @@ def test_the_document_has_the_version_of_the_package(document: Any) -> None:
 
 
 def test_the_document_says_how_to_authenticate(document: Any) -> None:
-    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["key"] == {"type": "http", "scheme": "bearer"}
     assert document["security"] == [{"key": []}]
+    events_in = {path: each["security"] for _, path, each in operations(document) if path.startswith(EVENTS_PATH)}
+    assert events_in == {
+        EVENTS_PATH: [{"signature": []}],
+        f"{EVENTS_PATH}/litellm": [{"sender": []}],
+        f"{EVENTS_PATH}/otlp/v1/traces": [{"sender": []}],
+    }
+    assert (schemes["signature"]["name"], schemes["sender"]["scheme"]) == ("webhook-signature", "bearer")
+
+
+def test_the_document_says_what_a_sender_posts_and_is_told(document: Any) -> None:
+    references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    assert {"UsageEvent", "UsageData", "Usage"} <= set(references) <= document["components"]["schemas"].keys()
+    for _, path, each in operations(document):
+        if path.startswith(EVENTS_PATH):
+            told = "200" if path.endswith("traces") else "202"
+            assert each["responses"].keys() == {told, "400", "401", "413", "415", "503"}
+            assert each["requestBody"]["content"]
+
+
+def test_the_schema_of_an_event_takes_what_the_webhook_takes_and_nothing_without_a_model(api: Api) -> None:
+    answer = api.call("GET", SCHEMA_PATH, headers={})
+    assert answer.status == 200
+    validator = Draft202012Validator(answer.content, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    Draft202012Validator.check_schema(answer.content)
+    (example,) = answer.content["examples"]
+    samples = json.loads((shipped("events") / "seed-day.json").read_text())
+    for event in (example, *samples, usage("r1")):
+        assert [*validator.iter_errors(event)] == []
+        wrong = {**event, "data": {name: value for name, value in event["data"].items() if name != "model"}}
+        assert [each.message for each in validator.iter_errors(wrong)] == ["'model' is a required property"]
+        assert not validator.is_valid({**event, "id": ""})
 
 
 def test_the_document_promises_no_answer_that_is_never_given(document: Any) -> None:
@@ -723,7 +750,8 @@ def test_the_document_describes_what_is_answered(document: Any) -> None:
 
 
 def test_the_document_describes_what_is_refused_of_a_body(document: Any) -> None:
-    taking = [each["responses"].keys() for _, _, each in operations(document) if "requestBody" in each]
+    asked = [each for _, path, each in operations(document) if not path.startswith(EVENTS_PATH)]
+    taking = [each["responses"].keys() for each in asked if "requestBody" in each]
     assert len(taking) == 3
     assert [codes for codes in taking if not {"413", "415"} <= codes] == []
 

@@ -118,14 +118,16 @@ ACTIONS = {
     "get_public_key": "kms:GetPublicKey",
     "put_item": "dynamodb:PutItem",
     "query": "dynamodb:Query",
-    "transact_write_items": "dynamodb:PutItem",  # a transaction of puts: see the test
+    "transact_write_items": "dynamodb:PutItem",  # a transaction of puts and checks: see the test
+    "as_read": "dynamodb:ConditionCheckItem",
     "put_events": "events:PutEvents",
     "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
     "sign": "kms:Sign",
     "SecretsProvider": "secretsmanager:GetSecretValue",
 }
-"""What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself."""
+"""What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself; `as_read` is what a
+transaction checks."""
 SERVICES = ("dynamodb", "events", "kms", "secretsmanager", "sqs")
 
 
@@ -276,13 +278,16 @@ def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -
     }
     sources = [*PACKAGE.rglob("*.py"), *(ROOT / "functions" / folder / "app.py" for folder in FUNCTIONS)]
     called = {name for source in sources for name in names_in([module(source).tree])} & operations
-    assert called - {"create_connection"} == ACTIONS.keys() - {"SecretsProvider"}  # a socket's
+    assert called - {"create_connection"} == ACTIONS.keys() - {"SecretsProvider", "as_read"}  # a socket's
 
 
-def test_a_transaction_holds_nothing_but_puts() -> None:
+def test_a_transaction_holds_nothing_but_puts_and_checks() -> None:
     kinds = {"Put", "Update", "Delete", "ConditionCheck"}
     tree = module(PACKAGE / "table/ledger.py").tree
-    assert {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in kinds} == {"Put"}
+    assert {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in kinds} == {
+        "Put",
+        "ConditionCheck",
+    }
 
 
 def test_the_code_that_a_function_reaches_is_found_through_calls_and_not_through_imports() -> None:
@@ -494,8 +499,8 @@ def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
     }
     statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
-    prefixes = (keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE, keys.UNLISTED)
-    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS}
+    prefixes = {keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.LIST, keys.ORGANIZATION, keys.QUARANTINE}
+    named = {f"{each}*" for each in prefixes | {keys.UNLISTED}} | {keys.STATEMENT_KEYS}
     assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 

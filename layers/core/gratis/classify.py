@@ -5,9 +5,11 @@ the documents it was decided on, and only if no request in it was decided before
 run meets either nothing or its own decisions.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -15,11 +17,13 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.intake.events import MAX_EVENT_BYTES, compact, parse_event
 from gratis.intake.messages import Message
+from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
-from gratis.rules.receipt import Decision
-from gratis.rules.request import Request, RequestKey
-from gratis.rules.totals import MAX_ROWS
+from gratis.rules.pages import MAX_PAGE_ROWS, Name, Touched, name_of
+from gratis.rules.receipt import Decision, request_of
+from gratis.rules.request import Request, RequestKey, Void
+from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause
 from gratis.table.ledger import (
@@ -35,10 +39,10 @@ from gratis.table.ledger import (
 from gratis.table.quarantine import Entry, Quarantine, entry
 
 WHENCE = "classify_usage"
-Clock = Callable[[Sequence[Request]], datetime]
+Clock = Callable[[Sequence[Request | Void]], datetime]
 
 
-def wall_clock(_: Sequence[Request]) -> datetime:
+def wall_clock(_: Sequence[Request | Void]) -> datetime:
     """Now."""
     return datetime.now(UTC)
 
@@ -71,14 +75,14 @@ class Arrival:
 
     message: Message
     raw: Any
-    request: Request
+    request: Request | Void
     copies: "list[Arrival]" = field(default_factory=list)
     rivals: "list[Arrival]" = field(default_factory=list)
     done: bool = False
     """It has its decision, or its quarantine entry."""
 
 
-Pending = tuple[Arrival, Case]
+Pending = tuple[Arrival, Case | VoidCase]
 
 
 def never() -> bool:
@@ -89,8 +93,7 @@ def never() -> bool:
 class Classifier:
     """Decides batches of messages; holds what all of them share.
 
-    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction;
-    `max_rows`: of a day's totals, past which the rest is totalled as `(other)`.
+    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction.
     """
 
     def __init__(
@@ -103,7 +106,6 @@ class Classifier:
         pause: Pause = pause,
         spread: Spread = map,
         max_items: int = MAX_ITEMS,
-        max_rows: int = MAX_ROWS,
     ) -> None:
         self.ledger = ledger
         self.quarantine = quarantine
@@ -112,7 +114,6 @@ class Classifier:
         self.pause = pause
         self.spread = spread
         self.max_items = max_items
-        self.max_rows = max_rows
 
     def classify(self, messages: Sequence[Message], hurry: Callable[[], bool] = never) -> Outcome:
         """Decide every event once, in arrival order per organization.
@@ -136,7 +137,6 @@ class _Batch:
         self.counting = Lock()
         """Two organizations that are settled side by side count together."""
         self.max_items = shared.max_items
-        self.max_rows = shared.max_rows
         self.messages = messages
         self.outcome = Outcome()
         self.shelf: dict[CounterId, Document] = {}
@@ -150,9 +150,10 @@ class _Batch:
         rest = arrivals
         try:
             while rest:
-                wave = first_of_each(rest)
+                wave, later = first_of_each(rest)
                 self._decide([each for each in wave if each.request.organization not in self.stopped])
-                rest = [rival for first in wave if first.done for rival in first.rivals if self._is_open(rival)]
+                rivals = [rival for first in wave if first.done for rival in first.rivals if self._is_open(rival)]
+                rest = rivals + later
         except Busy as busy:
             self.outcome.causes.append(str(busy))
         self.again |= {arrival.message.id for arrival in arrivals if not arrival.done}
@@ -204,18 +205,27 @@ class _Batch:
     def _decide_together(self, in_time: Sequence[Arrival]) -> None:
         if not in_time:
             return
-        likely = likely_documents((each.request for each in in_time), self.offer)
+        requests = [each.request for each in in_time]
+        likely = likely_documents([each for each in requests if isinstance(each, Request)], self.offer)
+        decided = self._decided([each for each in requests if isinstance(each, Void)])
         accounts, stored = self.ledger.read({each.request.organization for each in in_time}, likely)
         self.shelf = {counter: Document() for counter in likely} | stored
         counters: dict[CounterId, list[Pending]] = {}
         for arrival in in_time:
             try:
-                case = case_of(arrival.request, self.offer, accounts.get(arrival.request.organization))
+                if isinstance(arrival.request, Void) and arrival.request.key in decided:
+                    self._decided_before(arrival, decided[arrival.request.key])
+                    continue
+                case = self._case(arrival.request, accounts, decided)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
                 self._refuse_all(arrival, unforeseen(error))
             else:
                 counters.setdefault(case.counter, []).append((arrival, case))
         self._read_the_rest(case for pending in counters.values() for _, case in pending)
+        self._settle_all(counters)
+
+    def _settle_all(self, counters: Mapping[CounterId, Sequence[Pending]]) -> None:
+        """Decide what each counter has to, organizations side by side."""
 
         def settle_organization(organization: str) -> None:
             try:
@@ -228,6 +238,20 @@ class _Batch:
 
         for _ in self.spread(settle_organization, dict.fromkeys(counter.organization for counter in counters)):
             pass
+
+    def _decided(self, voids: Sequence[Void]) -> Mapping[RequestKey, Decision]:
+        """The decisions that voids take back, and the voids that were decided before."""
+        return self.ledger.decisions({key for void in voids for key in (void.voided, void.key)}) if voids else {}
+
+    def _case(
+        self, request: Request | Void, accounts: Mapping[str, Account], decided: Mapping[RequestKey, Decision]
+    ) -> Case | VoidCase:
+        """Raises Rejected for a void of what was never decided."""
+        if isinstance(request, Request):
+            return case_of(request, self.offer, accounts.get(request.organization))
+        if decision := decided.get(request.voided):
+            return void_case(request, decision, self.offer)
+        raise unknown_request(request)
 
     def _without_expired(self, wave: Sequence[Arrival]) -> list[Arrival]:
         """The arrivals that can still be decided. One that waited too long may have been decided before it did."""
@@ -244,8 +268,8 @@ class _Batch:
                 self._refuse_all(arrival, too_late(arrival.request))
         return in_time
 
-    def _read_the_rest(self, cases: Iterable[Case]) -> None:
-        """Documents that the models did not lead to: of requests that rules 1 to 6 billed."""
+    def _read_the_rest(self, cases: Iterable[Case | VoidCase]) -> None:
+        """Documents that the models did not lead to: of requests that rules 1 to 6 billed, and of voids."""
         pairs = {(case.counter, case.day) for case in cases}
         needed = {document for counter, day in pairs for document in (counter, totals_of(counter, day))}
         missing = needed - self.shelf.keys()
@@ -254,13 +278,17 @@ class _Batch:
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
-            days = [case.day for _, case in pending[: self.max_items]]
-            size = chunk_size(counter, days, self.shelf, self.max_items)
+            self._read_pages(counter, pending[: self.max_items])
+            size = self._chunk_size(counter, pending)
             self._commit_or_isolate(counter, pending[:size])
             pending = pending[size:]
 
+    def _chunk_size(self, counter: CounterId, pending: Sequence[Pending]) -> int:
+        cases = [case for _, case in pending[: self.max_items]]
+        return chunk_size(counter, cases, self.shelf, self.max_items, self.ledger.max_page_rows)
+
     def _commit_or_isolate(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Commit a chunk; if it fails in a way that trying again cannot mend, find the event it is because of."""
+        """Commit requests; if it fails in a way that trying again cannot mend, find the event it is because of."""
         try:
             self._commit(counter, chunk)
         except Busy:
@@ -273,31 +301,38 @@ class _Batch:
             elif left:
                 self._refuse_all(left[0][0], unforeseen(error))
 
-    def _commit(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
+    def _commit(self, counter: CounterId, pending: Sequence[Pending]) -> None:
+        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused.
+
+        That may be spread over more pages: then it takes more than one transaction.
+        """
         attempts = 0
-        while chunk:
+        while pending:
             if self.hurry():
                 raise Busy("time is running out")
             try:
                 if attempts:
-                    self._read_again(counter, chunk)
+                    self._read_again(counter, pending)
+                self._read_pages(counter, pending)
+                chunk = pending[: self._chunk_size(counter, pending)]
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
-                books, decisions = settle(books, [case for _, case in chunk], now, self.max_rows)
-                self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions)
+                books, decisions = settle(books, [case for _, case in chunk], now)
+                voided = [case.voided for _, case in chunk if isinstance(case, VoidCase)]
+                self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions, voided)
             except CommitRefused as refused:
                 self.shelf |= refused.documents
-                left = self._without_decided(chunk, refused.decided)
-                attempts = attempts + 1 if len(left) == len(chunk) else 0
-                chunk = left
+                left = self._without_decided(pending, refused.decided)
+                attempts = attempts + 1 if len(left) == len(pending) else 0
+                pending = left
             except Busy:
                 attempts += 1
                 if attempts > MAX_ATTEMPTS:
                     raise
             else:
                 self._finish(chunk, decisions)
-                return
+                pending, attempts = pending[len(chunk) :], 0
+                continue
             with self.counting:
                 self.outcome.contended += 1
             if attempts > MAX_ATTEMPTS:
@@ -305,15 +340,20 @@ class _Batch:
             if attempts:
                 self.pause(attempts)
 
-    def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
+    def _read_again(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
-        documents = {counter} | {totals_of(counter, case.day) for _, case in chunk}
-        try:
+        documents = {counter} | {totals_of(counter, case.day) for _, case in pending}
+        with readable(counter):
             self.shelf |= self.ledger.documents(documents)
-        except Busy:
-            raise
-        except Exception as error:  # it is no fault of the events that wait for it
-            raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
+
+    def _read_pages(self, counter: CounterId, pending: Sequence[Pending]) -> None:
+        """The pages of totals that these requests can be counted on, after their documents."""
+        names: dict[CounterId, set[Name]] = {}
+        for _, case in pending:
+            names.setdefault(totals_of(counter, case.day), set()).add(name_of(case.request))
+        with readable(counter):
+            for document, wanted in names.items():
+                self.shelf[document] = self.ledger.with_pages(document, self.shelf[document], wanted)
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
@@ -323,7 +363,7 @@ class _Batch:
             self._compare(arrival.rivals, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
-        """The chunk without what was decided before."""
+        """Those that were not decided before."""
         earlier = {decision.key: decision for decision in decided}
         for arrival, _ in chunk:
             if decision := earlier.get(arrival.request.key):
@@ -335,10 +375,14 @@ class _Batch:
 
     def _compare(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
         """What came of a request that is decided: a repeat if the payload is the same, else a conflict."""
-        same = [each for each in arrivals if each.request.payload_hash == decision.payload_hash]
-        others = [each for each in arrivals if each.request.payload_hash != decision.payload_hash]
+        same = [each for each in arrivals if _is_repeat(each.request, decision)]
+        others = [each for each in arrivals if each not in same]
         self._count_repeats(same, decision)
-        refused = [(each.message, each.raw, conflict(each.request, decision)) for each in others]
+        refused = [
+            (each.message, each.raw, conflict(each.request, decision))
+            for each in others
+            if isinstance(each.request, Request)
+        ]
         if self._refuse(refused, decision):
             for each in others:
                 each.done = True
@@ -377,19 +421,51 @@ class _Batch:
         return True
 
 
-def first_of_each(arrivals: Iterable[Arrival]) -> list[Arrival]:
-    """The first arrival of each request; the later ones are its copies, or its rivals.
+@contextmanager
+def readable(counter: CounterId) -> Iterator[None]:
+    """What cannot be read now is no fault of the events that wait for it. Raises Busy."""
+    try:
+        yield
+    except Busy:
+        raise
+    except Exception as error:
+        raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
+    """The first arrival of each request, with its copies and rivals; and what has to wait for these.
 
     The same event again shares the fate of the first. Another payload meets the first's decision; if the first is
-    refused, the rivals are judged anew.
+    refused, the rivals are judged anew. A request and its void are never decided together: whichever comes later waits
+    for what becomes of the other, with all that comes after it of the organization.
     """
     found: dict[RequestKey, Arrival] = {}
+    taken_back: set[RequestKey] = set()
+    waiting: set[str] = set()
+    later: list[Arrival] = []
     for arrival in arrivals:
+        voided = arrival.request.voided if isinstance(arrival.request, Void) else None
+        if voided in found or arrival.request.key in taken_back:
+            waiting.add(arrival.request.organization)
+        if arrival.request.organization in waiting:
+            later.append(arrival)
+            continue
+        if voided:
+            taken_back.add(voided)
         first = found.setdefault(arrival.request.key, arrival)
         if first is not arrival:
-            same = first.request.payload_hash == arrival.request.payload_hash
-            (first.copies if same else first.rivals).append(arrival)
-    return list(found.values())
+            (first.copies if is_same(first.request, arrival.request) else first.rivals).append(arrival)
+    return list(found.values()), later
+
+
+def is_same(first: Request | Void, other: Request | Void) -> bool:
+    """Whether two events of one key say the same: all voids of a request do."""
+    return isinstance(other, Void) or first.payload_hash == other.payload_hash
+
+
+def _is_repeat(request: Request | Void, decision: Decision) -> bool:
+    """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
+    return isinstance(request, Void) or request.payload_hash == decision.payload_hash
 
 
 def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]:
@@ -413,35 +489,85 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
 
 
 def chunk_size(
-    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MAX_ITEMS
+    counter: CounterId,
+    cases: Sequence[Case | VoidCase],
+    shelf: Mapping[CounterId, Document],
+    max_items: int = MAX_ITEMS,
+    max_page_rows: int = MAX_PAGE_ROWS,
 ) -> int:
-    """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
-    documents = {counter}
-    seen: set[date] = set()
-    others = 0
-    for count, day in enumerate(days):
-        if day not in seen:
-            seen.add(day)
-            documents.add(totals_of(counter, day))
-            others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
-        if count + 1 + others > max_items:
-            return count
-    return len(days)
+    """How many of the next decisions fit one transaction beside their documents, pages and first-of-the-day markers.
+
+    A void takes two items: it also checks that the voided decision is there.
+    """
+
+    def touched(identity: CounterId) -> Touched:
+        return Touched(shelf[identity].totals.rows, shelf[identity].leaves, max_page_rows)
+
+    documents = {counter: touched(counter)}
+    items = 0
+    for count, case in enumerate(cases):
+        day = totals_of(counter, case.day)
+        if day not in documents:
+            documents[day] = touched(day)
+        documents[day].add(name_of(case.request))
+        items += 2 if isinstance(case, VoidCase) else 1
+        markers = sum(is_day(each) and shelf[each].version == 0 for each in documents)
+        pages = sum(each.most() for each in documents.values())
+        if items + len(documents) + markers + pages > max_items:
+            return max(count, 1)
+    return len(cases)
+
+
+def unknown_request(void: Void) -> Rejected:
+    """A void of what was never decided: it may come later, or the id or the day is another."""
+    return Rejected(
+        "unknown_request",
+        f"data.request_id: there is no decision on {void.request_id!r} of {void.organization} on {void.day}, "
+        "so there is nothing to void",
+    )
 
 
 def conflict(request: Request, decision: Decision) -> Rejected:
-    """The same request id on the same day with another payload."""
+    """The same request id on the same day with another payload; says in what it differs."""
+    decided = _stated(request_of(decision))
+    differing = [
+        f"{name} ({json.dumps(decided[name])} then, {json.dumps(now)} now)"
+        for name, now in _stated(request).items()
+        if now != decided[name]
+    ]
     return Rejected(
         "conflict",
         f"id: {request.id!r} of {request.organization} on {decision.day} was decided with another payload "
         f"({decision.model}, {decision.input + decision.output} tokens at {decision.occurred_at}, "
         f"hash {decision.payload_hash[:12]}); this one is {request.model}, {request.tokens.total} tokens, "
-        f"hash {request.payload_hash[:12]}",
+        f"hash {request.payload_hash[:12]}, and differs in "
+        + (", ".join(differing) or "what a decision does not keep (tools, user_id, api_key_id)"),
     )
 
 
-def too_late(request: Request) -> Rejected:
+def _stated(request: Request) -> dict[str, Any]:
+    """What an event says and a decision keeps, by the event's names."""
+    return {
+        "time": moment.text(request.occurred_at),
+        "type": request.kind,
+        "project": request.project,
+        "model": request.model,
+        "endpoint": request.endpoint,
+        "service_tier": request.service_tier,
+        "batch": request.batch,
+        "shared": request.shared,
+        "input_tokens": request.tokens.input,
+        "cached_tokens": request.tokens.cached,
+        "cache_write_tokens": request.tokens.cache_write,
+        "output_tokens": request.tokens.output,
+        "audio_tokens": request.tokens.audio,
+    }
+
+
+def too_late(request: Request | Void) -> Rejected:
     """It was in time when it arrived, and waited until its decision could no longer be kept long enough."""
+    if isinstance(request, Void):
+        return Rejected("too_old", f"data.day: {request.day} is too long ago to be decided now")
     return Rejected("too_old", f"time: {moment.text(request.occurred_at)} is too long ago to be decided now")
 
 
