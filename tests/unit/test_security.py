@@ -24,7 +24,7 @@ from gratis.table.api_keys import Holder, Keys
 from gratis.table.quarantine import entry
 from gratis_local import prove, report
 from gratis_local.functions import ROOT
-from gratis_local.prove import prove_from_records
+from gratis_local.prove import RecordsProof, prove_from_records
 from gratis_local.redrive import Redriven
 from gratis_local.sources import Unusable
 from gratis_simulation.machines.table import key_in
@@ -243,10 +243,10 @@ def printed(print_it: Any, *given: Any) -> str:
     return out.getvalue()
 
 
-def proof_of(hostile: str) -> prove.RecordsProof:
-    """Of a day without records, whose statement says such things."""
-    day = (hostile, "2025-03-11")
-    return prove._proof(day, {day: []}, {"hash": hostile, "revision": hostile}, {}, Differences())
+def proof_of(hostile: str) -> RecordsProof:
+    """What is shown of a day that does not hold."""
+    day, stated = (hostile, "2025-03-11"), {"hash": hostile, "revision": hostile}
+    return prove._proof(day, {day: []}, stated, {}, Differences())
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)

@@ -74,7 +74,7 @@ class Beside:
 
     def _selected(self, organization: str, digest: str) -> Sharing:
         """The setting with this list of projects. Raises Busy."""
-        values = {":pk": _partition(organization), ":list": {"S": keys.list_of(digest)}}
+        values = {":pk": _partition(organization), ":list": {"S": keys.projects_of(digest)}}
         parts = self._items({"KeyConditionExpression": "pk = :pk AND begins_with(sk, :list)"}, values)
         names = json.loads(zlib.decompress(b"".join(part["part"]["B"] for part in parts)))
         return Sharing.model_construct(mode="selected", projects=tuple(names))
@@ -336,7 +336,7 @@ def _with_lists_beside(organization: str, row: Row, known: set[str], beside: lis
 
 def _list_items(organization: str, digest: str, packed: bytes) -> Iterator[Item]:
     for number, start in enumerate(range(0, len(packed), MAX_PART_BYTES)):
-        yield keys.list_key(organization, digest, number) | {"part": {"B": packed[start : start + MAX_PART_BYTES]}}
+        yield keys.projects_key(organization, digest, number) | {"part": {"B": packed[start : start + MAX_PART_BYTES]}}
 
 
 def _version_item(history: Versions[Any], number: int, row: Row) -> Item:
