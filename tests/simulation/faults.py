@@ -373,11 +373,6 @@ MOVING = (
         release=release(accounts=Unnoted),
     ),
     Fault(
-        "a document may come beside a change of the account that it was not noted on",
-        "settings take effect at once",
-        release=release(table=unasked("COUNTER#")),
-    ),
-    Fault(
         "the first commit on a document does not ask for the account",
         "settings take effect at once",
         release=release(table=unasked("ORG#")),
