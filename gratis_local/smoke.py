@@ -124,10 +124,8 @@ def _event() -> dict[str, Any]:
 
 def _void(event: Any) -> dict[str, Any]:
     """A void of the event's request."""
-    [void] = void_events(
-        ORGANIZATION, moment.day_of(moment.parse(event["time"])), [event["id"]], datetime.now(UTC), None
-    )
-    return void
+    day = moment.day_of(moment.parse(event["time"]))
+    return dict(*void_events(ORGANIZATION, day, [event["id"]], datetime.now(UTC), None))
 
 
 def _sent(stack: Stack, good: Any, bad: Any) -> Check:

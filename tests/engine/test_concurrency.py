@@ -71,11 +71,16 @@ class WitnessedLedger(Ledger):
         self.attempts = attempts
 
     def commit(
-        self, read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision]
+        self,
+        read: Mapping[CounterId, Document],
+        counter: CounterId,
+        books: Books,
+        decisions: Sequence[Decision],
+        voided: Sequence[Decision] = (),
     ) -> dict[CounterId, Document]:
         version = read.get(counter, Document()).version + 1
         self.attempts.append(Attempt(version, [plain(decision) for decision in decisions]))
-        return super().commit(read, counter, books, decisions)
+        return super().commit(read, counter, books, decisions, voided)
 
 
 @dataclass
