@@ -252,6 +252,10 @@ def what_if_command(
 @app.command("up")
 def up_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep data, keys and secrets in .gratis/kept.json for the next start.")
+    ] = False,
 ) -> None:
     """Deploy the whole system on the local engine and run it until Ctrl-C."""
     with usable_input():
@@ -259,12 +263,13 @@ def up_command(
 
         needs_repository("gratis up")
         from gratis_local import report
-        from gratis_local.up import running
+        from gratis_local.up import STATE, running
 
+        kept = STATE.with_name("kept.json") if keep else None
         for number in STOPPING:
             signal.signal(number, _stop_once)
-        with running(port) as (_, up), suppress(SystemExit):
-            report.print_running(up, console())
+        with running(port, kept=kept) as (_, up), suppress(SystemExit):
+            report.print_running(up, console(), kept=keep)
             signal.pause()
 
 

@@ -30,7 +30,7 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId, Span, kind_of_slot
-from gratis.table import dynamo, ledger
+from gratis.table import dynamo, keys, ledger
 from gratis.table.ledger import Document, Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.engine import create_table
@@ -306,10 +306,21 @@ def stored(client: Any, table: str = TABLE) -> Stored:
     return Stored(
         items=items,
         decisions={decision.key: decision for decision in decisions},
-        documents=dict(ledger._document(item) for (pk, _), item in items.items() if pk.startswith("COUNTER#")),
+        documents=_whole(dict(map(ledger._document, filter(keys.is_document, items.values()))), client, table),
         markers={(pk.rpartition("#")[0], sk) for pk, sk in items if pk.startswith("DAY#") and sk.startswith("ORG#")},
         quarantine=[entry for day in sorted(days) for entry in Quarantine(client, table).of_day(day)],
     )
+
+
+def _whole(documents: dict[CounterId, Document], client: Any, table: str) -> dict[CounterId, Document]:
+    """The documents with all pages of their totals."""
+    whole = dict(documents)
+    for each in documents:
+        if ledger.is_day(each):
+            day = date.fromisoformat(each.slot)
+            whole |= Ledger(client, table).days(each.organization, [each.group], day, day)
+    assert not any(document.is_damaged for document in whole.values())
+    return whole
 
 
 def plain(decision: Decision) -> Decision:
@@ -358,7 +369,8 @@ def _used_by_tiles(decisions: Iterable[Decision]) -> dict[tuple[str, str | None,
             steps.setdefault(window, []).append((each.used_before, each.used_after))
     used = {window: sum(after - before for before, after in taken) for window, taken in steps.items()}
     for window, taken in steps.items():
-        begun, ended = (sorted([*places, other]) for places, other in zip(zip(*taken), (used[window], 0)))
+        begun = sorted([*(before for before, _ in taken), used[window]])
+        ended = sorted([*(after for _, after in taken), 0])
         assert begun == ended, f"a gap or an overlap in {window}: {taken}"
     return {window: each for window, each in used.items() if each}
 

@@ -7,17 +7,19 @@ so far add up to, right or wrong.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any, cast
 
 from gratis import moment
+from gratis.errors import Busy
 from gratis.rules.account import Account
 from gratis.rules.offer import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
 from gratis.table.keys import counter_of_key
-from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of
+from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of, is_day
+from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import Arrivals
 from gratis_simulation.checks.reference import Expected, Place, Reference, Span
 from gratis_simulation.machines.run import TABLE, Run
@@ -80,8 +82,8 @@ class Told:
         self._run = run
         self._arrivals = arrivals
         self._past = Table()
-        self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
-        self._reference = Reference(run.world.stated, run.limits.rows)
+        self._ledger = Ledger(self._past, TABLE, pause=lambda _: None)  # type: ignore[arg-type]  # a client by its looks
+        self._reference = Reference(run.world.stated)
         self._places: dict[CounterId, set[Any]] = defaultdict(set)
         """The counters that the rules know for a document: before and after something else came, if it rolls."""
         self._recent: dict[CounterId, list[str]] = defaultdict(list)
@@ -108,13 +110,23 @@ class Told:
             elif change.key[1].startswith("REQ#"):
                 self._decision(number, change, commit, touched)
             elif change.key[0].startswith("COUNTER#"):
-                touched.add(counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}}))
+                touched.add(_document_at(change.key))
         if touched:
-            documents = self._ledger.documents(touched)
+            documents = self._whole(self._ledger.documents(touched))
             commit.documents = {
                 identity: (documents.get(identity, Document()), self._sum(identity)) for identity in touched
             }
             self.commits.append(commit)
+
+    def _whole(self, documents: dict[CounterId, Document]) -> dict[CounterId, Document]:
+        """The documents with all pages of their totals."""
+        for identity in filter(is_day, list(documents)):
+            day = date.fromisoformat(identity.slot)
+            try:
+                documents |= self._ledger.days(identity.organization, [identity.group], day, day)
+            except Busy as busy:
+                raise Broken("totals are sums of decisions", f"a page is newer than its document: {busy}") from busy
+        return documents
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
@@ -219,6 +231,13 @@ def name_of(decision: Decision) -> Key:
     """Organization, day, and the id of the request, or of its void."""
     mark = "~void" if decision.kind == "usage.void" else ""
     return decision.organization, decision.day, f"{decision.request_id}{mark}"
+
+
+def _document_at(key: tuple[str, str]) -> CounterId:
+    """The document under a key, or the one that the page under it belongs to."""
+    pk, sk = key
+    slot = sk.split("#")[1] if sk.startswith("PAGE#") else sk
+    return counter_of_key({"pk": {"S": pk}, "sk": {"S": slot}})
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")

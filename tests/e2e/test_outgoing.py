@@ -81,15 +81,20 @@ def test_what_an_endpoint_does_not_take_comes_again(system: System, organization
     url = f"http://127.0.0.1:{server.server_port}/broken"
     made = asked(system, key, "POST", "/organization/webhooks", {"url": url}).json()
     asked(system, key, "POST", f"/organization/webhooks/{made['id']}/test")
-    eventually(lambda: len(server.got) == 1, "the first attempt")
+
+    def attempts() -> list[str]:
+        """The ids under which the test message came; what else happens to the organization comes as well."""
+        ids = (headers["webhook-id"] for _, headers, _ in server.got)
+        return [each for each in ids if each.startswith("evt_test_")]
+
+    eventually(lambda: len(attempts()) == 1, "the first attempt")
 
     def again() -> bool:
         system.invoke("SendWebhooks", {})  # the schedule's look at what is due
-        return len(server.got) == 2
+        return len(attempts()) == 2
 
     eventually(again, "the second attempt")
-    first, second = (headers["webhook-id"] for _, headers, _ in server.got)
-    assert first == second
+    assert len(set(attempts())) == 1
 
 
 def test_a_closed_day_is_proved_offline_with_the_stacks_own_key(

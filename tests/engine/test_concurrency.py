@@ -262,13 +262,15 @@ def test_workers_that_compete_for_rolling_windows_open_each_of_them_once(
 def test_workers_that_crash_and_lose_responses_still_decide_everything_once(
     race: Callable[..., Race], clients: list[Any]
 ) -> None:
-    events = [usage(f"r{number}", tokens) for number, tokens in enumerate(sizes(4, 20_000))]
+    sized = enumerate(sizes(4, 20_000))
+    events = [usage(f"r{number}", tokens, project=f"proj_{number % 60}") for number, tokens in sized]
     competition = race(DAILY, events)
     unlucky = [unreliable(client, seed) for seed, client in enumerate(clients)]
     competition.run(unlucky, shares_of(events, 4))
 
     found = assert_serial(competition, COUNTER)
     prove(found)
+    assert found.documents[COUNTER].pages  # the day is a wide one
     assert competition.crashes > 0
     assert sum(plan.times == 0 for client in unlucky for plan in client.plans) > WORKERS
 

@@ -233,6 +233,12 @@ def test_without_aws_settings_it_says_what_to_set_and_how_to_do_without(
     assert [each in line for each in ("AWS_DEFAULT_REGION", "AWS_PROFILE", "--endpoint-url")] == [False, True, True]
 
 
+@pytest.mark.parametrize("command", [["close"], ["emit", "org_demo"]], ids=lambda command: command[0])
+def test_a_day_whose_decisions_are_gone_is_neither_closed_nor_emitted_again(command: list[str]) -> None:
+    line = refused(*command, "2025-01-01", "--endpoint-url", NOWHERE)
+    assert line.endswith("DAY: decisions are kept for 45 days: those of 2025-01-01 are no longer all there")
+
+
 def test_a_local_engine_is_reached_whatever_the_callers_settings_are(
     no_settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
