@@ -102,6 +102,7 @@ def test_up_answers_and_leaves_nothing_behind_when_it_is_stopped(
         "litellm_secret",
         "endpoint_url",
     }
+    assert [oct(each.stat().st_mode & 0o777) for each in (STATE, STATE.with_suffix(".lock"))] == ["0o600"] * 2
     assert settings["base_url"] == f"{settings['page_url']}v1"
     assert settings["base_url"].startswith(settings["endpoint_url"] + "/")
     assert "$" not in settings["base_url"]  # a shell would read it as a variable

@@ -151,6 +151,18 @@ def test_a_batch_leaves_room_in_its_transactions_for_the_pages_that_it_touches(t
     assert sum(counted(day_of(table)).values()) == 800
 
 
+def test_a_page_that_was_read_newer_than_its_document_takes_no_item_of_the_transaction(table: Table) -> None:
+    """Another writer wrote it meanwhile: the document's own condition refuses the commit."""
+    decide(table, *(f"proj_{number}" for number in range(40)))
+    document = day_of(table)
+    counter = CounterId(*MINE)
+    newer = {leaf: replace(page, version=document.version + 1) for leaf, page in document.pages.items()}
+    assert newer
+    read = replace(document, pages=newer)
+    written = replace(read, version=document.version + 1)
+    assert ledger_of(table)._page_puts({counter: read}, {counter: written}) == []
+
+
 def test_a_day_as_the_release_before_left_it_comes_apart_bit_by_bit(table: Table) -> None:
     decide(table, *(f"proj_{number}" for number in range(300)), max_page_rows=10_000)
     assert not page_items(table)

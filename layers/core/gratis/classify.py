@@ -501,7 +501,8 @@ def chunk_size(
     """
 
     def touched(identity: CounterId) -> Touched:
-        return Touched(shelf[identity].totals.rows, shelf[identity].leaves, max_page_rows)
+        document = shelf[identity]
+        return Touched(document.totals.rows, document.leaves, document.pages.keys(), max_page_rows)
 
     documents = {counter: touched(counter)}
     items = 0

@@ -92,15 +92,13 @@ def halves(leaf: str, rows: Rows) -> dict[str, dict[RowKey, Sums]]:
 class Touched:
     """Counts how many pages a commit writes at most beside the document, name by name, before anything is decided.
 
-    `rows`: of the pages that were read, which are those of all names that will be added.
+    `rows`: of the pages that were read (`read`), which are those of all names that will be added.
     """
 
-    def __init__(self, rows: Rows, leaves: Leaves, max_rows: int) -> None:
+    def __init__(self, rows: Rows, leaves: Leaves, read: Collection[str], max_rows: int) -> None:
         self.leaves = leaves
         self.max_rows = max_rows
-        self.held: dict[str, set[RowKey]] = {first_leaf(leaves): set()}
-        for key in rows:
-            self.held.setdefault(leaf_of(leaves, key[:4]), set()).add(key)
+        self.held: dict[str, set[RowKey]] = {leaf: set(each) for leaf, each in spread(rows, leaves, read).items()}
         self.touched = {first_leaf(leaves)}
 
     def add(self, name: Name) -> None:

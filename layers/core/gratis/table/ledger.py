@@ -302,7 +302,7 @@ class Ledger:
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
-        pages = self._page_puts(documents)
+        pages = self._page_puts(read, documents)
         checks = [self._check_of_voided(each) for each in voided]
         items = puts + pages + [self._decision_put(decision) for decision in decisions] + markers + checks
         try:
@@ -362,13 +362,13 @@ class Ledger:
             item |= _expiry(date.fromisoformat(identity.slot), KEEP_DOCUMENTS)
         return {"Put": {"TableName": self.table, "Item": item}}
 
-    def _page_puts(self, documents: Mapping[CounterId, Document]) -> list[Any]:
-        """The pages that come with these versions of their documents."""
+    def _page_puts(self, read: Mapping[CounterId, Document], documents: Mapping[CounterId, Document]) -> list[Any]:
+        """The pages that are other ones than were read."""
         return [
             self._page_put(identity, leaf, page)
             for identity, document in documents.items()
             for leaf, page in document.pages.items()
-            if page.version == document.version
+            if identity not in read or page is not read[identity].pages.get(leaf)
         ]
 
     def _decision_put(self, decision: Decision) -> Any:
