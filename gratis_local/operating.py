@@ -82,7 +82,7 @@ def smoke_command(
     endpoint_url: EndpointUrl = None,
     patience: Annotated[float, typer.Option(min=1, help="Seconds that an event may take to each place.")] = 60,
 ) -> None:
-    """Send a good and a bad event and a repeat through a deployed stack and look for each; exit 1 if one is missing."""
+    """Send a good and a bad event, a repeat and a void through a stack and look for each; exit 1 if one is missing."""
     with usable_input():
         from gratis_local.smoke import smoke
         from gratis_local.stack import stack_of

@@ -362,16 +362,18 @@ def prove(found: Stored, *, overflow: str = "skip") -> None:
 
 
 def _used_by_tiles(decisions: Iterable[Decision]) -> dict[tuple[str, str | None, str | None], int]:
-    """What the free decisions of each window add up to, each starting where the one before ended."""
-    used: dict[tuple[str, str | None, str | None], int] = {}
-    free = [decision for decision in decisions if decision.verdict == "free" and decision.used_after]
-    for decision in sorted(free, key=lambda each: (each.used_before, each.used_after)):
-        window = (decision.organization, decision.group, decision.window)
-        if decision.used_before == decision.used_after:  # of 0 tokens: takes nothing
-            continue
-        assert decision.used_before == used.get(window, 0), f"a gap or an overlap at {decision}"
-        used[window] = decision.used_after
-    return used
+    """What the free decisions of each window, and the voids of such, add up to, each beginning where another ended."""
+    steps: dict[tuple[str, str | None, str | None], list[tuple[int, int]]] = {}
+    for each in decisions:
+        if each.verdict == "free" and each.used_before != each.used_after:  # of 0 tokens: takes nothing
+            window = (each.organization, each.group, each.window)
+            steps.setdefault(window, []).append((each.used_before, each.used_after))
+    used = {window: sum(after - before for before, after in taken) for window, taken in steps.items()}
+    for window, taken in steps.items():
+        begun = sorted([*(before for before, _ in taken), used[window]])
+        ended = sorted([*(after for _, after in taken), 0])
+        assert begun == ended, f"a gap or an overlap in {window}: {taken}"
+    return {window: each for window, each in used.items() if each}
 
 
 def _used_by_documents(documents: Mapping[CounterId, Document]) -> dict[tuple[str, str | None, str | None], int]:
@@ -391,13 +393,13 @@ def _summed(decisions: Iterable[Decision]) -> dict[tuple[str, str, str], dict[Ro
         rows = sums.setdefault((decision.organization, decision.group or "-", decision.day), {})
         key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
         row = rows.setdefault(key, Sums())
-        row.requests += 1
+        row.requests += -1 if decision.is_void else 1
         row.input += decision.input
         row.cached += decision.cached
         row.output += decision.output
         row.list_amount += Decimal(decision.list_amount_usd or 0)
         row.amount += Decimal(decision.amount_usd or 0)
-        row.unpriced += decision.list_amount_usd is None
+        row.unpriced += (-1 if decision.is_void else 1) * (decision.list_amount_usd is None)
     return sums
 
 

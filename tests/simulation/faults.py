@@ -89,6 +89,10 @@ def is_account(put: Item) -> bool:
     return bool(put["Item"]["sk"]["S"] == "ACCOUNT")
 
 
+def is_void(put: Item) -> bool:
+    return is_decision(put) and str(put["Item"]["sk"]["S"]).endswith("~void")
+
+
 def first(put: Item) -> bool:
     return str(put.get("ConditionExpression", "")).startswith("attribute_not_exists")
 
@@ -319,6 +323,13 @@ class Careless(Quarantine):
             super().put(entries)
         except Busy:
             return
+
+
+class Indulgent(Quarantine):
+    """Keeps no void of a request that was never decided."""
+
+    def put(self, entries: Any) -> None:
+        super().put([each for each in entries if each.code != "unknown_request"])
 
 
 class HeadFirst(Quarantine):
@@ -781,6 +792,88 @@ ORDER = (
     ),
 )
 
+COUNTED = "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)"
+GIVEN_BACK = "replace(some_window, used=some_used - some_taken)"
+
+VOIDS = (
+    Fault(
+        "a request is taken back once for each void of it",
+        "exactly once",
+        (("isinstance(some_void, Void) and some_key in some_decided", "False"),),
+        release=release(table=unconditionally(is_void)),
+    ),
+    Fault(
+        "a void gives back twice what its request took",
+        "windows right",
+        ((GIVEN_BACK, "replace(some_window, used=some_used - 2 * some_taken)"),),
+    ),
+    Fault(
+        "a void gives nothing back",
+        "windows right",
+        ((GIVEN_BACK, "replace(some_window, used=some_used)"),),
+    ),
+    Fault(
+        "a void opens a window that was closed",
+        "windows right",
+        ((GIVEN_BACK, "replace(some_window, used=some_used - some_taken, overflowed=False)"),),
+    ),
+    Fault(
+        "what was announced of a window is announced again after a void",
+        "thresholds announced once and right",
+        (
+            (
+                GIVEN_BACK,
+                "replace(some_window, used=some_used - some_taken, announced=frozenset(), crossed=frozenset())",
+            ),
+        ),
+    ),
+    Fault(
+        "a void of a billed request gives back what it did not take",
+        "windows right",
+        (
+            (
+                "None if some_before is None or some_after is None else some_after - some_before",
+                "None if some_before is None else (voided.figure('running_total') or some_before) - some_before",
+            ),
+        ),
+    ),
+    Fault(
+        "totals do not count a voided request off",
+        "totals are sums of decisions",
+        ((COUNTED, f"some_count > 0 and {COUNTED}"),),
+    ),
+    Fault(
+        "a void is counted off the day on which it arrived",
+        "totals are sums of decisions",
+        (("self.void.day", "moment.day_of(self.void.received_at)"),),
+    ),
+    Fault(
+        "a void takes back the request of that id of the day on which it arrived",
+        "nothing lost",
+        (
+            (
+                "RequestKey(self.organization, self.day, self.request_id)",
+                "RequestKey(self.organization, moment.day_of(self.received_at), self.request_id)",
+            ),
+        ),
+    ),
+    Fault(
+        "a void in one batch with its request does not wait for it",
+        "nothing lost",
+        (("some_voided in some_found or some_arrival.request.key in some_taken", "False"),),
+    ),
+    Fault(
+        "a void that comes before its request is forgotten",
+        "nothing lost",
+        release=release(quarantine=Indulgent),
+    ),
+    Fault(
+        "a void comes with the amount of its request, not with that turned",
+        "explained",
+        (("None if some_amount is None else str(written(-Decimal(some_amount)))", "some_amount"),),
+    ),
+)
+
 OUTWARDS = (
     Fault(
         "what the bus does not take of a call is forgotten",
@@ -940,4 +1033,4 @@ RELEASES = (
     ),
 )
 
-FAULTS = (*COMMITS, *MOVING, *PAGES, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)
+FAULTS = (*COMMITS, *MOVING, *PAGES, *REPEATS, *RULES, *ORDER, *VOIDS, *OUTWARDS, *RELEASES)

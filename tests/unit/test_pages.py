@@ -249,7 +249,8 @@ def test_what_the_first_release_has_left_is_found_with_its_pages(table: Table) -
     decide(table, *(f"proj_{number}" for number in range(60)))
     document = day_of(table)
     as_the_first_release_leaves_it(table)
-    assert replace(day_of(table), format=document.format) == document
+    found = replace(day_of(table), format=document.format, account_version=document.account_version)
+    assert found == document
 
 
 def test_a_void_counts_its_request_off_the_page_it_is_on(table: Table) -> None:

@@ -407,7 +407,7 @@ class _Batch:
 
     def _compare(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
         """What came of a request that is decided: a repeat if the payload is the same, else a conflict."""
-        same = [each for each in arrivals if _is_repeat(each.request, decision)]
+        same = [each for each in arrivals if is_repeat(each.request, decision)]
         others = [each for each in arrivals if each not in same]
         self._count_repeats(same, decision)
         refused = [
@@ -495,7 +495,7 @@ def is_same(first: Request | Void, other: Request | Void) -> bool:
     return isinstance(other, Void) or first.payload_hash == other.payload_hash
 
 
-def _is_repeat(request: Request | Void, decision: Decision) -> bool:
+def is_repeat(request: Request | Void, decision: Decision) -> bool:
     """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
     return isinstance(request, Void) or request.payload_hash == decision.payload_hash
 
