@@ -43,8 +43,9 @@ def test_a_days_records_go_out_again_under_the_same_ids(system: System, organiza
 
 
 def test_a_day_without_records_is_nothing_to_emit(system: System, organization: str) -> None:
-    printed = on_stack(system, "emit", organization, "2025-03-11")
-    assert (printed.exit_code, printed.stdout) == (0, f"0 records of {organization} on 2025-03-11 are on the bus\n")
+    day = system.yesterday.isoformat()
+    printed = on_stack(system, "emit", organization, day)
+    assert (printed.exit_code, printed.stdout) == (0, f"0 records of {organization} on {day} are on the bus\n")
 
 
 def test_organization_and_day_in_the_wrong_order_are_said(system: System) -> None:
@@ -67,7 +68,7 @@ def test_a_missed_night_is_closed_by_hand(system: System, organization: str, cho
 
 
 def test_a_day_on_which_an_organization_had_nothing_is_said(system: System) -> None:
-    closed = on_stack(system, "close", "2025-03-11", "--organization", "org_of_nobody")
+    closed = on_stack(system, "close", system.yesterday.isoformat(), "--organization", "org_of_nobody")
     assert (closed.exit_code, closed.stdout) == (2, "")
     assert "org_of_nobody" in closed.stderr
 
