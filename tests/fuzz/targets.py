@@ -289,7 +289,7 @@ def asked() -> Iterator[Check]:
     table = way.table
     with environment(lambda _: table), standing_still(handler):
         roles: Any = {"owner": "org_a", "reader": "org_a", "platform": None}
-        keys = {f"{{{role}}}": Keys(table, TABLE).create(Holder(role, of, role), NOW) for role, of in roles.items()}
+        keys = {f"{{{role}}}": Keys(table, TABLE).create(Holder(role, of, role)) for role, of in roles.items()}
         for organization, project in (("org_a", "proj_a"), ("org_b", ONLY_B)):
             Accounts(table, TABLE).put(account(organization))
             event = usage("req_1", organization=organization, project=project)
