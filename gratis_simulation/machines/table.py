@@ -145,6 +145,15 @@ class Table:
         self._write([request["Item"]])
         return {}
 
+    def update_item(self, **request: Any) -> dict[str, Any]:
+        _only(request, "TableName", "Key", "UpdateExpression", *_CONDITION)
+        stored = self.items.get(key_of(request["Key"]))
+        if not _holds(stored, request):
+            response: Any = {"Error": {"Code": "ConditionalCheckFailedException", "Message": "it does not hold"}}
+            raise ConditionalCheckFailedException(response, "UpdateItem")
+        self._write([_updated(stored or request["Key"], request)])
+        return {}
+
     def delete_item(self, **request: Any) -> dict[str, Any]:
         _only(request, "TableName", "Key")
         self._transactions += 1
@@ -258,6 +267,7 @@ _KEY_CONDITION = ("KeyConditionExpression", "ExpressionAttributeValues")
 _NEW = re.compile(r"attribute_not_exists\((?P<name>\w+)\)")
 _THERE = re.compile(r"attribute_exists\((?P<name>\w+)\)")
 _SET_AND_ADD = re.compile(r"SET (?P<set>\w+) = (?P<value>:\w+) ADD (?P<add>\w+) (?P<more>:\w+)")
+_SET = re.compile(r"SET \w+ = :\w+(?:, \w+ = :\w+)*")
 _CONTAINS = re.compile(r"contains\((?P<name>\w+), (?P<value>:\w+)\)")
 _COMPARED = re.compile(r"(?P<name>\w+) (?P<sign>=|<|<=|>|>=) (?P<value>:\w+)")
 _SIGNS = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -294,11 +304,14 @@ def _compare(found: Mapping[str, Any], sign: str, wanted: Mapping[str, Any]) -> 
 
 
 def _updated(stored: Item, update: Mapping[str, Any]) -> Item:
-    """The item with one attribute set and a number added to another."""
-    found = _SET_AND_ADD.fullmatch(update["UpdateExpression"])
+    """The item with attributes set, or one set and a number added to another."""
+    expression, values = update["UpdateExpression"], update["ExpressionAttributeValues"]
+    if _SET.fullmatch(expression):
+        pairs = (each.split(" = ") for each in expression.removeprefix("SET ").split(", "))
+        return stored | {name: values[value] for name, value in pairs}
+    found = _SET_AND_ADD.fullmatch(expression)
     if not found:
-        raise Unknown(f"update {update['UpdateExpression']!r}")
-    values = update["ExpressionAttributeValues"]
+        raise Unknown(f"update {expression!r}")
     number = int(stored.get(found["add"], {"N": "0"})["N"]) + int(values[found["more"]]["N"])
     return stored | {found["set"]: values[found["value"]], found["add"]: {"N": str(number)}}
 
