@@ -202,11 +202,13 @@ def test_a_new_key_is_printed_once_and_only_its_hash_is_stored(system: System, o
     items = [item for page in pages for item in page["Items"]]
     (item,) = [each for each in items if each["pk"]["S"] == f"KEY#{hashlib.sha256(key.encode()).hexdigest()}"]
     assert item.pop("pk")
+    assert item.pop("created")
     assert item == {
         "sk": {"S": "KEY"},
         "role": {"S": "reader"},
         "organization": {"S": organization},
         "name": {"S": "for the dashboard"},
+        "last_four": {"S": key[-4:]},
     }
     everything = json.dumps(items, default=str)
     assert [shown for shown in (key, system.up.owner_key, system.up.platform_key) if shown in everything] == []

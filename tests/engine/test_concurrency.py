@@ -304,7 +304,8 @@ def test_what_took_effect_unseen_is_recognized_when_it_comes_again(
     try:
         classifier(faulty, table=alone.table).classify(batch)
     except Crash:
-        assert len(stored(clients[0], alone.table).decisions) == 98
+        first = 100 - len(["document", "marker of the day", "check of the account"])
+        assert len(stored(clients[0], alone.table).decisions) == first
     outcome = classifier(clients[1], table=alone.table).classify(batch)
     assert outcome.unfinished == []
     before = stored(clients[0], alone.table)

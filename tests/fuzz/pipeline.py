@@ -43,7 +43,7 @@ KEY = re.compile(
     rf"COUNTER#{NAME}#{NAME} ({DAY}|WEEK#{DAY}|ROLLING|PAGE#{DAY}#[01]*1)"
     rf"|DAY#{NAME}#{DAY}#[0-7] REQ#{REQUEST_ID}"
     rf"|DAY#{DAY}#(1[0-5]|[0-9]) ORG#{NAME}#{NAME}"
-    rf"|ORG#{NAME} ACCOUNT"
+    rf"|ORG#{NAME} (ACCOUNT|PROJECTS#[0-9a-f]{{64}}#[0-9]{{6}})"
     rf"|QUARANTINE#{DAY} {REQUEST_ID}#{REQUEST_ID}#[0-9a-f]{{32}}(#[0-9]+)?"
 )
 """Every key there may be, partition and sort key: whatever an event names itself, it gets no separator into one."""

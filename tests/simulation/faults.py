@@ -908,7 +908,7 @@ OUTWARDS = (
     Fault(
         "a change of settings does not say what was there before",
         "everything emitted",
-        (("_settings(some_account, some_number - 1) if some_number > 1 else None", "None"),),
+        (("described(some_previous) if some_previous else None", "None"),),
         alone="bus",
     ),
     Fault(
@@ -916,8 +916,8 @@ OUTWARDS = (
         "everything emitted",
         (
             (
-                "_settings(some_account, some_number - 1) if some_number > 1 else None",
-                "_settings(some_account, some_number + 1)",
+                "described(some_previous) if some_previous else None",
+                "described(new[some_number])",
             ),
         ),
     ),

@@ -200,6 +200,29 @@ def test_a_conditional_put_holds_or_is_refused(ledger: Ledger) -> None:
     assert ledger.read("a") == {"a": 2}
 
 
+def test_an_update_sets_attributes_of_an_item_and_leaves_the_others(ledger: Ledger) -> None:
+    ledger.store(item("a", 5))
+    values = {":day": {"S": "2025-03-11"}, ":four": {"S": "abcd"}}
+    update: Any = {"UpdateExpression": "SET used = :day, four = :four", "ExpressionAttributeValues": values}
+    ledger.client.update_item(TableName=ledger.name, Key=key_of("a"), **update)
+    answer = ledger.client.get_item(TableName=ledger.name, Key=key_of("a"), ConsistentRead=True)
+    assert answer["Item"] == item("a", 5) | {"used": {"S": "2025-03-11"}, "four": {"S": "abcd"}}
+    ledger.client.update_item(TableName=ledger.name, Key=key_of("new"), **update)
+    assert "Item" in ledger.client.get_item(TableName=ledger.name, Key=key_of("new"), ConsistentRead=True)
+
+
+def test_an_update_of_what_is_not_there_may_be_refused(ledger: Ledger) -> None:
+    with pytest.raises(ledger.client.exceptions.ConditionalCheckFailedException):
+        ledger.client.update_item(
+            TableName=ledger.name,
+            Key=key_of("never"),
+            UpdateExpression="SET used = :day",
+            ConditionExpression="attribute_exists(pk)",
+            ExpressionAttributeValues={":day": {"S": "2025-03-11"}},
+        )
+    assert ledger.read("never") == {}
+
+
 def test_an_item_that_was_deleted_is_gone_and_may_be_deleted_again(ledger: Ledger) -> None:
     ledger.store(item("a"))
     for _ in range(2):
@@ -339,7 +362,7 @@ def test_an_inconsistent_read_may_be_behind() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"ConditionExpression": "attribute_exists(pk)"},
+        {"ConditionExpression": "size(pk) > :version_read"},
         {"ConditionExpression": f"{NEW} OR {UNCHANGED}"},
         {"ReturnConsumedCapacity": "TOTAL"},
     ],

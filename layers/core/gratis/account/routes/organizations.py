@@ -1,5 +1,6 @@
 """Profiles, which the platform sets."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
@@ -17,6 +18,8 @@ from gratis.table.account_items import StoredAccount
 from gratis.table.accounts import with_profile
 
 Organization = Annotated[str, Path(pattern=IDENTIFIER)]
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+"""No event is older."""
 
 routes = Routes()
 
@@ -31,7 +34,7 @@ class ProfileIn(BaseModel):
     zero_data_retention: Annotated[bool, Field(strict=True)] = False
     eligible: Annotated[bool, Field(strict=True)] = True
     positive_balance: Annotated[bool, Field(strict=True)] = True
-    effective_at: AwareDatetime | None = None
+    effective_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
 
 
 @routes.put(
