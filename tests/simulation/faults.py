@@ -239,9 +239,9 @@ class Forgetful(Ledger):
 class Attached(Ledger):
     """Takes the pages that it has read for those of the document that came back."""
 
-    def commit(self, read: Any, *rest: Any) -> Any:
+    def commit(self, read: Any, *rest: Any, **judged: Any) -> Any:
         try:
-            return super().commit(read, *rest)
+            return super().commit(read, *rest, **judged)
         except CommitRefused as refused:
             bound = {
                 identity: replace(
@@ -470,12 +470,12 @@ COMMITS = (
     ),
     Fault(
         "documents are read as they were a while ago",
-        "never wrongly billed",
+        "nothing lost",
         release=release(table=lying(batch_get_item=stale)),
     ),
     Fault(
         "keys that were not read are taken for missing",
-        "never wrongly billed",
+        "proved",
         release=release(table=without("UnprocessedKeys", operation="batch_get_item")),
     ),
     Fault(
@@ -690,11 +690,11 @@ RULES = (
     ),
     Fault(
         "settings take effect a moment too late",
-        "never over-granted",
+        "settings take effect at once",
         (
             (
-                "some_version.effective_at <= some_moment and some_newest",
-                "some_version.effective_at < some_moment and some_newest",
+                "some_place[0].effective_at <= some_moment",
+                "some_place[0].effective_at < some_moment",
             ),
         ),
     ),
@@ -1003,7 +1003,7 @@ RELEASES = (
     Fault(
         "an account loses what the next release put beside ours",
         "read by another release",
-        (("(some_read or {}) | _item(some_account, some_version, some_form)", "_item(some_account, some_version)"),),
+        (("some_unknown | some_key(some_account) | some_fields", "some_key(some_account) | some_fields"),),
     ),
     Fault(
         "a document that only the next release can read is decided on",
