@@ -343,6 +343,7 @@ OPERATIONS = [
     "GET /v1/organization/requests/{request_id}",
     "GET /v1/organization/quarantine",
     "GET /v1/quarantine",
+    "GET /v1/key",
     "GET /v1/organizations/{organization}",
     "PUT /v1/organizations/{organization}",
     "GET /v1/organization/webhooks",

@@ -67,6 +67,7 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
     assert api.get(ALLOWANCE).content == {
         "object": "allowance",
         "organization": "org_a",
+        "is_known": True,
         "status": "enrolled",
         "message": ENROLLED[1],
         "why": None,

@@ -15,6 +15,7 @@ const NEARLY = 80;
 const DAY_MS = 86_400_000;
 
 export function status(allowance) {
+  if (!allowance.is_known) return unknown(allowance);
   const word = WORDS[allowance.status] ?? allowance.status;
   return [
     el("p", { class: "message" }, badge(allowance.status, word), " ", allowance.message ?? ""),
@@ -26,6 +27,14 @@ export function status(allowance) {
   ]
     .flat()
     .filter(Boolean);
+}
+
+function unknown({ organization, as_of: asOf }) {
+  const said = `Nobody has set a profile or sharing settings for “${organization}”. Check the name; until then its requests are billed.`;
+  return [
+    el("p", { class: "message" }, badge("unknown", "Unknown"), " ", said),
+    el("p", { class: "muted as-of" }, "As of ", moments(asOf)),
+  ];
 }
 
 function hint() {
@@ -70,6 +79,7 @@ function project({ project: name }) {
 }
 
 function evaluations(runs) {
+  if (!runs.quota) return notShared();
   return meter({
     ...runs,
     title: "Evaluation runs",
@@ -79,6 +89,11 @@ function evaluations(runs) {
       ["Resets", runs.resets_at === null ? null : reset(runs.resets_at)],
     ],
   });
+}
+
+function notShared() {
+  const said = "None are free now: the organization shares no evaluations.";
+  return el("article", { class: "meter" }, el("h3", {}, "Evaluation runs"), el("p", { class: "muted" }, said));
 }
 
 function span({ window, resets_at: end }) {

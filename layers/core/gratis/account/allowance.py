@@ -31,6 +31,7 @@ def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, pl
     return {
         "object": "allowance",
         "organization": organization,
+        "is_known": organization in accounts,
         "status": status,
         "message": _message(status, terms, platform),
         "why": _why(terms, now) if status == "ineligible" else None,

@@ -118,6 +118,7 @@ OFFER = answers("offer", version="string", groups="array", excludes="array", ali
 SHARING = answers("data_sharing", history="array")
 DECISIONS = answers("list", data="array", has_more="boolean")
 DECISIONS[200]["content"]["text/csv"] = {"schema": {"type": "string"}}
+KEY = answers("key", role="string", name="string")
 QUARANTINE = answers("list", data="array", has_more="boolean")
 STATEMENT_KEYS: dict[int, Any] = {
     200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
