@@ -98,6 +98,16 @@ def answers(name: str, **fields: str) -> dict[int, Any]:
     return {200: {"description": f"A {name}", "content": {"application/json": {"schema": schema}}}}
 
 
+CHECK = answers("allowance.check", verdict="string", reason="string", explanation="string")
+_RESERVATION = answers("reservation", verdict="string", id="string", tokens="integer")[200]
+RESERVATION: dict[int, Any] = {
+    200: _RESERVATION | {"description": "Repeated: the reservation that is open"},
+    201: _RESERVATION | {"description": "Judged now; billed: nothing is reserved, `expires_at` is null"},
+    409: {"description": "The id is reserved with another body, or was decided today"},
+    429: {"description": "Too many are open in this counter; `retry-after` says when the next one expires"},
+}
+RESERVATIONS = answers("list", data="array")
+RELEASED: dict[int, Any] = {204: {"description": "There is none of this id (any more)"}}
 PAGE = answers("page", data="array", has_more="boolean")
 ALLOWANCE = answers("allowance", status="string", groups="array")
 SHARING = answers("data_sharing", history="array")
