@@ -8,10 +8,11 @@ STAMP := $(VENV)/.complete
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
 NO_PACKAGES = { echo "make: the packages of $(1) could not be installed: is a package index reachable?"; exit 1; }
 SAM := .venv-sam/bin/sam
+SENDERS := .venv-senders
 STAGE ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser scan
+.PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser senders scan
 
 help:  ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,7 +44,7 @@ replay: $(VENV)/.replay  ## run the seed's day through the code that is deployed
 test: setup  ## run the tests
 	@$(BIN)/python -m pytest -n 2
 
-e2e: setup browser  ## deploy the template on the local engine and drive it
+e2e: setup browser senders  ## deploy the template on the local engine and drive it
 	@$(BIN)/python -m pytest tests/e2e
 
 fuzz: setup  ## try hostile input on all that parses it, FUZZ_SECONDS (60) with each of ten targets
@@ -90,6 +91,18 @@ $(VENV)/.clients: requirements/clients.txt $(STAMP)
 	@$(INSTALL) --require-hashes -r requirements/clients.txt || $(call NO_PACKAGES,requirements/clients.txt)
 	@touch $@
 
+senders: $(SENDERS)/.complete  ## install the real senders that the tests of the deployed system run
+
+$(SENDERS)/.complete: requirements/senders.txt requirements/senders/package-lock.json
+	@echo "Setting up $(SENDERS): LiteLLM, OpenTelemetry and other senders (once, about two minutes) ..."
+	@$(PYTHON) -m venv --clear $(SENDERS)
+	@$(SENDERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes \
+		-r requirements/senders.txt || $(call NO_PACKAGES,requirements/senders.txt)
+	@cp requirements/senders/package.json requirements/senders/package-lock.json $(SENDERS)
+	@! command -v npm >/dev/null || npm ci --silent --no-audit --no-fund --prefix $(SENDERS) \
+		|| echo "make: the packages of requirements/senders/package-lock.json could not be installed: TypeScript is not tried"
+	@touch $@
+
 build: $(SAM)  ## build what is deployed (sam build)
 	@export PYTHON="$$PWD/$(dir $(SAM))python"; python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
 		"$$python" -m compileall -q --invalidation-mode checked-hash functions; fi; \
@@ -105,7 +118,7 @@ up: setup  ## run the whole system on this machine until Ctrl-C
 prices: setup  ## generate the price data again from genai-prices
 	@$(BIN)/python -m gratis_local.prices
 
-lock:  ## lock the newest versions of every dependency (needs uv)
+lock:  ## lock the newest versions of every dependency (needs uv and npm)
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
@@ -118,9 +131,12 @@ lock:  ## lock the newest versions of every dependency (needs uv)
 		--custom-compile-command "make lock" requirements/sam.in -o requirements/sam.txt
 	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make lock" requirements/scan.in -o requirements/scan.txt
+	@uv pip compile -q --upgrade --universal --no-strip-extras --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make lock" requirements/senders.in -o requirements/senders.txt
+	@npm update --silent --no-audit --no-fund --package-lock-only --prefix requirements/senders
 
 clean:  ## remove everything that was set up or built, but what make fuzz found
-	@rm -rf $(VENV) .venv-sam .venv-scan .aws-sam .gratis .mypy_cache .ruff_cache .pytest_cache report.html records.json
+	@rm -rf $(VENV) .venv-sam .venv-scan $(SENDERS) .aws-sam .gratis .mypy_cache .ruff_cache .pytest_cache report.html records.json
 	@if test -d .hypothesis; then find .hypothesis -mindepth 1 -maxdepth 1 ! -name found -exec rm -rf {} +; \
 		rmdir .hypothesis 2>/dev/null || true; fi
 	@find . -name __pycache__ -prune -exec rm -rf {} +

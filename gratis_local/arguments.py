@@ -1,5 +1,6 @@
 """What commands are called with, checked before anything is connected to. Errors name the option and the value."""
 
+import os
 import re
 from collections.abc import Sequence, Set
 from datetime import UTC, date, datetime, timedelta
@@ -9,6 +10,8 @@ from typing import cast
 
 import typer
 
+from gratis import moment
+from gratis.closing.chain import Head
 from gratis.intake.events import FIRST_YEAR, LAST_YEAR
 from gratis.rules.account import IDENTIFIER
 from gratis.table.api_keys import ROLES, Holder, Role
@@ -59,6 +62,42 @@ def holder_of(role: str, organization: str | None, name: str) -> Holder:
     if organization is not None and not re.fullmatch(IDENTIFIER, organization):
         raise Unusable(f"--organization: must match {IDENTIFIER}: {organization!r}")
     return Holder(cast("Role", role), organization, name)
+
+
+def heads_of(named: Sequence[str]) -> dict[str, Head]:
+    """The statements that are known to be in the chains, by organization."""
+    heads = {}
+    for each in named:
+        head = re.fullmatch(rf"({IDENTIFIER.strip('^$')}):([1-9]\d{{0,14}}):([0-9a-f]{{64}})", each)
+        if head is None:
+            raise Unusable(f"--head: must be ORGANIZATION:NUMBER:HASH, the hash in lower-case hex, not {each!r}")
+        heads[head[1]] = Head(int(head[2]), head[3])
+    return heads
+
+
+def organization_of(named: str) -> str:
+    """An organization's id."""
+    if not re.fullmatch(IDENTIFIER, named):
+        raise Unusable(f"ORGANIZATION: must match {IDENTIFIER}: {named!r}")
+    return named
+
+
+def moment_of(as_of: str | None) -> datetime | None:
+    """The moment that --as-of names."""
+    if as_of is None:
+        return None
+    try:
+        return moment.parse(as_of)
+    except ValueError:
+        raise Unusable(f"--as-of: must be a time with an offset, like 2025-03-11T14:00:00Z, not {as_of!r}") from None
+
+
+def environment_key(name: str, option: str) -> str:
+    """A key that is in the environment: on a command line others could read it."""
+    key = os.environ.get(name, "")
+    if not key:
+        raise Unusable(f"{option}: needs a key in the environment, as {name}")
+    return key
 
 
 def event_files(named: Sequence[str]) -> list[str]:

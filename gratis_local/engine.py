@@ -47,7 +47,7 @@ def engine(port: int = 0) -> Iterator[str]:
     log = folder / "engine.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-m", "gratis_local.gateway"],
             env=_environment(port, folder),
             cwd=folder,
             stdout=output,

@@ -3,15 +3,16 @@
 import gzip
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gratis.closing.chain import Head
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.proving import NoLongerKept, prove
 from gratis.closing.sums import Record, statement_of
@@ -24,10 +25,18 @@ from gratis.rules.receipt import usual_unit
 from gratis.rules.tiling import Step, over_granted, overlaps, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis_local.chain import ChainProof, prove_chains
 from gratis_local.replay import TABLE
 from gratis_local.sources import Unusable, problems
 from gratis_local.stack import NoStack, client_for, stack_of
 
+if TYPE_CHECKING:
+    from gratis_local.chain import Keys
+
+PROVED = ("BillingRecords", "DayClosed")
+"""Events of the bus that a proof is made of."""
+LATER = frozenset({"root"})
+"""What statements of the first release do not say."""
 MAX_INFLATED_BYTES = 1_000_000_000
 """Of one file: those of our delivery stream are cut at 64 MB."""
 
@@ -88,9 +97,12 @@ class _BillingRecord(_Emitted):
 
 
 class _Statement(_Emitted):
+    id: str = ""
     day: Dated
     hash: str
     revision: Count = 0
+    number: Count | None = None
+    previous: str | None = None
 
 
 def ledger_at(endpoint_url: str | None, stack: str, table: str | None) -> Ledger:
@@ -119,20 +131,62 @@ class RecordsProof(Proof):
 
 def prove_from_records(files: Sequence[str]) -> list[RecordsProof]:
     """Prove every organization's day that the files hold records or statements of."""
-    records: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    stated: dict[tuple[str, str], Record] = {}
-    for found in (found for file in files for found in _found_in(file)):
-        if "hash" in found:
-            key = (found["organization"], found["day"])
-            stated[key] = max(found, stated.get(key, found), key=lambda each: each.get("revision", 0))
-        else:
-            records[found["organization"], found["occurred_at"][:10]].append(found)
-    if not records and not stated:
-        raise Unusable(f"{', '.join(files)}: no billing records and no statements, so there is nothing to prove")
-    return [_proof(*key, records.get(key, []), stated.get(key)) for key in sorted(records.keys() | stated.keys())]
+    held = _Held.of(files)
+    return [_proof(*day, held.records.get(day, []), held.newest(day)) for day in held.days()]
 
 
-def _proof(organization: str, day: str, records: Sequence[Record], stated: Record | None) -> RecordsProof:
+def read_records(files: Sequence[str]) -> Iterator[Record]:
+    """The billing records in these files, as often as they are there. Raises Unusable."""
+    return (found for file in files for found in _found_in(file, strict=False) if "hash" not in found)
+
+
+def prove_span(files: Sequence[str], keys: "Keys | None", heads: Mapping[str, Head]) -> list[RecordsProof | ChainProof]:
+    """Prove all days in these files, and the chains of the statements: every record has to be in one of them.
+
+    `keys`: that may have signed the statements; None: no signature is looked at. `heads`: the newest ones, if known.
+    """
+    held = _Held.of(files, strict=True)
+    every = [statement for statements in held.statements.values() for statement in statements]
+    unknown = sorted(heads.keys() - {statement["organization"] for statement in every})
+    if unknown or not every:
+        raise Unusable(f"there is no statement of {unknown[0]}" if unknown else "there is no statement in these files")
+    days = [_proof(*day, held.records.get(day, []), held.newest(day), must_be_stated=True) for day in held.days()]
+    return [*days, *prove_chains(every, keys, heads)]
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What files hold of each organization's day."""
+
+    records: Mapping[tuple[str, str], list[Record]]
+    statements: Mapping[tuple[str, str], list[Record]]
+
+    @classmethod
+    def of(cls, files: Sequence[str], *, strict: bool = False) -> Self:
+        """`strict`: what is neither a record, a statement nor another event of the bus makes a file unusable."""
+        records, statements = defaultdict(list), defaultdict(list)
+        for found in (found for file in files for found in _found_in(file, strict=strict)):
+            if "hash" in found:
+                statements[found["organization"], found["day"]].append(found)
+            else:
+                records[found["organization"], found["occurred_at"][:10]].append(found)
+        if not records and not statements:
+            said = "no billing records and no statements, so there is nothing to prove"
+            raise Unusable(f"{', '.join(files)}: {said}")
+        return cls(records, statements)
+
+    def days(self) -> list[tuple[str, str]]:
+        """Of which there is anything."""
+        return sorted(self.records.keys() | self.statements.keys())
+
+    def newest(self, day: tuple[str, str]) -> Record | None:
+        """The newest statement of a day."""
+        return max(self.statements.get(day, ()), key=lambda each: each.get("revision", 0), default=None)
+
+
+def _proof(
+    organization: str, day: str, records: Sequence[Record], stated: Record | None, *, must_be_stated: bool = False
+) -> RecordsProof:
     found = Differences()
     kept = _by_id(records, found)
     statement = statement_of(organization, date.fromisoformat(day), kept)
@@ -142,9 +196,11 @@ def _proof(organization: str, day: str, records: Sequence[Record], stated: Recor
     _tile(date.fromisoformat(day), kept, found)
     if stated is not None:
         for name, value in statement.items():
-            if value != stated.get(name):
+            if value != stated.get(name) and (name in stated or name not in LATER):
                 message = f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
                 found.add("statement", message)
+    elif must_be_stated:
+        found.add("statement", f"none is about this day ({len(kept)} records); it may still be open")
     revision = stated.get("revision") if stated else None
     return RecordsProof(statement, found.listed(), found.count, revision)
 
@@ -237,14 +293,14 @@ def _table(endpoint_url: str | None, stack: str) -> str:
         return TABLE
 
 
-def _found_in(file: str) -> Iterator[Record]:
+def _found_in(file: str, *, strict: bool) -> Iterator[Record]:
     """The records and statements of a file: replay's output, bus events, what Firehose delivers, or bare ones."""
     try:
         text = _inflated(file) if file.endswith(".gz") else Path(file).read_bytes()
     except OSError as error:
         raise Unusable(f"{file}: {error.strerror or error}") from None
     try:
-        yield from _unwrapped(_decoded(file, text))
+        yield from _unwrapped(_decoded(file, text), strict=strict)
     except (TypeError, ValidationError) as error:
         why = problems(error) if isinstance(error, ValidationError) else error
         raise Unusable(f"{file}: holds no billing records: {why}") from None
@@ -276,17 +332,19 @@ def _decoded(file: str, text: bytes) -> Any:
     return decoded
 
 
-def _unwrapped(content: Any) -> Iterator[Record]:
+def _unwrapped(content: Any, *, strict: bool) -> Iterator[Record]:
     if isinstance(content, list):
         for each in content:
-            yield from _unwrapped(each)
+            yield from _unwrapped(each, strict=strict)
     elif not isinstance(content, dict):
         raise TypeError(f"found {content!r:.80}")
     elif "detail" in content:
-        yield from _unwrapped(content["detail"])
+        yield from _unwrapped(content["detail"], strict=strict and content.get("detail-type") in PROVED)
     elif "records" in content or ("decisions" in content and "totals" in content):
-        yield from _unwrapped(content.get("records", content.get("decisions")))
+        yield from _unwrapped(content.get("records", content.get("decisions")), strict=strict)
     elif "verdict" in content or "hash" in content:
         (_Statement if "hash" in content else _BillingRecord).model_validate(content)
         yield content
+    elif strict:
+        raise TypeError(f"neither a record nor a statement: {content!r:.80}")
     # other events of the bus say nothing about a day's records

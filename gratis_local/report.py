@@ -20,6 +20,7 @@ from gratis.rules import pricing
 from gratis.rules.explanation import amount as units_text
 from gratis.rules.receipt import Decision
 from gratis.table.quarantine import Entry
+from gratis_local.chain import ChainProof
 from gratis_local.prove import RecordsProof
 from gratis_local.redrive import Redriven
 from gratis_local.replay import Replayed
@@ -322,13 +323,23 @@ def as_dict(entry: Entry) -> dict[str, Any]:
     return asdict(entry) | {"raw": json.loads(entry.raw), "decided": json.loads(entry.decided or "null")}
 
 
-def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
-    """Statements of days, and what does not hold."""
+def print_inclusion(inclusion: Mapping[str, Any], found: Sequence[str], console: Console) -> None:
+    """What the proof of a single record comes to."""
+    record, stated = inclusion["record"], inclusion["statement"]
+    for why in found:
+        console.print(f"[bold red]inclusion:[/] {plain(why)}", soft_wrap=True)
+    if not found:
+        place = f"is number {inclusion['index'] + 1:,} of the {inclusion['size']:,} records of statement"
+        signed = f"{plain(record['id'])} {place} {plain(stated['id'])}, which the key signed."
+        console.print(f"[green]Proved: {signed}[/]", soft_wrap=True, highlight=False)
+
+
+def print_proofs(proofs: Sequence[Proof | ChainProof], console: Console) -> None:
+    """Statements of days, chains of them, and what does not hold."""
     for proof in proofs:
-        stated = proof.statement
-        table = Table(
-            title=plain(f"{stated['organization']} {stated['day']}"), title_justify="left", title_style="bold"
-        )
+        stated = proof.statement if isinstance(proof, Proof) else _chain(proof)
+        title = f"{stated['organization']} {stated.get('day', 'statements')}"
+        table = Table(title=plain(title), title_justify="left", title_style="bold")
         table.box, table.show_header = box.SIMPLE, False
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
@@ -342,8 +353,21 @@ def print_proofs(proofs: Sequence[Proof], console: Console) -> None:
             console.print("".join(f"  {plain(one)}\n" for one in each.ids), soft_wrap=True, highlight=False)
 
 
-def _proved(proof: Proof) -> str:
+def _chain(proof: ChainProof) -> dict[str, Any]:
+    """What there is to say of a chain of statements."""
+    return {
+        "organization": proof.organization,
+        "first number": proof.first,
+        "last number": proof.last.number,
+        "head": f"{proof.organization}:{proof.last.number}:{proof.last.hash}",
+        "signatures": "checked" if proof.signed else "not looked at: no --public-key",
+    }
+
+
+def _proved(proof: Proof | ChainProof) -> str:
     """What it means that a proof holds."""
+    if isinstance(proof, ChainProof):
+        return f"Proved: the statements are a chain without a gap, whole up to number {proof.last.number}."
     if not isinstance(proof, RecordsProof):
         return "Proved: the decisions add up, tile their counters, and each is right."
     if proof.revision is None:

@@ -20,6 +20,7 @@ from gratis.account.api_router import Api
 from gratis.account.routes import allowance, organizations, requests, reservations, sharing, usage
 from gratis.account.routes.call import Call, with_call
 from gratis.account.routes.pages import pages
+from gratis.account.routes.statements import KEYS_PATH, statement_keys
 from gratis.config import config, dynamodb
 from gratis.errors import Busy, GratisError
 from gratis.http import Refused
@@ -34,6 +35,7 @@ app = Api(enable_validation=True, debug=False)  # whatever POWERTOOLS_DEV says: 
 for subject in (usage, allowance, reservations, sharing, requests, organizations):
     app.include_router(subject.routes)
 app.include_router(pages(Path(__file__).parent / "page"))
+app.include_router(statement_keys(lambda: Ledger(dynamodb(), config().table)))
 
 
 @logger.inject_lambda_context(log_event=False)
@@ -50,14 +52,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def admitted(event: dict[str, Any]) -> dict[str, Any]:
-    """The event as the router gets it, with its call if it may be made. All that lies under /v1/ takes a key.
+    """The event as the router gets it, with its call if it may be made. All under /v1/ takes a key.
 
     Raises Refused; Busy.
     """
     request = APIGatewayProxyEventV2(event)
     if request.path == "/docs":
         openapi.add_docs(app)
-    if not request.path.startswith("/v1/"):
+    if not request.path.startswith("/v1/") or request.path == KEYS_PATH:
         return spelled_alike(event)
     table, offer = config().table, config().offer
     holder = holder_of(event, Keys(dynamodb(), table))

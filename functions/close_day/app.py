@@ -17,6 +17,7 @@ from gratis import moment
 from gratis.closing.close import Closed, PutDown, Unchanged, close
 from gratis.closing.days import day_of_message, send_days
 from gratis.closing.proving import NoLongerKept
+from gratis.closing.signing import Signer
 from gratis.closing.statements import Statements
 from gratis.config import QUICK, config, dynamodb, known_offer
 from gratis.errors import Busy
@@ -50,7 +51,9 @@ def ledger() -> Ledger:
 
 @cache
 def statements() -> Statements:
-    return Statements(dynamodb(), config().table)
+    key = os.environ.get("STATEMENT_KEY")
+    signer = Signer(boto3.client("kms", config=QUICK), key) if key else None
+    return Statements(dynamodb(), config().table, signer)
 
 
 @cache

@@ -9,6 +9,7 @@ from gratis_simulation.checks import (
     at_once,
     batches,
     bus,
+    chains,
     days,
     decisions,
     documents,
@@ -40,6 +41,7 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
     "thresholds": thresholds.check,
     "late days": late_days.check,
     "days": days.check,
+    "chains": chains.check,
     "formats": formats.check,
 }
 """By name, in the order in which they are made."""

@@ -3,13 +3,17 @@
 import json
 
 from gratis import moment
+from gratis.rules.formats import FORMAT
 from gratis.table.quarantine import Entry
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import not_accepted
 from gratis_simulation.checks.ended import Ended
 from gratis_simulation.checks.record import record_of
+from gratis_simulation.machines.releases import BEYOND, LAST, NEXT
 from gratis_simulation.machines.table import Item, Key
 from gratis_simulation.worlds.payload import Event, Payload, content_of
+
+OTHERS = (NEXT, BEYOND, LAST)
 
 
 def check(ended: Ended) -> None:
@@ -71,8 +75,10 @@ def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
     if taken is None or taken.payload == event.payload:
         raise Broken("exactly once", f"a conflict with nothing: {entry}")
     forms = [record_of(taken.decision)]
-    if ended.run.world.runs("last"):
+    if ended.run.world.runs(LAST):
         forms.append(record_of(taken.decision._replace(format=1)))
+    if any(ended.run.world.runs(other) for other in OTHERS):  # it translates at the table, not what it has in mind
+        forms.append(record_of(taken.decision._replace(format=FORMAT, later={})))
     if entry.decided is None or json.loads(entry.decided) not in forms:
         raise Broken("exactly once", f"the conflict does not show the decision that stands: {entry}")
     if (entry.organization, entry.id) != (taken.decision.organization, taken.decision.request_id):

@@ -438,7 +438,7 @@ class Run:
         client = self._table_of(work)
         closed = close(
             self._ledger(work, client),
-            Statements(client, TABLE),
+            Statements(client, TABLE, pause=self.wait_before),
             organization,
             day,
             offer_of=lambda _: self.world.offer,

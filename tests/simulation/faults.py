@@ -409,21 +409,14 @@ REPEATS = (
         "whatever was decided before counts as a repeat, whatever its payload",
         "nothing lost",
         (
-            (
-                "if some_decision.payload_hash == some_request.payload_hash:\n    ...\nelse:\n    some_conflict",
-                "if True:\n    ...\nelse:\n    some_conflict",
-            ),
+            ("[some_one for some_one in some_all if some_one.request.payload_hash == some_hash]", "list(some_all)"),
+            ("[some_one for some_one in some_all if some_one.request.payload_hash != some_hash]", "[]"),
         ),
     ),
     Fault(
         "a conflict within a batch counts as a repeat",
         "nothing lost",
-        (
-            (
-                "some_first is not some_other and some_first.request.payload_hash == some_other.request.payload_hash",
-                "some_first is not some_other",
-            ),
-        ),
+        (("some_first.request.payload_hash == some_other.request.payload_hash", "True"),),
     ),
     Fault(
         "decided before is whoever has the same request id",
@@ -576,7 +569,7 @@ ORDER = (
     Fault(
         "what cannot be decided is said to be in quarantine, and is not",
         "nothing lost",
-        (("self.quarantine.put([some_entry])", "None"),),
+        (("self.quarantine.put(some_entries)", "None"),),
         alone="fates",
     ),
     Fault(
@@ -654,8 +647,8 @@ OUTWARDS = (
         "everything emitted",
         (
             (
-                '_entry(some_page[0][0], "BillingRecords", some_detail)',
-                '_entry(some_page[-1][0], "BillingRecords", some_detail)',
+                "billing_records(some_organization, some_decisions, some_page[0][0])",
+                "billing_records(some_organization, some_decisions, some_page[-1][0])",
             ),
         ),
     ),
@@ -734,6 +727,17 @@ OUTWARDS = (
         "proved",
         release=release(table=on_puts(miscounting)),
         alone="days",
+    ),
+    Fault(
+        "two days that are closed side by side fork the chain of statements",
+        "proved",
+        (("keys.unchanged(some_read.number)", "{}"),),
+    ),
+    Fault(
+        "a statement does not name the one before",
+        "proved",
+        (("Head(some_number, some_item['hash']['S'])", "Head(some_number)"),),
+        alone="chains",
     ),
 )
 

@@ -144,14 +144,15 @@ IMPORTS = {
     "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
     "emit_billing": f"{CORE} {RULES} closing closing.days closing.late outbox ",
     "close_day": f"{CORE} {RULES} "
-    "closing closing.again closing.check closing.close closing.days closing.duplicates closing.proof "
-    "closing.proving closing.statements closing.sums closing.tiling closing.totals closing.windows "
+    "closing closing.again closing.chain closing.check closing.close closing.days closing.duplicates "
+    "closing.merkle closing.proof closing.proving closing.signing closing.statements "
+    "closing.sums closing.tiling closing.totals closing.windows "
     "rules.explanation rules.offer_file rules.tiling strict_json ",
     "account_api": f"{CORE} {RULES} "
     "account account.allowance account.api_answer account.api_request account.api_router "
     "account.openapi account.routes account.routes.allowance account.routes.call "
     "account.routes.organizations account.routes.pages account.routes.requests "
-    "account.routes.sharing account.routes.usage account.sharing account.usage http "
+    "account.routes.sharing account.routes.statements account.routes.usage account.sharing account.usage http "
     "rules.explanation strict_json table.accounts table.api_keys ",
 }
 """Modules of gratis."""

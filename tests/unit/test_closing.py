@@ -501,7 +501,9 @@ def test_a_day_that_fits_one_block_keeps_no_progress(table: Any) -> None:
     decide(table, *seed_day())
     writes = len(table.log)
     close_once(table)
-    assert [change.key[1] for change in table.log[writes:]] == ["STATEMENT#2025-03-11#000001"]
+    written = [change.key[1] for change in table.log[writes:]]
+    assert written == ["STATEMENT#2025-03-11#000001", "STATEMENTS", "TREE#2025-03-11"]
+    assert len({change.transaction for change in table.log[writes:]}) == 1
 
 
 @pytest.mark.parametrize("call", range(40))

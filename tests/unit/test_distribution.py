@@ -8,6 +8,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,10 @@ def test_every_package_that_the_wheel_imports_is_declared(wheel: zipfile.ZipFile
     modules = [wheel.read(each).decode() for each in wheel.namelist() if each.endswith(".py")]
     used = {name for module in modules for name in imported(module)} - sys.stdlib_module_names - FIRST_PARTY
     brought = packages_distributions()
-    distributions = {brought[name][0].lower().replace("_", "-") for name in used if not name.startswith("mypy_boto3")}
-    declared = {re.split(r"[<>=]", each)[0] for each in PROJECT["dependencies"]}
+    named = {brought.get(name, [name])[0] for name in used if not name.startswith("mypy_boto3")}
+    distributions = {each.lower().replace("_", "-") for each in named}
+    optional = chain.from_iterable(PROJECT["optional-dependencies"].values())
+    declared = {re.split(r"[<>=]", each)[0] for each in (*PROJECT["dependencies"], *optional)}
     made_for = {"botocore", "pydantic-core"}  # by boto3 and pydantic
     assert distributions - declared == made_for
     assert declared - distributions <= {"ministack", "tzdata", "opentelemetry-proto"}  # not imported

@@ -17,6 +17,7 @@ import pytest
 from botocore import xform_name
 
 from gratis.closing.late import LateDays
+from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.statements import Statements
 from gratis.closing.sums import statement_of
@@ -34,6 +35,7 @@ from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.functions import ROOT
 from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
 from tests.unit.builders import Desk, request
+from tests.unit.statement_keys import signer
 from tests.unit.transformed import ACCOUNT, PSEUDO, STACK, Deployed, as_list, transformed
 from tests.unit.webhook import incompressible
 
@@ -104,16 +106,18 @@ ACTIONS = {
     "batch_write_item": "dynamodb:BatchWriteItem",
     "delete_item": "dynamodb:DeleteItem",
     "get_item": "dynamodb:GetItem",
+    "get_public_key": "kms:GetPublicKey",
     "put_item": "dynamodb:PutItem",
     "query": "dynamodb:Query",
     "transact_write_items": "dynamodb:PutItem",  # a transaction of puts: see the test
     "put_events": "events:PutEvents",
     "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
+    "sign": "kms:Sign",
     "SecretsProvider": "secretsmanager:GetSecretValue",
 }
 """What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself."""
-SERVICES = ("dynamodb", "events", "secretsmanager", "sqs")
+SERVICES = ("dynamodb", "events", "kms", "secretsmanager", "sqs")
 
 
 @dataclass
@@ -282,6 +286,7 @@ def test_a_role_is_trusted_to_one_service_on_behalf_of_this_account_only() -> No
 OF_TYPE = {
     "dynamodb": "AWS::DynamoDB::Table",
     "events": "AWS::Events::EventBus",
+    "kms": "AWS::KMS::Key",
     "secretsmanager": "AWS::SecretsManager::Secret",
     "sqs": "AWS::SQS::Queue",
 }
@@ -297,7 +302,7 @@ def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_enviro
         if set(as_list(statement["Action"])) <= done_for(folder) - {"sqs:SendMessage"}:
             continue
         on = {
-            each.rpartition(":")[2].removeprefix("table/").removeprefix("event-bus/")
+            each.rpartition(":")[2].removeprefix("table/").removeprefix("event-bus/").removeprefix("key/")
             for each in as_list(statement["Resource"])
         }
         kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder)}
@@ -408,7 +413,8 @@ def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         large = {"id": "large", "note": incompressible(1_000_000)}
         Quarantine(client, TABLE).put([entry(large, Rejected("invalid_event", "is bad"), RECEIVED, "receive_usage")])
         Keys(client, TABLE).create(Holder("owner", "org_a", "test"))
-        Statements(client, TABLE).write(Proof.of(statement_of("org_a", DAY, []), Differences()), RECEIVED)
+        proof = Proof.of(statement_of("org_a", DAY, []), Differences())
+        Statements(client, TABLE, signer()).write(proof, MerkleTree(), RECEIVED)
         Statements(client, TABLE).keep("org_a", DAY, {}, RECEIVED)
         LateDays(client, TABLE, NoQueue(), "days").close_again({("org_a", str(DAY))}, RECEIVED)
         found: dict[str, Any] = {}
@@ -423,9 +429,8 @@ def kind_of(item: Any) -> str:
         return "quarantine" if sk.count("#") == 2 else "part"
     if pk.startswith("DAY#"):
         return "decision" if sk.startswith("REQ#") else "marker"
-    return {"COUNTER": "counter", "KEY": "key", "LATE": "late"}.get(pk.partition("#")[0]) or sk.partition("#")[
-        0
-    ].lower()
+    named = {"COUNTER": "counter", "KEY": "key", "LATE": "late", "STATEMENT-KEYS": "public key"}
+    return named.get(pk.partition("#")[0]) or sk.partition("#")[0].lower()
 
 
 def record(name: str, old: Any, new: Any) -> dict[str, Any]:
@@ -440,7 +445,8 @@ NEWS = {"decision", "quarantine", "statement", "account"}
 
 def test_the_filters_let_through_what_goes_out_and_hardly_more(items: dict[str, Any]) -> None:
     carried = {"decision", "quarantine", "part", "statement", "account"}
-    assert items.keys() == carried | {"marker", "counter", "key", "late", "progress"}
+    aside = {"marker", "counter", "key", "late", "progress", "statements", "tree", "public key"}
+    assert items.keys() == carried | aside
     inserts = {kind: record("INSERT", None, item) for kind, item in items.items()}
     assert {kind for kind, each in inserts.items() if list(bus_entries([each]))} == NEWS
     assert {kind for kind, each in inserts.items() if passes(each)} == NEWS | {"part"}
@@ -460,7 +466,8 @@ def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
     statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
     prefixes = (keys.COUNTER, keys.DAY, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE)
-    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == {f"{each}*" for each in prefixes}
+    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS}
+    assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 
 def test_of_what_changes_only_accounts_are_let_through(items: dict[str, Any]) -> None:

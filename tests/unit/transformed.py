@@ -145,6 +145,7 @@ CALLED: dict[str, Callable[[Deployed, Any], Any]] = {
 SERVICES = {
     "AWS::DynamoDB::Table": "dynamodb",
     "AWS::Events::EventBus": "events",
+    "AWS::KMS::Key": "kms",
     "AWS::KinesisFirehose::DeliveryStream": "firehose",
     "AWS::Lambda::Function": "lambda",
     "AWS::Logs::LogGroup": "logs",
@@ -156,6 +157,7 @@ SERVICES = {
 PREFIXES = {
     "AWS::DynamoDB::Table": "table/",
     "AWS::Events::EventBus": "event-bus/",
+    "AWS::KMS::Key": "key/",
     "AWS::Lambda::Function": "function:",
     "AWS::Logs::LogGroup": "log-group:",
     "AWS::SecretsManager::Secret": "secret:",

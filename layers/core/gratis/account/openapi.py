@@ -112,6 +112,9 @@ PAGE = answers("page", data="array", has_more="boolean")
 ALLOWANCE = answers("allowance", status="string", groups="array")
 SHARING = answers("data_sharing", history="array")
 DECISIONS = answers("list", data="array")
+STATEMENT_KEYS: dict[int, Any] = {
+    200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
+}
 ORGANIZATION = answers("organization", id="string", history="array")
 DECISION: dict[int, Any] = {
     200: {

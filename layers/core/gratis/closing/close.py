@@ -69,7 +69,11 @@ def close(
     except Busy:
         statements.forget(organization, day)  # the day, or a window of it, was written to: the next call begins anew
         raise
-    closed = Closed(proof, statements.write(proof, now(), proving.versions)) if isinstance(proof, Proof) else proof
+    closed = (
+        Closed(proof, statements.write(proof, proving.sums.tree, now(), proving.versions))
+        if isinstance(proof, Proof)
+        else proof
+    )
     if is_kept:
         statements.forget(organization, day)
     return closed

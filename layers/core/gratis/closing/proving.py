@@ -28,7 +28,7 @@ from gratis.table.ledger import KEEP_DECISIONS, Document, Ledger
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""
-FORMAT = 3
+FORMAT = 4
 """Of what is kept of a proof: another release may keep something else."""
 
 
@@ -107,7 +107,7 @@ class Proving:
         found = Differences.of(self.found.content())
         for check in self.checks.values():
             check.differences(found, held)
-        return Proof.of(self.sums.content(), found)
+        return Proof.of(self.sums.statement(), found)
 
     def content(self) -> dict[str, Any]:
         """What has been read so far, as JSON values."""

@@ -1,13 +1,14 @@
 """The statement: counts, sums and hash of a day's billing records. Anybody can make it who holds them. Pure."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from gratis.closing.chain import canonical
 from gratis.closing.check import Check, Entry
+from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import MAX_IDS, Differences
 from gratis.rules import pricing
 
@@ -17,8 +18,9 @@ Record = Mapping[str, Any]
 class Sums(Check):
     """Adds up the records, which come in order of their ids.
 
-    `hash` begins as 32 zero bytes; each record makes it SHA-256 over the hash so far and the record as JSON with
-    sorted keys and without spaces. So a proof can be put down after any record and taken up again.
+    `hash` begins as 32 zero bytes; each record makes it SHA-256 over the hash so far and the record's canonical JSON.
+    So a proof can be put down after any record and taken up again. `tree`: the same records as a Merkle tree, which
+    can show one record to be among them without the others.
     """
 
     def __init__(self, organization: str, day: date) -> None:
@@ -30,6 +32,7 @@ class Sums(Check):
         """The first hundred ids without a price."""
         self.unpriced_count = 0
         self.hash = bytes(32)
+        self.tree = MerkleTree()
 
     @property
     def decisions(self) -> int:
@@ -52,10 +55,11 @@ class Sums(Check):
         if record["list_amount_usd"] is None:
             self.unpriced_count += 1
             self.unpriced += [record["id"]][: MAX_IDS - len(self.unpriced)]
-        written = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        written = canonical(record)
         self.hash = hashlib.sha256(self.hash + written).digest()
+        self.tree.add(record["id"].removeprefix(f"{self.organization}:{self.day}:"), written)
 
-    def content(self) -> dict[str, Any]:
+    def statement(self) -> dict[str, Any]:
         """The statement."""
         return {
             "organization": self.organization,
@@ -70,14 +74,20 @@ class Sums(Check):
             "unpriced": list(self.unpriced),
             "unpriced_count": self.unpriced_count,
             "hash": self.hash.hex(),
+            "root": self.tree.root().hex(),
         }
 
+    def content(self) -> dict[str, Any]:
+        """All that is kept: the statement of the records so far, and their tree."""
+        return self.statement() | {"tree": self.tree.content()}
+
     def take_up(self, content: Mapping[str, Any]) -> None:
-        """Go on from a statement of the records so far."""
+        """Go on from what `content` gave."""
         for name in ("free", "billed", "free_tokens", "billed_tokens", "unpriced", "unpriced_count"):
             setattr(self, name, content[name])
         self.list_amount, self.amount = Decimal(content["list_amount_usd"]), Decimal(content["amount_usd"])
         self.hash = bytes.fromhex(content["hash"])
+        self.tree.take_up(content["tree"])
 
 
 def statement_of(organization: str, day: date, records: Iterable[Record]) -> dict[str, Any]:
@@ -85,4 +95,4 @@ def statement_of(organization: str, day: date, records: Iterable[Record]) -> dic
     sums = Sums(organization, day)
     for record in records:
         sums.count(record)
-    return sums.content()
+    return sums.statement()

@@ -4,7 +4,6 @@ A span is reduced to what is read here as soon as it is decoded: numbers, names,
 """
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -169,7 +168,7 @@ def in_their_words(message: str) -> str:
 
 RPC_CODES = {400: 3, 401: 16, 413: 3, 415: 3, 503: 14}
 """Codes of `google.rpc.Status` by HTTP status."""
-MAX_ERRORS_NAMED = 3
+MAX_ERRORS_NAMED = 10
 
 
 def answer(received: "Received", headers: Mapping[str, str]) -> dict[str, Any]:
@@ -186,13 +185,13 @@ def answer(received: "Received", headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def refusal(refused: Refused, headers: Mapping[str, str]) -> dict[str, Any]:
-    """A `google.rpc.Status`; with 503 the sender sends again, otherwise not. Our envelope stands beside it in JSON."""
+    """A `google.rpc.Status` in the request's encoding, as OTLP demands; after a 503 the sender sends again."""
     code, message = RPC_CODES.get(refused.status, 2), str(refused)
     if _is_protobuf(headers):
         status = _in_protobuf(refused.status, _number(1, code) + _field(2, message.encode()))
-        return status | {"headers": status["headers"] | ({"retry-after": "1"} if refused.status == 503 else {})}
-    told = refused.answer()
-    return told | {"body": json.dumps({"code": code, "message": message} | json.loads(told["body"]))}
+    else:
+        status = http_answer(refused.status, {"code": code, "message": message})
+    return status | {"headers": status["headers"] | ({"retry-after": "1"} if refused.status == 503 else {})}
 
 
 def _is_protobuf(headers: Mapping[str, str]) -> bool:

@@ -8,6 +8,9 @@
 | organization      | ORG#<org>               | ACCOUNT                                                |
 | day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
 | statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
+| ... the newest    | ORG#<org>               | STATEMENTS                                             |
+| ... its tree      | ORG#<org>               | TREE#<day>                                             |
+| ... public key    | STATEMENT-KEYS          | <fingerprint>                                          |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
 | late day          | LATE#<org>              | <day>                                                  |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
@@ -37,9 +40,9 @@ MARKER_SHARDS = 16
 """Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
 
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
+REQUEST, POOL, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#", "TREE#"
+ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
 LATE = "LATE#"
-REQUEST, POOL, STATEMENT, PROGRESS = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#"
-ACCOUNT = "ACCOUNT"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -170,6 +173,21 @@ def statement_key(organization: str, day: str, revision: int) -> Item:
 def statements_of(day: str) -> str:
     """How the sort keys of a day's statements begin."""
     return f"{STATEMENT}{day}#"
+
+
+def head_key(organization: str) -> Item:
+    """Where number and hash of an organization's newest statement are."""
+    return _item(f"{ORGANIZATION}{organization}", STATEMENTS)
+
+
+def tree_key(organization: str, day: str) -> Item:
+    """Where the Merkle tree of a day's newest statement is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{TREE}{day}")
+
+
+def statement_public_key(fingerprint: str) -> Item:
+    """Where the public half of a key that signs statements is."""
+    return _item(STATEMENT_KEYS, fingerprint)
 
 
 def progress_key(organization: str, day: date) -> Item:

@@ -17,7 +17,7 @@ from gratis.http import Refused
 from gratis.rules.explanation import explain
 from gratis.rules.receipt import Decision
 from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey
-from gratis.table.ledger import KEEP_DECISIONS
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
 
 Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day, YYYY-MM-DD.")]
 
@@ -43,7 +43,11 @@ def latest_requests(
     "/v1/organization/requests/<request_id>", responses=openapi.DECISION, summary="Why a request was free or billed"
 )
 def one_request(
-    call: ThisCall, request_id: Annotated[str, Path()], day: Day = None, organization: Organization = None
+    call: ThisCall,
+    request_id: Annotated[str, Path()],
+    day: Day = None,
+    organization: Organization = None,
+    proof: Annotated[bool, Query(description="Prove that the decision is in its day's signed statement.")] = False,
 ) -> Response[Any]:
     whose, wanted = call.whose(organization), unquote(request_id)
     if not re.fullmatch(REQUEST_ID, wanted):
@@ -56,7 +60,14 @@ def one_request(
     if not decisions:
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
         raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}", "id")
-    return answered(_explained(max(decisions.values(), key=lambda decision: decision.day)))
+    decision = max(decisions.values(), key=lambda decision: decision.day)
+    return answered(_explained(decision) | (_inclusion(decision, call.ledger) if proof else {}))
+
+
+def _inclusion(decision: Decision, ledger: Ledger) -> dict[str, Any]:
+    from gratis.account.inclusion import inclusion_of  # noqa: PLC0415 - hashes and statements that few calls ask for
+
+    return {"inclusion": inclusion_of(decision, ledger)}
 
 
 def _explained(decision: Decision) -> dict[str, Any]:
