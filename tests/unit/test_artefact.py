@@ -130,7 +130,8 @@ PACKAGES = "annotated_types jmespath pydantic pydantic_core typing_extensions ty
 POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities warnings"
 """Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
 CORE = (
-    "config errors moment rules rules.account rules.figures rules.formats rules.request rules.window "
+    "config errors moment rules rules.account rules.figures rules.formats rules.request "
+    "rules.reservation rules.window "
     "startup table table.dynamo table.keys telemetry"
 )
 RULES = (
@@ -149,11 +150,12 @@ IMPORTS = {
     "closing.sums closing.tiling closing.totals closing.windows "
     "rules.explanation rules.offer_file rules.tiling strict_json ",
     "account_api": f"{CORE} {RULES} "
-    "account account.allowance account.api_answer account.api_request account.api_router "
+    "account account.allowance account.asked account.reservations account.api_answer "
+    "account.api_request account.api_router "
     "account.openapi account.routes account.routes.allowance account.routes.call "
-    "account.routes.organizations account.routes.pages account.routes.requests "
+    "account.routes.organizations account.routes.pages account.routes.requests account.routes.reservations "
     "account.routes.sharing account.routes.statements account.routes.usage account.sharing account.usage http "
-    "rules.explanation strict_json table.accounts table.api_keys ",
+    "intake intake.events rules.explanation strict_json table.accounts table.api_keys ",
 }
 """Modules of gratis."""
 ALSO: dict[str, str] = {}

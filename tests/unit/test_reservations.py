@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from gratis.account.asked import Asked, request_of
+from gratis.closing.proof import Proof
+from gratis.closing.proving import Proving
 from gratis.rules.decision import binding_of, case_of, decide
 from gratis.rules.formats import FORMAT, RESERVING
 from gratis.rules.offer import Offer
@@ -15,7 +18,7 @@ from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import Decision
 from gratis.rules.reservation import MAX_OPEN, Reservation
 from gratis.rules.window import Counter, CounterId
-from tests.ledger_builders import prove, usage
+from tests.ledger_builders import usage
 from tests.unit import builders
 from tests.unit.account_api import ALLOWANCE, NOW, Answer, Api
 from tests.unit.builders import LARGE, request
@@ -196,7 +199,12 @@ def test_the_day_is_proved_with_reservations(api: Api) -> None:
     reserve(api)
     come(api, "s1", 400_001)
     come(api, "r1", 600_000)
-    assert not prove(api.client, api.table).differences
+    proving = Proving(api.ledger, "org_a", NOW.date(), lambda _: shipped("data-sharing"))
+    while not proving.go_on(100):
+        pass
+    proof = proving.proof(NOW)
+    assert isinstance(proof, Proof)
+    assert (list(proof.differences), proof.holds) == ([], True)
 
 
 # Windows, units -----------------------------------------------------------------------------------------------------
@@ -265,8 +273,6 @@ def test_reservations_are_compared_with_what_is_in_force() -> None:
 
 
 def test_in_dollars_tokens_alone_count_at_the_dearer_price() -> None:
-    from gratis.account.asked import Asked, request_of
-
     dear = request_of(Asked(model=LARGE, tokens=1_000), "org_a", NOW)
     assert (dear.tokens.input, dear.tokens.output) == (0, 1_000)
     assert Decimal(dear.tokens.total) == 1_000
