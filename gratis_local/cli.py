@@ -14,6 +14,7 @@ from gratis import __version__
 from gratis_local import operating
 from gratis_local.command import TakesFiles
 from gratis_local.console import UNDECIDED, console, errors, print_json, progress, usable_input
+from gratis_local.offers import offers
 
 if TYPE_CHECKING:
     from datetime import date
@@ -46,6 +47,7 @@ quarantine = typer.Typer(help="Events that could not be decided: what, why, and 
 keys = typer.Typer(help="Keys of the account API.")
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
+app.add_typer(offers, name="offers", no_args_is_help=True)
 operating.add_to(app)
 
 StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]

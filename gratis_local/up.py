@@ -41,6 +41,15 @@ class Running:
     endpoint_url: str
 
 
+PARAMETERS = {
+    "ArchiveRetentionDays": "-1",
+    "ContributorInsights": "false",
+    "LocalEngine": "true",
+    "WebhookTargets": "loopback",
+}
+"""Of the template, on an engine on this machine."""
+
+
 @contextmanager
 def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running]]:
     """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all.
@@ -48,7 +57,15 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
     Raises EngineFailed, also if another one runs here.
     """
     with _alone(state), engine(port) as url:
-        stack = deploy(url, {"ArchiveRetentionDays": "-1", "ContributorInsights": "false", "LocalEngine": "true"})
+        stack = deploy(
+            url,
+            {
+                "ArchiveRetentionDays": "-1",
+                "ContributorInsights": "false",
+                "LocalEngine": "true",
+                "WebhookTargets": "loopback",
+            },
+        )
         webhook, litellm = _replace_secrets(stack)
         owner, platform = _seed(stack)
         _wait_for_api(stack)

@@ -61,7 +61,8 @@ def usage(
     model: str = BIG,
     **data: Any,
 ) -> dict[str, Any]:
-    """A usage event of `tokens` tokens, all of them input."""
+    """A usage event of `tokens` tokens, all of them input; an evaluation run is shared unless `data` says otherwise."""
+    shared = {"shared": True} if kind == "usage.eval_run" else {}
     counts = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
     return {
         "specversion": "1.0",
@@ -70,7 +71,7 @@ def usage(
         "id": request_id,
         "time": at,
         "subject": organization,
-        "data": {"model": model, "usage": counts, **data},
+        "data": {"model": model, "usage": counts, **shared, **data},
     }
 
 

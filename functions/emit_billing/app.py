@@ -17,6 +17,7 @@ from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
 from gratis.outbox import Emitted, emit
 from gratis.telemetry import metrics_of, report_emitted
+from gratis.unlisted import Unlisted
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -41,6 +42,11 @@ def late_days() -> LateDays:
     return LateDays(dynamodb(), os.environ["LEDGER_TABLE"], queues(), os.environ["CLOSE_QUEUE"])
 
 
+@cache
+def unlisted() -> Unlisted:
+    return Unlisted(dynamodb(), os.environ["LEDGER_TABLE"], bus(), os.environ["EVENT_BUS"])
+
+
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
@@ -49,6 +55,7 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     now = datetime.now(UTC)
     _keep_unreadable(emitted)
     late_days().close_again(emitted.late, now)
+    unlisted().announce(emitted.unlisted, now)
     report_emitted(emitted, now, logger, metrics)
     if emitted.retry_from and "AWS_ENDPOINT_URL" in os.environ:
         raise Busy("only AWS takes a part of a batch as failed; a local engine would take all of it as done")

@@ -124,7 +124,7 @@ def _usage(payload: Payload, *, chat: bool) -> dict[str, Any]:
 
 
 def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
-    """The optional fields; those that hold the default only if `everything` is written."""
+    """The optional fields; those that hold the default only if `everything` is written. `shared` is always said."""
     fields: dict[str, Any] = {
         "project": payload.project,
         "endpoint": payload.endpoint,
@@ -134,7 +134,8 @@ def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
         "shared": payload.shared,
     }
     usual = Payload._field_defaults
-    return {name: value for name, value in fields.items() if everything or tuple_of(value) != usual[name]}
+    unsaid = {name for name, value in fields.items() if tuple_of(value) == usual[name]} - {"shared"}
+    return {name: value for name, value in fields.items() if everything or name not in unsaid}
 
 
 def content_of(raw: Any) -> str:

@@ -336,6 +336,7 @@ OPERATIONS = [
     "GET /v1/organization/usage/completions",
     "GET /v1/organization/costs",
     "GET /v1/organization/allowance",
+    "GET /v1/organization/offer",
     "GET /v1/organization/data_sharing",
     "POST /v1/organization/data_sharing",
     "GET /v1/organization/requests",

@@ -20,7 +20,7 @@ from gratis_local.functions import ROOT
 DOCS = sorted(
     file
     for file in ROOT.rglob("*.md")
-    if not {".venv", ".venv-sam", ".aws-sam", ".hypothesis"} & set(file.relative_to(ROOT).parts)
+    if not any(part.startswith((".venv", ".aws-sam", ".hypothesis")) for part in file.relative_to(ROOT).parts)
 )
 FENCED = re.compile(r"^```(?:bash)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:\.venv/bin/)?gratis [^`]+|make [^`]+)`")

@@ -32,6 +32,7 @@ NOW = datetime(2025, 3, 12, 10, 30, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 USAGE, COSTS = "/v1/organization/usage/completions", "/v1/organization/costs"
 ALLOWANCE, SHARING = "/v1/organization/allowance", "/v1/organization/data_sharing"
+OFFER = "/v1/organization/offer"
 REQUESTS, ORGANIZATIONS = "/v1/organization/requests", "/v1/organizations"
 _NUMBERS = count(1)
 

@@ -363,7 +363,7 @@ def test_a_file_without_organizations_is_told_what_is_missing(tmp_path: Path) ->
 def test_make_clean_leaves_nothing_that_was_set_up_or_built(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "gratis_local/__pycache__").mkdir(parents=True)
-    for name in (".venv", ".venv-sam", ".aws-sam", ".gratis", ".hypothesis"):
+    for name in (".venv", ".venv-sam", ".venv-scan", ".venv-senders", ".aws-sam", ".gratis", ".hypothesis"):
         (tmp_path / name).mkdir()
     for name in (".mypy_cache", ".ruff_cache", ".pytest_cache"):
         (tmp_path / name).mkdir()

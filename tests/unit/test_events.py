@@ -57,6 +57,21 @@ def using(usage: Any) -> dict[str, Any]:
 # What is accepted
 
 
+PAYERS = [
+    ({"payer": "openai"}, "free"),
+    ({"payer": "developer"}, "billed"),
+    ({"payer": "else"}, None),
+    ("openai", None),
+]
+
+
+@pytest.mark.parametrize(("billing", "verdict"), PAYERS)
+def test_who_pays_in_a_responses_body_is_the_platforms_verdict_unless_it_is_stated(billing: Any, verdict: Any) -> None:
+    assert parsed(usage_event(data=usage_data(billing=billing))).platform_verdict == verdict
+    stated = usage_data(billing=billing, platform_verdict="billed")
+    assert parsed(usage_event(data=stated)).platform_verdict == "billed"
+
+
 def test_an_event_becomes_a_request_with_every_field_in_its_place() -> None:
     event = usage_event(
         type="usage.eval_run",
@@ -98,7 +113,7 @@ def test_model_and_usage_are_enough() -> None:
         usage_event(data={"model": "gpt-4o", "usage": {"input_tokens": 2, "output_tokens": 1, "total_tokens": 3}})
     )
     assert (request.project, request.endpoint, request.service_tier) == (None, "responses", "default")
-    assert (request.batch, request.tools, request.shared) == (False, (), True)
+    assert (request.batch, request.tools, request.shared) == (False, (), False)
     assert request.tokens == Tokens(2, 0, 1)
 
 
@@ -689,6 +704,16 @@ def test_cached_tokens_are_the_same_in_both_shapes() -> None:
 
 def test_the_hash_does_not_depend_on_when_the_event_arrived() -> None:
     assert parsed(usage_event(), RECEIVED + timedelta(days=3)).payload_hash == hash_of(usage_event())
+
+
+def test_the_hash_says_of_a_run_what_the_first_release_said_whose_runs_were_shared_unless_they_said_otherwise() -> None:
+    run = with_value("type", "usage.eval_run")
+    true, false = ({**run, "data": {**run["data"], "shared": shared}} for shared in (True, False))
+    assert (hash_of(run), hash_of(true), hash_of(false)) == (
+        "7526d03479471d65e24816928a9496a082a4f48455f0e485df68aa62dbab307f",
+        "7526d03479471d65e24816928a9496a082a4f48455f0e485df68aa62dbab307f",
+        "19206caf2d65e41d2c83a5623a98457288c9e375a14e3e07ce489f71df3acb9c",
+    )
 
 
 def test_the_hash_of_a_known_event_never_changes_or_every_retry_would_be_a_conflict() -> None:

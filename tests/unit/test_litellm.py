@@ -428,10 +428,10 @@ def test_512_entries_of_a_batch_are_taken_at_once(webhook: Deployed) -> None:
     assert queued_of(webhook, body) == ([f"call_{number}" for number in range(512)], [])
 
 
-# --- what LiteLLM 1.110 really posts -------------------------------------------------------------------------------
+# --- what LiteLLM really posts -------------------------------------------------------------------------------
 
 POSTED = dict(map(json.loads, (ROOT / "tests/unit/litellm_posted.jsonl").read_text().splitlines()))
-"""By SDK and proxy against a stand-in for the platform; nulls and what does not concern us are left out."""
+"""By SDK and proxy (1.108, 1.110) against a stand-in for the platform, without nulls and what does not concern us."""
 BECOMES = {
     "sdk: chat": "gpt-4o-2024-08-06 chat.completions 1500",
     "sdk: chat openai/": "gpt-4o-2024-11-20 chat.completions 1500",
@@ -507,6 +507,25 @@ BECOMES = {
     "proxy: moderation": "no_usage",
     "proxy: health": "health_check",
     "proxy: badkey": "no_usage",
+    "proxy: notier": "gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: fallback (failed)": "no_usage",
+    "proxy: fallback (served)": "gpt-4o-mini chat.completions 1500",
+    "proxy: cache 2": "cache_hit",
+    "proxy: nolog": "gpt-4o-mini chat.completions 1500",
+    "proxy: oddid": "gpt-4o-mini chat.completions 1500",
+    "proxy: break usage": "gpt-4o-mini chat.completions 1500",
+    "proxy: break err": "gpt-4o-mini chat.completions 1500",
+    "proxy: vllm": "hosted_vllm/gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: orr": "openrouter/openai/gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: chain": "litellm_proxy/gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: cust": "custom_openai/gpt-4o-2024-08-06 chat.completions 1500",
+    "proxy: ftm": "ft:gpt-4o-mini-2024-07-18:acme::abc chat.completions 1500",
+    "proxy: speech": "no_usage",
+    "proxy: whisper": "no_usage",
+    "proxy: transcribe": "gpt-4o-transcribe audio.transcriptions 59",
+    "proxy: img": "no_usage",
+    "proxy: edit": "gpt-image-1 images.edits 110",
+    "proxy: nomodel": "no_usage",
     "forged: chat forged": "gpt-4o-2024-08-06 chat.completions 1500",
     "forged: chat forged2": "gpt-4o-2024-08-06 chat.completions 1500",
     "forged: resp forged": "gpt-4o-2024-08-06 responses 123",

@@ -19,6 +19,7 @@ from gratis.errors import Busy
 from gratis.http import Refused
 from gratis.intake.receive import Received
 from gratis.outbox import Emitted
+from gratis.outgoing.sending import Sent
 from gratis.rules.receipt import Decision
 from gratis_local.functions import ROOT, handler_of
 from gratis_local.preview import replayed
@@ -55,6 +56,7 @@ REPORTED: dict[str, Any] = {
     "report_refused": lambda: [Refused(401, "invalid_signature", "no"), "no"],
     "report_emitted": lambda: [Emitted(decided_at={"2025-03-11T09:15:00Z"}), RECEIVED],
     "report_answered": lambda: [200],
+    "report_sent": lambda: [Sent()],
     "report_queued": lambda: [3, DAY],
     "report_closed": lambda: [Proof.of(statement_of("org_a", DAY, []), Differences()), None],
     "report_put_down": lambda: ["org_a", DAY],

@@ -264,6 +264,124 @@ def test_a_version_that_would_open_a_second_quota_in_the_middle_of_a_window_is_r
         read_offer(content)
 
 
+SEQUENCES: dict[str, tuple[list[tuple[str, dict[str, Any]]], bool]] = {
+    "a model moves to a group that is new, beside its old one": (
+        [
+            ("2025-01-01", {"window": MONTH, "groups": [GROUP | {"models": ["a", "b"]}]}),
+            ("2025-01-15", {"window": MONTH, "groups": [GROUP | {"models": ["a"]}, NAMED | {"models": ["b"]}]}),
+        ],
+        False,
+    ),
+    "a group that is new, for models that are": (
+        [
+            ("2025-01-01", {"window": MONTH, "groups": [GROUP | {"models": ["gemini-*"]}]}),
+            (
+                "2025-01-15",
+                {"window": MONTH, "groups": [GROUP | {"models": ["gemini-*"]}, NAMED | {"models": ["grok-*"]}]},
+            ),
+        ],
+        True,
+    ),
+    "patterns that end alike": (
+        [
+            ("2025-01-01", {"window": MONTH, "groups": [GROUP | {"models": ["*-mini"]}]}),
+            (
+                "2025-01-15",
+                {"window": MONTH, "groups": [GROUP | {"models": ["*-mini"]}, NAMED | {"models": ["gpt-*"]}]},
+            ),
+        ],
+        False,
+    ),
+    "patterns that end differently": (
+        [
+            ("2025-01-01", {"window": MONTH, "groups": [GROUP | {"models": ["gpt-*-mini"]}]}),
+            (
+                "2025-01-15",
+                {"window": MONTH, "groups": [GROUP | {"models": ["gpt-*-mini"]}, NAMED | {"models": ["gpt-*-nano"]}]},
+            ),
+        ],
+        True,
+    ),
+    "an undated name that leads elsewhere": (
+        [
+            ("2025-01-01", {"window": MONTH, "groups": [GROUP | {"models": ["a-1"]}], "aliases": {"a": "a-1"}}),
+            ("2025-01-15", {"window": MONTH, "groups": [NAMED | {"models": ["a-2"]}], "aliases": {"a": "a-2"}}),
+        ],
+        False,
+    ),
+    "another name, after a version without it": (
+        [
+            ("2025-01-01", {"window": MONTH}),
+            ("2025-01-10", {"window": MONTH, "groups": []}),
+            ("2025-01-15", {"window": MONTH, "groups": [NAMED]}),
+        ],
+        False,
+    ),
+    "another name, in another month than the version without it": (
+        [
+            ("2025-01-01", {"window": MONTH}),
+            ("2025-01-10", {"window": MONTH, "groups": []}),
+            ("2025-02-10", {"window": MONTH, "groups": [NAMED]}),
+        ],
+        True,
+    ),
+    "another unit, after a version without it": (
+        [
+            ("2025-01-01", {"window": MONTH}),
+            ("2025-01-10", {"window": MONTH, "groups": []}),
+            ("2025-01-15", {"window": MONTH, "groups": [GROUP | {"unit": "requests"}]}),
+        ],
+        False,
+    ),
+    "the same group, after a version without it": (
+        [
+            ("2025-01-01", {"window": MONTH}),
+            ("2025-01-10", {"window": MONTH, "groups": []}),
+            ("2025-01-15", {"window": MONTH}),
+        ],
+        True,
+    ),
+    "the same rolling window, soon after a version without it": (
+        [
+            ("2025-01-01", {"window": {"rolling_hours": 240}}),
+            ("2025-01-10", {"window": "utc_day", "groups": []}),
+            ("2025-01-15", {"window": {"rolling_hours": 240}}),
+        ],
+        False,
+    ),
+    "the same rolling window, long after a version without it": (
+        [
+            ("2025-01-01", {"window": {"rolling_hours": 240}}),
+            ("2025-01-10", {"window": "utc_day", "groups": []}),
+            ("2025-01-20", {"window": {"rolling_hours": 240}}),
+        ],
+        True,
+    ),
+    "a rolling window again, after days that it gave way to": (
+        [
+            ("2025-01-01", {"window": {"rolling_hours": 240}}),
+            ("2025-01-10", {"window": "utc_day"}),
+            ("2025-01-15", {"window": {"rolling_hours": 240}}),
+        ],
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize(("versions", "allowed"), SEQUENCES.values(), ids=SEQUENCES)
+def test_no_version_gives_what_an_earlier_one_may_still_be_giving(
+    versions: list[tuple[str, dict[str, Any]]], allowed: bool
+) -> None:
+    content = OFFER | {"versions": [VERSION | {"effective_at": day} | stated for day, stated in versions]}
+    if allowed:
+        assert len(read_offer(content).versions) == len(versions)
+        return
+    with pytest.raises(
+        OfferInvalid, match=rf"versions: from {versions[-1][0]} on, group \w+ would give .* a second quota"
+    ):
+        read_offer(content)
+
+
 # Files ---------------------------------------------------------------------------------------------------------------
 
 

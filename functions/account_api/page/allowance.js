@@ -1,15 +1,18 @@
 /** Status: the message of the published terms, and what is left of each group's quota and of the week's evaluation runs. */
 
-import { badge, count, countdown, el, empty, facts, moments } from "./view.js";
+import { badge, count, countdown, el, empty, facts, moments, usd } from "./view.js";
 
 const WORDS = { ineligible: "Not eligible", eligible: "Eligible", enrolled: "Enrolled", ended: "Ended" };
 const NEARLY = 80;
+const UNITS = { tokens: "tokens", uncached_tokens: "tokens that were not cached", requests: "requests", runs: "runs" };
+const DAY_MS = 86_400_000;
 
 export function status(allowance) {
   const word = WORDS[allowance.status] ?? allowance.status;
   return [
     el("p", { class: "message" }, badge(allowance.status, word), " ", allowance.message ?? ""),
     allowance.status === "eligible" && hint(),
+    allowance.status !== "ended" && lastDay(allowance.ends),
     allowance.status !== "ended" && groups(allowance),
   ]
     .flat()
@@ -21,45 +24,56 @@ function hint() {
   return el("p", {}, link, " to use the complimentary tokens: they apply to shared traffic only.");
 }
 
+function lastDay(ends) {
+  return ends && el("p", {}, `The offer's last day is ${ends} (UTC).`);
+}
+
 function groups({ groups: tokenGroups, eval_runs: runs }) {
+  const shared = tokenGroups.every((group) => group.project === undefined);
   const rule =
-    "All projects of the organization share these tokens. A request that does not fit in what remains is billed as " +
-    "a whole, even if some tokens are left.";
+    (shared ? "All projects of the organization share this. " : "") +
+    "A request that does not fit in what remains is billed as a whole, even if something is left.";
   return [
     !tokenGroups.length && empty("No complimentary tokens apply to this organization now."),
-    el("div", { class: "meters" }, tokenGroups.map(tokens), runs && evaluations(runs)),
+    el("div", { class: "meters" }, tokenGroups.map(quotaOf), runs && evaluations(runs)),
     tokenGroups.length > 0 && el("p", { class: "muted" }, rule),
   ];
 }
 
-function tokens(group) {
+function quotaOf(group) {
   const closed = group.resets_at === null;
   return meter({
     ...group,
-    title: `Group ${group.group}`,
-    unit: "tokens",
+    title: `Group ${group.group}${project(group)}`,
     notes: [
-      ["Window", closed ? "Not open yet" : span(group.window)],
-      ["Resets", closed ? "24 hours after the next free request, which opens the window" : reset(group.resets_at)],
+      ["Window", closed ? "Not open yet" : span(group)],
+      ["Resets", closed ? "The next free request opens the window" : reset(group.resets_at)],
     ],
   });
+}
+
+/** Of a group that counts by project. */
+function project({ project: name }) {
+  if (name === undefined) return "";
+  return name === null ? ", no project" : `, project ${name}`;
 }
 
 function evaluations(runs) {
   return meter({
     ...runs,
-    title: "Evaluation runs this week",
+    title: "Evaluation runs",
     unit: "runs",
     notes: [
-      ["Applies to", "Shared evaluations, while the organization qualifies"],
+      ["Applies to", "Shared evaluations"],
       ["Resets", runs.resets_at === null ? null : reset(runs.resets_at)],
     ],
   });
 }
 
-function span(window) {
-  if (!window) return null;
-  return window.includes("T") ? ["24 hours from ", moments(window)] : `${window} (UTC day)`;
+function span({ window, resets_at: end }) {
+  if (window.includes("T")) return ["From ", moments(window)];
+  const isUtcDay = new Date(end) - new Date(window) === DAY_MS;
+  return isUtcDay ? `${window} (UTC day)` : `From ${window} on`;
 }
 
 function reset(moment) {
@@ -68,14 +82,15 @@ function reset(moment) {
 
 function meter({ title, unit, quota, used, remaining, notes }) {
   const share = quota > 0 ? Math.min(used / quota, 1) * 100 : 100;
-  const figures = `${count(used)} of ${count(quota)} used`;
+  const written = unit === "usd" ? usd : count;
+  const figures = `${written(used)} of ${written(quota)} used`;
   const bar = el("div", { class: "fill" });
   bar.style.width = `${share}%`;
   return el(
     "article",
     { class: `meter ${level(share, remaining)}` },
     el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining)),
-    el("p", { class: "remaining" }, el("strong", {}, count(remaining)), ` ${unit} left`),
+    el("p", { class: "remaining" }, el("strong", {}, written(remaining)), ` ${UNITS[unit] ?? ""} left`.replace("  ", " ")),
     el(
       "div",
       {

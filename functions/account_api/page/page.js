@@ -2,13 +2,14 @@
 
 import { forget, Forgotten, get, kept, open } from "./api.js";
 import { status } from "./allowance.js";
+import { included } from "./offer.js";
 import { decision, decisions, explained, latest } from "./requests.js";
 import { edited, settings, sharing } from "./sharing.js";
 import { daily, usageAndCost } from "./usage.js";
 import { announce, byId, clear, fill, problem, tick } from "./view.js";
 
 const USABLE = /^[\x21-\x7e]+$/;
-const BODIES = ["status-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
+const BODIES = ["status-body", "offer-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
 const TICK_MS = 15_000;
 
 // Opening and forgetting
@@ -87,6 +88,7 @@ async function refresh(allowance) {
   announce("Loading the account.");
   const worked = await Promise.all([
     showStatus(allowance),
+    fill(byId("offer-body"), guarded(() => get("offer")), included),
     fill(byId("usage-body"), guarded(daily), usageAndCost),
     fill(byId("decisions-body"), guarded(latest), (records) => decisions(records, lookUp)),
     edited(byId("sharing-body")) || showSharing(),

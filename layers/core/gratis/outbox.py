@@ -59,12 +59,14 @@ class Emitted:
 
     `unreadable`: records that have to be kept, since they did not go out.
 
+    `unlisted`: records of requests for models that no group lists.
     `late`: organizations and days that got a decision after they were over: they have to be closed again.
     `decided_at`: when the records that are on the bus now were decided, each moment once.
     """
 
     records: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
+    unlisted: list[Mapping[str, Any]] = field(default_factory=list)
     late: set[tuple[str, str]] = field(default_factory=set)
     decided_at: set[str] = field(default_factory=set)
     sent: int = 0
@@ -104,6 +106,12 @@ def send(outgoing: Sequence[BusEntry], client: "EventBridgeClient", bus: str, pa
         if record["occurred_at"][:10] < record["decided_at"][:10]
     }
     failed: list[BusEntry] = []
+    emitted.unlisted = [
+        record
+        for each in outgoing
+        for record in each.detail.get("records", ())
+        if record["reason"] == "model_not_listed"
+    ]
     for call in _calls(outgoing):
         left = _put(client, bus, call, emitted, pause)
         emitted.sent += len(call) - len(left)
@@ -146,7 +154,7 @@ def bus_entries(
 def billing_records(organization: str, decisions: Sequence[Decision], position: int = 0) -> BusEntry:
     """One event with these decisions of an organization."""
     records = [decision.record() for decision in decisions]
-    return _entry(position, "BillingRecords", {"organization": organization, "records": records})
+    return bus_entry(position, "BillingRecords", {"organization": organization, "records": records})
 
 
 def _news(position: int, change: Mapping[str, Any]) -> tuple[Decision | None, list[BusEntry]]:
@@ -157,14 +165,14 @@ def _news(position: int, change: Mapping[str, Any]) -> tuple[Decision | None, li
     if keys.is_decision(image):
         decision = decision_of(image)
         decision.record()  # a receipt that lacks a figure has to be found here, where its record is known
-        return decision, [_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision)]
+        return decision, [bus_entry(position, "QuotaThresholdReached", each) for each in thresholds(decision)]
     if "statement" in image:
-        return None, [_entry(position, "DayClosed", json.loads(image["statement"]["S"]))]
+        return None, [bus_entry(position, "DayClosed", json.loads(image["statement"]["S"]))]
     if keys.is_quarantined(image):
-        return None, [_entry(position, "EventQuarantined", quarantined(image))]
+        return None, [bus_entry(position, "EventQuarantined", quarantined(image))]
     if keys.is_account(image):
         changes = sharing_changes(change.get("OldImage"), image)
-        return None, [_entry(position, "SharingChanged", each) for each in changes]
+        return None, [bus_entry(position, "SharingChanged", each) for each in changes]
     return None, []
 
 
@@ -216,7 +224,8 @@ def _settings(account: Account, number: int) -> Any:
     return account.sharing[number - 1].model_dump(mode="json")
 
 
-def _entry(position: int, kind: str, detail: Mapping[str, Any]) -> BusEntry:
+def bus_entry(position: int, kind: str, detail: Mapping[str, Any]) -> BusEntry:
+    """One event for the bus."""
     return BusEntry(position, kind, detail, json.dumps(detail, separators=(",", ":")))
 
 

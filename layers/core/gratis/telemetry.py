@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # each function imports only what it needs
     from gratis.http import Refused
     from gratis.intake.receive import Received
     from gratis.outbox import Emitted
+    from gratis.outgoing.sending import Sent
     from gratis.rules.receipt import Decision
 
 NAMESPACE = "Gratis"
@@ -120,6 +121,7 @@ def _counts(outcome: "Outcome") -> dict[str, int]:
         "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
         "Quarantined": len(outcome.quarantined),
         "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
+        "PlatformVerdictsDiffer": sum(each.platform_verdict not in (None, each.verdict) for each in decided),
         "ContendedCommits": outcome.contended,
         "UnfinishedMessages": len(outcome.unfinished),
         "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),
@@ -170,6 +172,20 @@ def report_refused(refused: "Refused", cause: str, logger: Logger, metrics: Metr
     """A call of `receive_usage` that stored nothing. The log says why, not what was in the request."""
     logger.warning("refused", extra={"status": refused.status, "code": refused.code, "cause": cause})
     metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
+
+
+def report_sent(sent: "Sent", logger: Logger, metrics: Metrics) -> None:
+    """What became of a call's outgoing webhooks. Nothing of their content, and no URL."""
+    counts = {
+        "WebhooksDelivered": sent.delivered,
+        "WebhooksFailed": sent.failed,
+        "WebhooksGivenUp": sent.given_up,
+        "WebhooksDisabled": len(sent.disabled),
+    }
+    for name, count in counts.items():
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=count)
+    log = logger.warning if sent.disabled or sent.given_up else logger.info
+    log("webhooks sent", extra={"counts": counts, "put_off": sent.put_off, "disabled": sent.disabled})
 
 
 def report_emitted(emitted: "Emitted", now: "datetime", logger: Logger, metrics: Metrics) -> None:

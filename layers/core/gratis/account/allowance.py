@@ -7,7 +7,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.rules.eligibility import Terms, ruled_out, terms_at
-from gratis.rules.explanation import amount
+from gratis.rules.explanation import stated
 from gratis.rules.figures import Figure, written
 from gratis.rules.offer import Group, Offer
 from gratis.rules.reservation import open_at, reserved
@@ -78,12 +78,6 @@ def _in_words(given: Sequence[tuple[Group, Figure]]) -> str:
     if all((group.unit, group.scope, group.window.is_daily) == ("tokens", "organization", True) for group, _ in given):
         return f"{sum(int(quota) for _, quota in given) / 1_000_000:g} million complimentary tokens per day"
     return "; ".join(f"{stated(group, quota)} for group {group.name}" for group, quota in given)
-
-
-def stated(group: Group, quota: Figure) -> str:
-    """A quota in words: `1,500 requests a day (America/Los_Angeles) and project`."""
-    pool = " and project" if group.scope == "project" else ""
-    return f"{amount(group.unit, quota)} {group.window.each()}{pool}"
 
 
 def _counter(organization: str, group: Group, now: datetime, pool: str | None = None) -> CounterId:

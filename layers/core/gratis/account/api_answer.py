@@ -18,12 +18,12 @@ ERRORS: list[type[Exception]] = [Refused, Rejected, Busy, RequestValidationError
 """What a route may raise, and `refusal_of` answers."""
 
 
-def answered(content: Any) -> Response[Any]:
-    """200 with this content. Raises Refused: 400 if it is larger than Lambda hands on."""
+def answered(content: Any, status: int = 200) -> Response[Any]:
+    """An answer with this content. Raises Refused: 400 if it is larger than Lambda hands on."""
     body = exact_json(content)
     if len(body) > MAX_ANSWER_BYTES:
         raise Refused(400, "answer_too_large", "the answer is too large; ask for fewer buckets or groups", "limit")
-    return Response(200, "application/json", body)
+    return Response(status, "application/json", body)
 
 
 def exact_json(content: Any) -> str:

@@ -91,11 +91,11 @@ def _with_headers(app: APIGatewayHttpResolver, following: Callable[..., Response
     return answer
 
 
-def answers(name: str, **fields: str) -> dict[int, Any]:
+def answers(name: str, code: int = 200, /, **fields: str) -> dict[int, Any]:
     """How the document describes a route's answer: an object of this `object` name with at least these fields."""
     properties = {field: {"type": kind} for field, kind in fields.items()}
     schema = {"type": "object", "required": ["object", *fields], "properties": {"object": {"const": name}} | properties}
-    return {200: {"description": f"A {name}", "content": {"application/json": {"schema": schema}}}}
+    return {code: {"description": f"A {name}", "content": {"application/json": {"schema": schema}}}}
 
 
 CHECK = answers("allowance.check", verdict="string", reason="string", explanation="string")
@@ -110,12 +110,19 @@ RESERVATIONS = answers("list", data="array")
 RELEASED: dict[int, Any] = {204: {"description": "There is none of this id (any more)"}}
 PAGE = answers("page", data="array", has_more="boolean")
 ALLOWANCE = answers("allowance", status="string", groups="array")
+OFFER = answers("offer", version="string", groups="array", excludes="array", aliases="object", words="array")
 SHARING = answers("data_sharing", history="array")
 DECISIONS = answers("list", data="array")
 STATEMENT_KEYS: dict[int, Any] = {
     200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
 }
 ORGANIZATION = answers("organization", id="string", history="array")
+WEBHOOKS = answers("list", data="array")
+DELIVERIES = answers("list", data="array", has_more="boolean")
+WEBHOOK = answers("webhook", 201, id="string", url="string", types="array", status="string")
+WEBHOOK_ENABLED = answers("webhook", id="string", url="string", types="array", status="string")
+WEBHOOK_TEST = answers("webhook.test", 202, event_id="string")
+NOTHING: dict[int, Any] = {204: {"description": "Done, whether there was one or not", "content": {}}}
 DECISION: dict[int, Any] = {
     200: {
         "description": "The billing record, and a sentence that explains it",

@@ -210,16 +210,25 @@ class UsageData(_NullIsAbsent):
     service_tier: Label = "default"
     batch: bool = False
     tools: Annotated[list[Opaque | ToolObject], Field(max_length=MAX_TOOLS), FailFast()] = Field(default_factory=list)
-    shared: bool = True
+    shared: bool = False
     user_id: Opaque | None = None
     api_key_id: Opaque | None = None
     reservation: RequestId | None = None
     platform_verdict: Literal["free", "billed"] | None = None
     usage: Usage
 
+    @property
+    def said_by_the_platform(self) -> Literal["free", "billed"] | None:
+        """The platform's own verdict: as stated, else by who pays in a Responses body that was sent as `data`."""
+        billing = (self.model_extra or {}).get("billing")
+        payer = billing.get("payer") if isinstance(billing, dict) else None
+        return self.platform_verdict or (VERDICTS.get(payer) if isinstance(payer, str) else None)
 
-NOT_HASHED = {"usage", "reservation", "platform_verdict"}
-"""Of an event's data: usage is hashed by what it comes to, the others may change when a sender repeats an event."""
+
+VERDICTS: dict[str, Literal["free", "billed"]] = {"openai": "free", "developer": "billed"}
+"""What `billing.payer` of a Responses body says."""
+NOT_HASHED = {"usage", "shared", "reservation", "platform_verdict"}
+"""Of an event's data: usage and `shared` are hashed by what they come to; the others may change in a repeat."""
 
 
 class UsageEvent(_NullIsAbsent):
@@ -237,9 +246,12 @@ class UsageEvent(_NullIsAbsent):
         """SHA-256 over the validated event: what was used, by whom and when; not its source, not its bytes.
 
         Both usage shapes and any way to write the same moment give the same hash, and so does a field that is left
-        out or given with its default.
+        out or given with its default. But `shared` is hashed as in the first release, whose default was true: a run
+        that was decided then and comes again is a repeat.
         """
         payload = self.data.model_dump(mode="json", exclude=NOT_HASHED, exclude_defaults=True)
+        if "shared" in self.data.model_fields_set and not self.data.shared:
+            payload["shared"] = False
         payload["usage"] = self.data.usage.tokens.hashed
         parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
         return hashlib.sha256(_canonical(parts).encode()).hexdigest()
@@ -265,7 +277,7 @@ def parse_event(raw: Any, received_at: datetime) -> Request:
         received_at=received_at,
         payload_hash=event.payload_hash(),
         reservation=event.data.reservation,
-        platform_verdict=event.data.platform_verdict,
+        platform_verdict=event.data.said_by_the_platform,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.http import Refused
+from gratis.intake.events import VERDICTS
 from gratis.intake.mapping import PLATFORM, fitting, model_of
 from gratis.strict_json import parse_json
 
@@ -109,8 +110,6 @@ CALLED = {"computer_call": "computer_use"}
 
 COUNTS = ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "total_tokens")
 TOP_LEVEL = ("prompt_tokens", "completion_tokens", "total_tokens")
-VERDICTS = {"openai": "free", "developer": "billed"}
-"""What `billing.payer` of a Responses body says."""
 
 MAX_KEPT_TEXT = 4096
 """Characters of an id or a name in a kept entry; longer ones are cut."""

@@ -1,7 +1,7 @@
 """A decision in one sentence that a support person could send."""
 
 from gratis.rules.figures import Figure
-from gratis.rules.offer import Exclusion, Version
+from gratis.rules.offer import Exclusion, Group, Version
 from gratis.rules.receipt import Decision
 from gratis.rules.window import Calendar, Kind, Rolling
 
@@ -102,6 +102,12 @@ def amount(unit: str | None, units: Figure) -> str:
 def figure(unit: str | None, units: Figure) -> str:
     """A figure as people write it: `30,000`, `$0.13`."""
     return f"${units:,}" if unit == "usd" else f"{units:,}"
+
+
+def stated(group: Group, quota: Figure) -> str:
+    """A quota in words: `1,500 requests a day (America/Los_Angeles) and project`."""
+    pool = " and project" if group.scope == "project" else ""
+    return f"{amount(group.unit, quota)} {group.window.each()}{pool}"
 
 
 def _kind(decision: Decision, version: Version | None) -> Kind | None:

@@ -240,6 +240,11 @@ def _normal(names: Iterable[str] | None, form: Callable[[str], str]) -> frozense
     return None if names is None else frozenset(map(form, names))
 
 
+def fits(pattern: str, name: str) -> bool:
+    """Whether a name is what a pattern, or another name, stands for."""
+    return re.fullmatch(_regex(pattern), name) is not None
+
+
 def _regex(pattern: str) -> str:
     """A pattern as a regular expression: `*` is any text."""
     return ".*".join(map(re.escape, pattern.split("*")))

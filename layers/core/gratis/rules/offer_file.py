@@ -22,7 +22,7 @@ from gratis import moment
 from gratis.errors import GratisError
 from gratis.rules.explanation import SENTENCES
 from gratis.rules.figures import Figure
-from gratis.rules.offer import EVALS, Dates, Exclusion, Group, Offer, Overflow, Scope, Unit, Version
+from gratis.rules.offer import EVALS, Dates, Exclusion, Group, Offer, Overflow, Scope, Unit, Version, fits
 from gratis.rules.window import UTC_WEEK, Calendar, Kind, Rolling, Span, kind_of
 from gratis.strict_json import parse_json
 
@@ -36,7 +36,10 @@ RULES = SENTENCES.keys() | {"within_quota", "over_quota", "void"}
 
 
 class OfferInvalid(GratisError, ValueError):
-    """An offer file says something that no offer can: each mistake with its path, its value and what was expected."""
+    """An offer file says what no offer can. `args`: each mistake, with its path, its value and what was expected."""
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 def first_exclusions(hosted_tools: Sequence[str] = FIRST_HOSTED_TOOLS) -> tuple[Exclusion, ...]:
@@ -312,6 +315,11 @@ def shipped_ids() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".json") for entry in folder.iterdir() if entry.name.endswith(".json")))
 
 
+def examples() -> list[Path]:
+    """Files of other platforms' allowances that ship: to be read, copied and changed."""
+    return sorted(Path(str(files("gratis"))).joinpath("data", "offers", "examples").glob("*.json"))
+
+
 def ending(version: Version, ends: date | None) -> Version:
     """The version with another last day of its offer. Evaluation runs that have dates of their own keep them."""
     return version if version.dates.ends == ends else replace(version, dates=version.dates._replace(ends=ends))
@@ -338,7 +346,7 @@ def _versions(content: Any, ends: date | None) -> list[Version]:
     try:
         stated = OfferFile.model_validate(content)
     except ValidationError as error:
-        raise OfferInvalid("; ".join(_worded(error))) from None
+        raise OfferInvalid(*_worded(error)) from None
     return [_version(stated, version) for version in stated.versions]
 
 
@@ -361,8 +369,8 @@ def _decoded(content: bytes) -> Any:
 
 def _spanned(versions: Sequence[Version]) -> tuple[Version, ...]:
     """The versions, each group with the time for which it counts in windows of its kind. Raises OfferInvalid."""
-    for before, after in pairwise(versions):
-        if mistake := _second_quota(before, after):
+    for number in range(1, len(versions)):
+        if mistake := _second_quota(versions[:number], versions[number]):
             raise OfferInvalid(f"versions: {mistake}")
     groups = [tuple(_spans(versions, number)) for number in range(len(versions))]
     return tuple(replace(version, groups=spanned) for version, spanned in zip(versions, groups, strict=True))
@@ -393,8 +401,8 @@ def _group(stated: GroupFile, window: Kind) -> Group:
 
 
 def _quotas(quotas: Mapping[str, Figure], unit: Unit) -> dict[str, Figure]:
-    """Dollars are decimals, however a quota is written."""
-    return {tier: Decimal(quota) if unit == "usd" else quota for tier, quota in quotas.items()}
+    """Dollars are decimals without an exponent, however a quota is written."""
+    return {tier: Decimal(f"{Decimal(quota):f}") if unit == "usd" else quota for tier, quota in quotas.items()}
 
 
 def _evals(offer: OfferFile, version: VersionFile) -> Group | None:
@@ -424,37 +432,65 @@ def _goes_on(group: Group, version: Version) -> bool:
     return any(group.goes_on_as(other) for other in version.all_groups())
 
 
-def _second_quota(before: Version, after: Version) -> str | None:
-    """Why the next version would give a second quota in the middle of a window; None if it does not.
-
-    A rolling window that gives way to another kind ends there, as on 2025-03-06.
-    """
-    change = moment.midnight(after.since)
-    for group in before.all_groups():
-        if _goes_on(group, after) or _ends_at(group.window, change):
+def _second_quota(earlier: Sequence[Version], after: Version) -> str | None:
+    """Why the version after these would give a second quota in the middle of a window; None if it does not."""
+    for other in after.all_groups():
+        if _goes_on(other, earlier[-1]):
             continue
-        for other in after.all_groups():
-            if _goes_on(other, before) or not _share_models(group, other):
-                continue
-            if isinstance(group.window, Rolling) and other.window != group.window:
-                continue
-            return (
-                f"from {after.since} on, group {other.name} would give the models of group {group.name} a "
-                f"second quota in the middle of its window: keep its name, unit, scope and window, or change it on a "
-                f"day on which its window ends"
-            )
+        for number, before in enumerate(earlier):
+            for group in before.all_groups():
+                if _share_models(before, group, after, other) and _open([*earlier[number:], after], group, other):
+                    return (
+                        f"from {after.since} on, group {other.name} would give the models of group {group.name} a "
+                        f"second quota in the middle of its window: keep its name, unit, scope and window, or change "
+                        f"it on a day on which its window ends"
+                    )
     return None
 
 
-def _ends_at(kind: Kind, change: datetime) -> bool:
-    """Whether a calendar's windows begin and end at this moment."""
-    return isinstance(kind, Calendar) and kind.named(kind.name(change)) == change
+def _open(versions: Sequence[Version], group: Group, other: Group) -> bool:
+    """Whether a window of `group`, of the first version, can be open when `other`, of the last one, opens its own.
+
+    A rolling window that gives way to another kind ends there, as on 2025-03-06.
+    """
+    change = moment.midnight(versions[-1].since)
+    counted = _over(versions[0], versions[1])
+    kind = group.window
+    if isinstance(kind, Calendar):
+        begun = kind.named(kind.name(counted - datetime.resolution))
+        return kind.end(begun) > change and not group.goes_on_as(other)
+    gave_way = other.window != kind or any(
+        _share_models(versions[0], group, between, each) and each.window != kind
+        for between in versions[1:-1]
+        for each in between.all_groups()
+    )
+    return kind.end(counted) > change and not gave_way
 
 
-def _share_models(one: Group, other: Group) -> bool:
-    """Whether two groups can list one model; of patterns that is taken for granted."""
-    patterns = any("*" in model for model in (*one.models, *other.models))
-    return patterns or one.name == other.name or bool({*one.models} & {*other.models})
+def _over(version: Version, following: Version) -> datetime:
+    """When nothing is counted under a version any more: when the next one takes effect, or after its offer's end."""
+    change, ends = moment.midnight(following.since), version.dates.ends
+    return change if ends is None else min(change, moment.midnight(ends) + moment.DAY)
+
+
+def _share_models(version: Version, group: Group, after: Version, other: Group) -> bool:
+    """Whether a request can ask for either group's quota: the one under `version`, the other under `after`."""
+    names, others = _names(version, group), _names(after, other)
+    return group.name == other.name or any(_fit_one(name, each) for name in names for each in others)
+
+
+def _names(version: Version, group: Group) -> list[str]:
+    """The names and patterns that lead to a group."""
+    return [*group.models, *(alias for alias in version.aliases if version.group_of(alias) == group)]
+
+
+def _fit_one(one: str, other: str) -> bool:
+    """Whether two names or patterns fit one model."""
+    if "*" in one and "*" in other:
+        (head, *_, tail), (first, *_, last) = one.split("*"), other.split("*")
+        return head.startswith(first) | first.startswith(head) and tail.endswith(last) | last.endswith(tail)
+    name, pattern = sorted((one, other), key=lambda each: "*" in each)
+    return fits(pattern, name)
 
 
 # What is wrong ------------------------------------------------------------------------------------------------------

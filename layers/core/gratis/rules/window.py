@@ -126,6 +126,10 @@ class Kind(Protocol):
         """How often its quota is fresh, in words: `a day`."""
         ...
 
+    def stated(self) -> str | dict[str, Any]:
+        """As an offer file states it; `kind_of` reads it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Calendar:
@@ -172,6 +176,10 @@ class Calendar:
     def each(self) -> str:
         """`a day`; `a month (America/Los_Angeles)`."""
         return f"a {self.period}" + ("" if self.zone == "UTC" else f" ({self.zone})")
+
+    def stated(self) -> str | dict[str, Any]:
+        """By its name, where it has one."""
+        return _name_of(self) or {"calendar": self.period, "zone": self.zone}
 
     def _begin(self, day: date) -> datetime:
         if self.zone == "UTC":
@@ -230,6 +238,10 @@ class Rolling:
         """`every 24 hours from the first free request on`."""
         return f"every {self.hours} hours from the first free request on"
 
+    def stated(self) -> str | dict[str, Any]:
+        """By its name, where it has one."""
+        return _name_of(self) or {"rolling_hours": self.hours}
+
 
 ROLLING_SLOT = "ROLLING"
 UTC_DAY = Calendar("day", "UTC")
@@ -282,6 +294,10 @@ def last_day_of_slot(slot: str) -> date | None:
         return None
     kind = kind_of_slot(slot)
     return kind.utc_days(kind.named(calendar[3]))[-1]
+
+
+def _name_of(kind: Kind) -> str | None:
+    return next((name for name, named in NAMES.items() if named == kind), None)
 
 
 def _calendar(period: Any, zone: Any) -> Calendar:

@@ -12,7 +12,11 @@
 | ... its tree      | ORG#<org>               | TREE#<day>                                             |
 | ... public key    | STATEMENT-KEYS          | <fingerprint>                                          |
 | unfinished proof  | ORG#<org>               | PROGRESS#<day>                                         |
+| webhook           | ORG#<org>               | WEBHOOK#<id>                                           |
+| ... attempt       | ORG#<org>               | DELIVERY#<webhook>#<moment>#<event>                    |
+| ... due again     | DUE#<shard>             | <moment>#<webhook>#<event>                             |
 | late day          | LATE#<org>              | <day>                                                  |
+| unlisted model    | UNLISTED#<org>          | <day>#<model>                                          |
 | quarantine        | QUARANTINE#<day>        | <org>#<id>#<hash>, and #<number> for each further part |
 | key               | KEY#<sha256>            | KEY                                                    |
 
@@ -42,7 +46,10 @@ MARKER_SHARDS = 16
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
 REQUEST, POOL, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#", "TREE#"
 ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
-LATE = "LATE#"
+ENDPOINT, DELIVERY, DUE = "WEBHOOK#", "DELIVERY#", "DUE#"
+DUE_SHARDS = 4
+"""Partitions that deliveries wait in until they are due again."""
+LATE, UNLISTED = "LATE#", "UNLISTED#"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -200,9 +207,53 @@ def late_key(organization: str, day: str) -> Item:
     return _item(f"{LATE}{organization}", day)
 
 
+def unlisted_key(organization: str, day: str, model: str) -> Item:
+    """Where it is marked that a day's first request for a model that no group lists was announced."""
+    return _item(f"{UNLISTED}{organization}", f"{day}#{quote(model, safe='')}")
+
+
+def unlisted_of_key(item: Item) -> tuple[str, str, str]:
+    """Organization, day and model that `unlisted_key` named."""
+    day, _, model = _sk(item).partition("#")
+    return _pk(item).removeprefix(UNLISTED), day, unquote(model)
+
+
 def late_of_key(item: Item) -> tuple[str, str]:
     """Organization and day that `late_key` named."""
     return _pk(item).removeprefix(LATE), _sk(item)
+
+
+# Outgoing webhooks --------------------------------------------------------------------------------------------------
+
+
+def endpoint_key(organization: str, name: str) -> Item:
+    """Where an endpoint is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{ENDPOINT}{name}")
+
+
+def endpoint_of_key(item: Item) -> str:
+    """The endpoint that `endpoint_key` named."""
+    return _sk(item).removeprefix(ENDPOINT)
+
+
+def delivery_key(organization: str, endpoint: str, when: str, event: str) -> Item:
+    """Where an attempt is."""
+    return _item(f"{ORGANIZATION}{organization}", f"{deliveries_of(endpoint)}{when}#{event}")
+
+
+def deliveries_of(endpoint: str) -> str:
+    """How the sort keys of an endpoint's attempts begin."""
+    return f"{DELIVERY}{endpoint}#"
+
+
+def due_key(when: str, endpoint: str, event: str) -> Item:
+    """Where a delivery waits until it is due again."""
+    return _item(f"{DUE}{zlib.crc32(endpoint.encode()) % DUE_SHARDS}", f"{when}#{endpoint}#{event}")
+
+
+def due_partitions() -> list[str]:
+    """The partitions in which deliveries wait."""
+    return [f"{DUE}{shard}" for shard in range(DUE_SHARDS)]
 
 
 # Quarantine and API keys --------------------------------------------------------------------------------------------
