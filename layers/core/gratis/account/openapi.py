@@ -107,7 +107,6 @@ RESERVATION: dict[int, Any] = {
     429: {"description": "Too many are open in this counter; `retry-after` says when the next one expires"},
 }
 RESERVATIONS = answers("list", data="array")
-RELEASED: dict[int, Any] = {204: {"description": "There is none of this id (any more)"}}
 PAGE = answers("page", data="array", has_more="boolean")
 ALLOWANCE = answers("allowance", status="string", groups="array")
 OFFER = answers("offer", version="string", groups="array", excludes="array", aliases="object", words="array")

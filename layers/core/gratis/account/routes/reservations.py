@@ -54,7 +54,7 @@ def reservations(call: ThisCall, organization: Organization = None) -> Response[
 @routes.delete(
     "/v1/organization/reservations/<request_id>",
     summary="Give the room of a reservation back; also answered when there is none",
-    responses=openapi.RELEASED,
+    responses=openapi.NOTHING,
     security=RESERVES,
 )
 def release(call: ThisCall, request_id: str, organization: Organization = None) -> Response[Any]:
