@@ -87,11 +87,11 @@ class Desk:
                 continue
             try:
                 event = event_of(entry)
-                request = parse_event(event, received_at)
+                text, request = compact(event), parse_event(event, received_at)
             except Rejected as rejected:
                 yield Redriven(entry, "refused", rejected.message)
             else:
-                self.queue.send({request.organization: [compact(event)]}, received_at, nonce=uuid.uuid4().hex)
+                self.queue.send({request.organization: [text]}, received_at, nonce=uuid.uuid4().hex)
                 sent.append(entry)
         yield from self._settled(sent)
 

@@ -34,10 +34,10 @@ class Stack:
 
     @property
     def page_url(self) -> str:
-        """The root of the HTTP API."""
+        """The root of the HTTP API. The stage `$default` is written without a `$`, which shells would read."""
         if self.endpoint_url is None:
             return f"{self.outputs['ApiUrl']}/"
-        return f"{self.endpoint_url}/_aws/execute-api/{self.outputs['ApiId']}/$default/"
+        return f"{self.endpoint_url}/_aws/execute-api/{self.outputs['ApiId']}/%24default/"
 
     @property
     def base_url(self) -> str:

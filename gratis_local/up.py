@@ -57,15 +57,7 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
     Raises EngineFailed, also if another one runs here.
     """
     with _alone(state), engine(port) as url:
-        stack = deploy(
-            url,
-            {
-                "ArchiveRetentionDays": "-1",
-                "ContributorInsights": "false",
-                "LocalEngine": "true",
-                "WebhookTargets": "loopback",
-            },
-        )
+        stack = deploy(url, PARAMETERS)
         webhook, litellm = _replace_secrets(stack)
         owner, platform = _seed(stack)
         _wait_for_api(stack)
@@ -83,6 +75,7 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
 def _alone(state: Path) -> Iterator[None]:
     """Keeps a second system away from `state`. The lock ends with this process, however that ends."""
     state.parent.mkdir(exist_ok=True)
+    state.with_suffix(".lock").touch(0o600)
     with state.with_suffix(".lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -41,6 +41,8 @@ class Span:
     used: Any = 0
     missed: bool = False
     announced: set[Any] = field(default_factory=set)
+    crossed: set[Any] = field(default_factory=set)
+    """The quotas of which it was announced that 80 % are used."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,36 @@ class Reference:
             span.used += place.units if free else 0
             span.missed = span.missed or not free
             span.announced |= {place.quota} if 100 in expected.announces else set()
+            span.crossed |= {place.quota} if 80 in expected.announces else set()
+
+    def void(self, voided: Expected) -> Expected:
+        """What the void of a decision that was taken so must be now. Changes nothing."""
+        before = voided.figures
+        turned = {name: -before[name] for name in ("input", "cached", "output")}
+        turned |= {name: _turned(before[name]) for name in ("list_amount_usd", "amount_usd")}
+        figures = before | turned | {"kind": "usage.void", "reason": "void"}
+        if before["quota"] is None:
+            return Expected(figures)
+        dollars = isinstance(before["quota"], str)
+        span = self._named(voided)
+        used = span.used if span else 0
+        after = _figure(used - _taken(before), dollars=dollars)
+        held = {"used_before": _figure(used, dollars=dollars), "used_after": after, "running_total": after}
+        return Expected(figures | held, frozenset(), voided.place)
+
+    def take_back(self, payload: Payload, voided: Expected) -> None:
+        """Count the void of a decision that was taken so."""
+        self._count(payload, voided.figures, voided.figures["group"] or "-", times=-1)
+        if voided.figures["quota"] is not None and (span := self._named(voided)):
+            span.used -= _taken(voided.figures)
+
+    def _named(self, voided: Expected) -> Span | None:
+        """The window that a decision says it was taken in."""
+        if voided.place is None or voided.figures["window"] is None:
+            return None
+        window = dict(voided.place.counter[3])
+        spans = self.spans[voided.place.counter]
+        return next((span for span in spans if _named(span.start, window) == voided.figures["window"]), None)
 
     def used(self, counter: tuple[Any, ...]) -> dict[datetime, Any]:
         """What each window of a counter holds, by its first moment."""
@@ -149,8 +181,7 @@ class Reference:
             "running_total": _figure(used + units, dollars=dollars),
         }
         open_window = span is not None or place.start is not None or opens
-        known = span.announced if span else set()
-        announces = _reached(used, place, free=free, known=known) if open_window else frozenset()
+        announces = _reached(used, place, span, free=free) if open_window else frozenset()
         return Expected(figures | counted, announces, place)
 
     def _place(self, payload: Payload, version: Stated, group: Stated, units: Any, quota: Any) -> Place:
@@ -170,16 +201,16 @@ class Reference:
         after = [span for span in spans if when < span.start < when + place.length]
         return min(within or after, key=lambda span: span.start, default=None)
 
-    def _count(self, payload: Payload, figures: dict[str, Any], group: str) -> None:
+    def _count(self, payload: Payload, figures: dict[str, Any], group: str, times: int = 1) -> None:
         rows = self.totals[payload.organization, group, payload.day.isoformat()]
         key: Row = (payload.project, payload.model, payload.service_tier, payload.batch, figures["verdict"])
         if key not in rows and len(rows) >= self._most_rows:
             key = ("(other)", "(other)", "(other)", payload.batch, figures["verdict"])
         row = rows.setdefault(key, [0, 0, 0, 0, Decimal(0), Decimal(0), 0])
         listed = figures["list_amount_usd"]
-        added = [1, payload.input, payload.cached, payload.output, Decimal(listed or 0)]
+        added: list[Any] = [1, payload.input, payload.cached, payload.output, Decimal(listed or 0)]
         added += [Decimal(listed or 0) if figures["verdict"] == "billed" else Decimal(0), int(listed is None)]
-        rows[key] = [before + more for before, more in zip(row, added, strict=True)]
+        rows[key] = [before + times * more for before, more in zip(row, added, strict=True)]
 
 
 def in_force(offer: Stated, account: Account | None, when: datetime) -> InForce:
@@ -290,9 +321,21 @@ def _figure(figure: Any, *, dollars: bool) -> Any:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-def _reached(used: Any, place: Place, *, free: bool, known: set[Any]) -> frozenset[int]:
+def _taken(figures: Stated) -> Any:
+    """What a decision took of its counter."""
+    before, after = figures["used_before"], figures["used_after"]
+    return Decimal(after) - Decimal(before) if isinstance(after, str) else after - before
+
+
+def _turned(amount: str | None) -> str | None:
+    """An amount with its sign turned; of nothing there is none."""
+    return amount if amount in (None, "0") else f"-{amount}"
+
+
+def _reached(used: Any, place: Place, span: Span | None, *, free: bool) -> frozenset[int]:
     units, quota = place.units, place.quota
-    crosses = free and units > 0 and used * 10 < quota * 8 <= (used + units) * 10
+    known, crossed = (span.announced, span.crossed) if span else (set(), set())
+    crosses = free and units > 0 and used * 10 < quota * 8 <= (used + units) * 10 and quota not in crossed
     ended = units > 0 and (used + units == quota if free else units <= quota)
     return frozenset(({80} if crosses else set()) | ({100} if ended and quota not in known else set()))
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from gratis import moment
 from gratis.rules.account import Account
-from gratis.rules.decision import NO_GROUP
+from gratis.rules.offer import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
 from gratis.table.keys import counter_of_key
@@ -23,11 +23,11 @@ from gratis_simulation.checks.reference import Expected, Place, Reference, Span
 from gratis_simulation.machines.run import TABLE, Run
 from gratis_simulation.machines.seen import Actor
 from gratis_simulation.machines.table import Change, Table
-from gratis_simulation.worlds.payload import Payload
+from gratis_simulation.worlds.payload import Payload, Voiding
 
 Key = tuple[str, str, str]
 LATE = timedelta(days=45)
-"""A window that opened so long before the newest one need not be held any longer."""
+"""A window that ended so long before the newest one opened need not be held any longer."""
 Window = tuple[Any, bool, frozenset[Any]]
 """What it holds, whether a request did not fit, and the quotas of which it was announced that they are used up."""
 
@@ -37,7 +37,7 @@ class Taken:
     """A decision that was committed. `expected`: what it must say; None, like `payload`, if nobody sent it."""
 
     decision: Decision
-    payload: Payload | None
+    payload: Payload | Voiding | None
     expected: Expected | None
     change: Change
     number: int
@@ -50,7 +50,7 @@ class Taken:
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.decision.organization}:{self.decision.day}:{self.decision.request_id}"
+        return ":".join(name_of(self.decision))
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Told:
             elif change.key[0].startswith("COUNTER#"):
                 touched.add(counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}}))
         if touched:
-            documents = self._ledger.read((), touched)[1]
+            documents = self._ledger.documents(touched)
             commit.documents = {
                 identity: (documents.get(identity, Document()), self._sum(identity)) for identity in touched
             }
@@ -123,20 +123,41 @@ class Told:
             self.overwritten.append(change)
             return
         decision, actor = decision_of(change.new), cast("Actor", change.actor)
-        payload = self._payload(decision)
-        expected = self._expected(decision, payload, number, actor) if payload else None
+        payload = self._void(decision) if decision.kind == "usage.void" else self._payload(decision)
+        voided = self.taken.get(payload.voided) if isinstance(payload, Voiding) else None
+        if isinstance(payload, Voiding):
+            stood = _as_it_stands(voided.expected, voided.decision) if voided and voided.expected else None
+            expected = self._reference.void(stood) if stood else None
+        else:
+            stood, expected = None, self._expected(decision, payload, number, actor) if payload else None
         taken = Taken(decision, payload, expected, change, number)
         commit.taken.append(taken)
-        self.taken[decision.organization, decision.day, decision.request_id] = taken
+        self.taken[name_of(decision)] = taken
         totals = CounterId(decision.organization, decision.group or NO_GROUP, decision.day)
-        self._recent[totals].insert(0, decision.request_id)
+        self._recent[totals].insert(0, name_of(decision)[2])
         touched.add(totals)
-        if payload and expected:
+        if stood and voided and isinstance(voided.payload, Payload):
+            self._reference.take_back(voided.payload, stood)
+            if stood.place is not None:
+                touched.add(_document_of(stood.place, voided.payload))
+        elif isinstance(payload, Payload) and expected:
             self._reference.take(payload, _as_it_stands(expected, decision))
             if expected.place is not None:
                 counter = _document_of(expected.place, payload)
                 self._places[counter].add(expected.place.counter)
                 touched.add(counter)
+
+    def _void(self, decision: Decision) -> Voiding | None:
+        """The event that is decided here; None if nobody sent it."""
+        sent = self._arrivals.payloads[name_of(decision)]
+        return next(
+            (
+                each
+                for each in sent
+                if isinstance(each, Voiding) and self._arrivals.hash_of(each) == decision.payload_hash
+            ),
+            None,
+        )
 
     def _payload(self, decision: Decision) -> Payload | None:
         """What was sent and is decided here; None if nobody sent it."""
@@ -144,7 +165,8 @@ class Told:
         meant = [
             payload
             for payload in self._arrivals.payloads[decision.organization, decision.day, decision.request_id]
-            if said == {name: getattr(payload, name) for name in SAME}
+            if isinstance(payload, Payload)
+            and said == {name: getattr(payload, name) for name in SAME}
             and moment.parse(decision.occurred_at) == payload.occurred_at
         ]
         if len(meant) > 1:
@@ -186,11 +208,17 @@ class Told:
 
     def _spans(self, identity: CounterId) -> list[Span]:
         """The windows that a document has to hold: of a calendar's, one; of those that roll, the later ones."""
-        slot_of = kind_of_slot(identity.slot).slot
+        kind = kind_of_slot(identity.slot)
         spans = [span for counter in self._places[identity] for span in self._reference.spans[counter]]
-        held = [span for span in spans if slot_of(span.start) == identity.slot]
+        held = [span for span in spans if kind.slot(span.start) == identity.slot]
         newest = max((span.start for span in held), default=None)
-        return [span for span in held if newest and newest - span.start <= LATE]
+        return [span for span in held if newest and newest - kind.end(span.start) <= LATE]
+
+
+def name_of(decision: Decision) -> Key:
+    """Organization, day, and the id of the request, or of its void."""
+    mark = "~void" if decision.kind == "usage.void" else ""
+    return decision.organization, decision.day, f"{decision.request_id}{mark}"
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")

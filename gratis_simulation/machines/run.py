@@ -39,7 +39,7 @@ from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
 from gratis_simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
-from gratis_simulation.machines.table import POISON, Table, Unknown
+from gratis_simulation.machines.table import POISON, Table, Unknown, key_in
 from gratis_simulation.worlds.world import Change, Close, Deploy, Post, Step, Stray, World
 
 TABLE = "ledger"
@@ -279,7 +279,7 @@ class Run:
     def _refuse_hot(self, operation: str, arguments: dict[str, Any]) -> None:
         if self.hot is None or operation != "transact_write_items" or not self.hot.calls:
             return
-        if any(put["Put"]["Item"]["pk"]["S"] == self.hot.pk for put in arguments["TransactItems"]):
+        if any(key_in(each)[0] == self.hot.pk for each in arguments["TransactItems"]):
             self.hot.calls -= 1
             code: Any = {"Error": {"Code": "ThrottlingException", "Message": "hot"}}
             raise ClientError(code, operation)

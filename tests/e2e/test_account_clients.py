@@ -343,7 +343,20 @@ OPERATIONS = [
     "GET /v1/organization/requests/{request_id}",
     "GET /v1/organizations/{organization}",
     "PUT /v1/organizations/{organization}",
+    "GET /v1/organization/webhooks",
+    "POST /v1/organization/webhooks",
+    "DELETE /v1/organization/webhooks/{webhook}",
+    "POST /v1/organization/webhooks/{webhook}/test",
+    "POST /v1/organization/webhooks/{webhook}/enable",
+    "GET /v1/organization/webhooks/{webhook}/deliveries",
 ]
+WITHOUT_A_KEY = {
+    "GET /v1/statement-keys",
+    "POST /v1/usage-events",
+    "POST /v1/usage-events/litellm",
+    "POST /v1/usage-events/otlp/v1/traces",
+}
+"""What the document holds beside the account: senders have secrets of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +365,8 @@ def schema(system: System) -> Any:
     answer = system.http.request("GET", f"{system.up.page_url}docs?format=json")
     assert answer.status == 200
     paths = answer.json()["paths"].items()
-    assert {f"{method.upper()} {path}" for path, methods in paths for method in methods} == set(OPERATIONS)
+    found = {f"{method.upper()} {path}" for path, methods in paths for method in methods}
+    assert found == WITHOUT_A_KEY.union(OPERATIONS)
     schema = schemathesis.openapi.from_dict(answer.json())
     schema.config.update(base_url=system.up.page_url)
     return schema

@@ -104,6 +104,7 @@ def test_up_answers_and_leaves_nothing_behind_when_it_is_stopped(
     }
     assert settings["base_url"] == f"{settings['page_url']}v1"
     assert settings["base_url"].startswith(settings["endpoint_url"] + "/")
+    assert "$" not in settings["base_url"]  # a shell would read it as a variable
     assert alive(up.folder) or not Path("/proc").exists()
     with urllib3.PoolManager() as http:
         assert answers(http, settings) == [202, 202, 200, 200, 200]

@@ -547,11 +547,6 @@ ORDER = (
         (("some_message.id in some_again or some_message.group in some_groups", "some_message.id in some_again"),),
     ),
     Fault(
-        "an organization that has to wait is overtaken by its next counter",
-        "decided in arrival order",
-        (("self.stopped.add(some_organization)", "None"),),
-    ),
-    Fault(
         "a message with an undecided event is finished",
         "nothing lost",
         (("{some_arrival.message.id for some_arrival in some_arrivals if not some_arrival.done}", "set()"),),

@@ -10,6 +10,7 @@ from botocore.exceptions import ConnectTimeoutError
 
 from gratis import classify, config
 from gratis.classify import Outcome
+from gratis.intake.events import MAX_EVENT_BYTES
 from gratis.intake.messages import Message
 from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of
@@ -186,6 +187,7 @@ def test_metrics_are_one_set_a_batch_however_many_events_it_holds(
         "Conflicts": 1,
         "Quarantined": 2,
         "Unpriced": 1,
+        "PlatformVerdictsDiffer": 0,
         "UnfinishedMessages": 0,
         "QuotasNearlyUsed": 1,
         "QuotasUsedUp": 1,
@@ -414,6 +416,14 @@ def test_an_event_that_waited_in_the_queue_past_the_horizon_is_too_old_to_decide
     just = datetime(2025, 3, 11, 9, tzinfo=UTC) + classify.LATEST_DECISION
     assert classified(client, waiting, clock=lambda _: just + timedelta(seconds=1)).quarantined[0].code == "too_old"
     assert classified(client, waiting, clock=lambda _: just).decisions[0].verdict == "free"
+
+
+def test_an_event_that_the_webhook_would_refuse_for_its_size_is_quarantined_alone(client: Any, handle: Any) -> None:
+    assert handle(record("m1", usage("r1"), usage("r2", note="x" * MAX_EVENT_BYTES), usage("r3"))) == []
+    assert sorted(stored(client).verdicts()) == ["r1", "r3"]
+    [entry] = stored(client).quarantine
+    assert (entry.id, entry.code) == ("r2", "invalid_event")
+    assert entry.message.endswith("bytes of JSON; at most 80000 are accepted")
 
 
 def test_an_event_that_cannot_even_be_parsed_is_quarantined_alone(

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gratis.errors import Rejected
-from gratis.intake.events import moment_of, parse_event
+from gratis.intake.events import UsageEvent, compact, moment_of, parse_event
 from gratis.rules.request import Request, Tokens
 from gratis.strict_json import parse_json
 from tests.unit.builders import at, chat_usage, responses_usage, usage_data, usage_event
@@ -252,12 +253,10 @@ def test_a_label_is_a_short_plain_text(path: str, value: Any) -> None:
 
 
 def test_an_event_may_be_80_000_bytes_of_json_and_not_one_more() -> None:
-    compact = len(json.dumps(with_value("data.note", ""), separators=(",", ":")))
-    parsed(with_value("data.note", "x" * (80_000 - compact)))
-    assert refused(with_value("data.note", "x" * (80_001 - compact))) == (
-        "invalid_event",
-        "event: is 80001 bytes of JSON; at most 80000 are accepted",
-    )
+    empty = len(json.dumps(with_value("data.note", ""), separators=(",", ":")))
+    assert len(compact(with_value("data.note", "x" * (80_000 - empty)))) == 80_000
+    with pytest.raises(Rejected, match="event: is 80001 bytes of JSON; at most 80000 are accepted"):
+        compact(with_value("data.note", "x" * (80_001 - empty)))
 
 
 # What is required
@@ -352,7 +351,7 @@ def test_three_problems_are_named_and_further_ones_counted() -> None:
     event = with_value("type", "other") | {"specversion": "2.0", "id": 5}
     assert refused(event)[1] == (
         "specversion: Input should be '1.0': \"2.0\"; "
-        "type: Input should be 'usage.request' or 'usage.eval_run': \"other\"; "
+        'type: must be usage.request, usage.eval_run or usage.void: "other"; '
         "id: Input should be a valid string: 5"
     )
     assert refused(event | {"source": 7})[1].endswith("source: Input should be a valid string: 7 (and 1 more)")
@@ -532,6 +531,13 @@ def test_the_platform_says_free_or_billed(verdict: Any) -> None:
 def test_more_tools_than_any_request_has_are_refused() -> None:
     parsed(with_value("data.tools", ["function"] * 512))
     assert refused(with_value("data.tools", ["function"] * 513))[1].startswith("data.tools: ")
+
+
+@pytest.mark.parametrize("count", [512, 39_000])
+def test_of_many_wrong_tools_only_the_first_is_looked_at(count: int) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        UsageEvent.model_validate(with_value("data.tools", [7] * count))
+    assert wrong.value.error_count() <= 2
 
 
 # Time

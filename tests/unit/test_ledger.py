@@ -5,7 +5,7 @@ import random
 import string
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import (
@@ -276,7 +276,7 @@ def test_what_is_not_the_events_fault_may_work_later(client: Any, error: Excepti
     with pytest.raises(Busy):
         commit(Ledger(faulty, TABLE), usage("a"))
     with pytest.raises(Busy):
-        Ledger(faulty, TABLE).read(["org_a"], [])
+        Ledger(faulty, TABLE).accounts(["org_a"])
     with pytest.raises(Busy):
         Quarantine(faulty, TABLE).put([entry({}, Rejected("invalid_event", "empty"), RECEIVED, "test")])
 
@@ -355,29 +355,38 @@ def test_the_totals_of_twenty_rows_fit_the_one_write_unit_of_their_document(clie
     Ledger(client, TABLE).commit({}, COUNTER, books, decisions)
     (item,) = [each for each in client.scan(TableName=TABLE)["Items"] if each["pk"]["S"].startswith("COUNTER#")]
     assert size_of(item) <= 1024
-    assert len(Ledger(client, TABLE).read((), [COUNTER])[1][COUNTER].totals.rows) == 20
+    assert len(Ledger(client, TABLE).documents([COUNTER])[COUNTER].totals.rows) == 20
 
 
 # --- chunks --------------------------------------------------------------------------------------------------------
 
 
+class Pending(NamedTuple):
+    """As much of a case as its size depends on."""
+
+    day: date
+
+
+ONE = Pending(DAY)
+
+
 def test_99_decisions_fit_one_transaction_beside_a_document_that_is_there() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: Document(version=1)}) == 99
+    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: Document(version=1)}) == 99
 
 
 def test_a_document_that_is_new_leaves_room_for_its_marker() -> None:
-    assert chunk_size(COUNTER, [DAY] * 150, {COUNTER: Document()}) == 98
+    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: Document()}) == 98
 
 
 def test_a_rolling_counter_leaves_room_for_each_days_totals_and_marker() -> None:
     counter = COUNTER._replace(slot="ROLLING")
     days = [date(2025, 2, 1 + number % 20) for number in range(150)]
     shelf = {counter: Document(), **{ledger.totals_of(counter, day): Document() for day in days}}
-    assert chunk_size(counter, days, shelf) == 100 - 1 - 20 - 20
+    assert chunk_size(counter, [Pending(day) for day in days], shelf) == 100 - 1 - 20 - 20
 
 
 def test_a_few_that_fit_are_one_chunk() -> None:
-    assert chunk_size(COUNTER, [DAY] * 3, {COUNTER: Document()}) == 3
+    assert chunk_size(COUNTER, [ONE] * 3, {COUNTER: Document()}) == 3
 
 
 # --- quarantine ----------------------------------------------------------------------------------------------------

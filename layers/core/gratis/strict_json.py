@@ -1,4 +1,7 @@
-"""JSON from outside, and nothing that is almost JSON. Apart from the events, whose models cost a start."""
+"""Strict JSON: no NaN, no lone surrogates, no endless nesting.
+
+A module of its own, so that whoever needs only this does not import the event models, which slow a cold start.
+"""
 
 from typing import Any
 

@@ -73,7 +73,7 @@ def create_webhook(
 )
 def delete_webhook(call: ThisCall, webhook: Name, organization: Organization = None) -> Response[Any]:
     _endpoints(call).delete(call.whose(organization), webhook)
-    return Response(204)
+    return Response(204, body="")
 
 
 @routes.post(
