@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
@@ -199,6 +200,20 @@ def test_who_may_not_is_refused_before_the_body_is_read(api: Api, sent: dict[str
         allowed = {"authorization": f"Bearer {api.key() if method == 'POST' else api.platform}", "content-type": kind}
         answer = api.call(method, path, sent.get("query", ""), headers=allowed, body=sent.get("body", "{}"))
         assert answer.status in (400, 413, 415)
+
+
+def test_a_readers_post_of_four_megabytes_costs_less_memory_than_its_body_takes(api: Api) -> None:
+    """Read, a body of a million values takes dozens of times its size."""
+    sent = {"body": f"[{'0,' * 2_000_000}0]"}
+    api.call("POST", SHARING, key=api.key("reader"), body="{}")  # what is set up once
+    for key, status, least, most in ((api.key("reader"), 403, 0, 2_000_000), (api.key(), 400, 8_000_000, None)):
+        tracemalloc.start()
+        answer = api.call("POST", SHARING, key=key, **sent)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert answer.status == status
+        assert least <= peak, peak
+        assert most is None or peak <= most, peak
 
 
 def test_a_refusal_says_which_role_it_takes_and_which_one_came(api: Api) -> None:

@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from gratis.account import usage
+from gratis.closing.proof import Differences
 from gratis.errors import Rejected
 from gratis.intake.receive import Received
 from gratis.table.api_keys import Holder, Keys
@@ -256,11 +257,12 @@ def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostil
     raw = {"id": hostile, "subject": hostile, "data": None}
     kept = entry(raw, Rejected("invalid_event", hostile), datetime(2025, 3, 11, tzinfo=UTC), "receive_usage")
     refused = {"index": hostile, "id": hostile, "error": {"code": hostile, "message": hostile}}
+    day, stated = (hostile, "2025-03-11"), {"hash": hostile, "revision": hostile}
     for shown in (
         printed(report.print_quarantine, [kept]),
         printed(report.print_redriven, [Redriven(kept, "refused", hostile)], 0),
         printed(report.print_sent, Received(0, quarantined=[refused])),
-        printed(report.print_proofs, [prove._proof(hostile, "2025-03-11", [], {"hash": hostile, "revision": hostile})]),
+        printed(report.print_proofs, [prove._proof(day, {day: []}, stated, {}, Differences())]),
     ):
         assert [each for each in shown if unicodedata.category(each)[0] == "C" and each != "\n"] == []
         assert report.written_out(hostile) in shown

@@ -208,7 +208,7 @@ def names_in(nodes: list[ast.AST]) -> set[str]:
     return found
 
 
-HAND_ON = {"map", "partial", "filter", "iter"}
+HAND_ON = {"map", "partial", "filter", "iter", "spread_out"}
 """What calls a function that it is given. (`timedelta.days` is no call of a method `days`.)"""
 
 

@@ -176,7 +176,8 @@ class _Batch:
             return
         self.outcome.events += len(events)
         invalid = []
-        measure = len(message.body) > MAX_EVENT_BYTES  # no event is longer than the body that it came in
+        # No event is longer than the body that it came in; only what is not ASCII grows when it is written as ASCII.
+        measure = len(message.body) > MAX_EVENT_BYTES or not message.body.isascii()
         for raw in events:
             try:
                 if measure:
