@@ -229,6 +229,22 @@ def test_the_day_is_proved_with_reservations(api: Api) -> None:
     assert proved(api) == ([], True)
 
 
+def test_a_day_is_proved_whose_reservations_were_never_used(api: Api) -> None:
+    reserve(api)
+    assert proved(api) == ([], True)
+    come(api, "s1", 5)
+    assert proved(api) == ([], True)
+
+
+def test_a_reservation_leaves_the_totals_of_its_day_as_they_are(api: Api) -> None:
+    come(api, "s1", 5)
+    reserve(api)
+    api.call("DELETE", f"{RESERVATIONS}/r1")
+    [row] = api.get("/v1/organization/usage/completions", start_time=int(NOW.timestamp())).results[0]
+    assert (row["input_tokens"], row["num_model_requests"]) == (5, 1)
+    assert proved(api) == ([], True)
+
+
 # Windows, units -----------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ def take_back(counter: Counter, case: VoidCase, decided_at: datetime) -> tuple[C
         counter = counter.having(replace(window, used=used - taken), kind_of_slot(case.counter.slot))
     decision = turned(case.voided, used)._replace(
         format=FORMAT,
-        reserved_before=written(type(taken or 0)(_aside(counter, case, decided_at))),
+        reserved_before=0 if taken is None else written(type(taken)(_aside(counter, case, decided_at))),
         received_at=moment.text(case.void.received_at),
         decided_at=moment.text(decided_at),
         payload_hash=case.void.payload_hash,

@@ -290,9 +290,9 @@ def merge(
     read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision] = ()
 ) -> dict[CounterId, Document]:
     """The documents that hold `books`, each one version on from what was read."""
-    changed = {counter} | {totals_of(counter, day) for day in books.totals}
+    of_day = {totals_of(counter, day): each for day, each in books.totals.items()}
     merged = {}
-    for identity in changed:
+    for identity in {counter} | of_day.keys():
         before = read.get(identity, Document())
         decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
         after = books.counter if identity == counter else before.counter
@@ -300,7 +300,7 @@ def merge(
             before,
             version=before.version + 1,
             counter=after,
-            totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
+            totals=of_day.get(identity, before.totals),
             recent=(*reversed(decided), *before.recent)[:RECENT],
             format=_format(before, after),
         )
