@@ -24,7 +24,12 @@ from tests.simulation.faulty import Fault
 NOTHING_COMMITTED = Fault(
     "what is decided is never written",
     "exactly once",
-    (("self.shelf |= self.ledger.commit(some_documents, some_counter, some_books, some_decisions)", "pass"),),
+    (
+        (
+            "self.shelf |= self.ledger.commit(some_documents, some_counter, some_books, some_decisions, some_voided)",
+            "pass",
+        ),
+    ),
 )
 WORLDS = 300
 FIRST = 100_000
