@@ -286,6 +286,8 @@ def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
 # The faults ---------------------------------------------------------------------------------------------------------
 
 BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > RESERVING]"
+KEPT = "some_kept is not None and some_used + some_units <= some_quota"
+GIVES_BACK = "self._commit(some_read, some_counter, tuple(some_other for some_other in some_there if some_test))"
 FITS = "some_used + some_units <= some_quota and not some_closed"
 
 COMMITS = (
@@ -476,7 +478,7 @@ RULES = (
     Fault(
         "an empty request does not fit into a window that is closed",
         "never wrongly billed",
-        ((f"some_units == 0 or ({FITS})", FITS),),
+        ((f"some_units == 0 or some_room or ({KEPT})", f"some_room or ({KEPT})"),),
     ),
     Fault(
         "evaluation runs are counted by their tokens",
@@ -779,12 +781,12 @@ RELEASES = (
 RESERVATIONS = (
     Fault(
         "what is reserved for others is not seen",
-        "never over-granted",
-        (("some_used + some_others + some_units <= some_quota", "some_used + some_units <= some_quota"),),
+        "a reservation is kept",
+        ((FITS.replace("some_used", "some_used + some_others"), FITS),),
     ),
     Fault(
         "whoever reserved is treated as everybody else",
-        "never wrongly billed",
+        "a reservation is kept",
         (("some_own if some_own and some_bound and some_units <= some_own.units else None", "None"),),
     ),
     Fault(
@@ -794,13 +796,18 @@ RESERVATIONS = (
     ),
     Fault(
         "a reservation is kept under other terms than it was made",
-        "never over-granted",
+        "explained",
         (("some_own and some_own.binding == some_terms and some_small", "some_own and some_small"),),
     ),
     Fault(
         "a reservation is kept beyond the quota",
         "never over-granted",
-        (("(some_kept is not None and some_used + some_units <= some_quota)", "some_kept is not None"),),
+        (
+            (
+                f"some_units == 0 or some_room or ({KEPT})",
+                "some_units == 0 or some_room or some_kept is not None",
+            ),
+        ),
     ),
     Fault(
         "a reservation never expires",
@@ -815,7 +822,7 @@ RESERVATIONS = (
     Fault(
         "a reservation that was settled stays",
         "reservations right",
-        (("tuple(some_each for some_each in some_there if some_each is not some_own)", "some_there"),),
+        (("rest = tuple(some_each for some_each in some_there if some_each is not some_own)", "rest = some_there"),),
     ),
     Fault(
         "a request of another project settles a reservation",
@@ -861,7 +868,7 @@ RESERVATIONS = (
     Fault(
         "what is given back stays",
         "reservations right",
-        (("tuple(some_other for some_other in some_there if some_other is not some_each)", "some_there"),),
+        ((GIVES_BACK, "None"),),
     ),
     Fault(
         "100 % is announced of a counter that only reservations fill",
