@@ -800,16 +800,6 @@ RESERVATIONS = (
         (("some_own and some_own.binding == some_terms and some_small", "some_own and some_small"),),
     ),
     Fault(
-        "a reservation is kept beyond the quota",
-        "never over-granted",
-        (
-            (
-                f"some_units == 0 or some_room or ({KEPT})",
-                "some_units == 0 or some_room or some_kept is not None",
-            ),
-        ),
-    ),
-    Fault(
         "a reservation never expires",
         "reservations right",
         (("some_now < some_each.expires_at", "True"),),
