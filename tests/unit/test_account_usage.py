@@ -165,6 +165,7 @@ def test_a_page_of_usage_has_the_shape_of_openais(api: Api) -> None:
         "input_audio_tokens": 0,
         "output_audio_tokens": 0,
         "num_model_requests": 2,
+        "saved_usd": "0.006525",
         "project_id": None,
         "user_id": None,
         "api_key_id": None,
@@ -451,7 +452,10 @@ def test_costs_can_be_asked_for_single_line_items_by_their_whole_name_or_for_all
     whole = items(api.costs(group_by="line_item"))
     assert [name for name, *_ in whole] == [f"{NANO}, input", f"{BIG}, input", f"{BIG}, output"]
     assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output"])) == whole[2:]
-    assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output", f"{NANO}, input"])) == [whole[0], whole[2]]
+    assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output", f"{NANO}, input"])) == [
+        whole[0],
+        whole[2],
+    ]
     assert items(api.costs(group_by="line_item", line_items=[BIG])) == whole[1:]
     assert amounts(api.costs(line_items=[f"{BIG}, output"]))[-1] == {(): Decimal("0.0001")}
     assert items(api.costs(group_by="line_item", line_items=["output"])) == []
