@@ -10,6 +10,7 @@ from typing import Any, Literal
 from gratis import moment
 from gratis.http import Refused
 from gratis.rules.offer import NO_GROUP, Offer
+from gratis.rules.pricing import usd
 from gratis.rules.receipt import Decision
 from gratis.rules.totals import RowKey, Sums
 from gratis.table.ledger import Ledger
@@ -134,8 +135,8 @@ def usage_page(
 ) -> dict[str, Any]:
     """A page of completions usage, free tokens included.
 
-    Beside OpenAI's fields: `list_amount`, what all of it costs at the normal rate, and, where requests have no price,
-    `unpriced_requests`, whose amount is not in it.
+    Beside OpenAI's fields: `list_amount`, what all of it costs at the normal rate; `saved_usd`, the part of it that the
+    free requests would have cost; and, where requests have no price, `unpriced_requests`, whose amount is in neither.
     """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
@@ -148,6 +149,7 @@ def usage_page(
                 "input_audio_tokens": 0,
                 "output_audio_tokens": 0,
                 "num_model_requests": sums.requests,
+                "saved_usd": usd(sums.list_amount - sums.amount),
                 **dict.fromkeys(("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")),
                 **names,
                 "list_amount": {"value": sums.list_amount, "currency": "usd"},
