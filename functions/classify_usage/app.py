@@ -48,7 +48,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         return context.get_remaining_time_in_millis() < RESERVE_SECONDS * 1000
 
     records = event["Records"]
-    is_stream = "kinesis" in records[0]
+    is_stream = bool(records) and "kinesis" in records[0]
     messages = [message_of(each) if is_stream else Message.from_record(each) for each in records]
     outcome = classifier().classify(messages, hurry)
     report_batch(outcome, logger, metrics)
