@@ -43,7 +43,7 @@ DIMENSIONS: dict[str, Callable[["Sent"], Any]] = {
     "model": lambda sent: sent.model,
     "batch": lambda sent: sent.batch,
     "service_tier": lambda sent: "incentivized-tier" if sent.free else sent.tier,
-    "line_item": lambda sent: sent.model,
+    "line_item": lambda sent: f"priority | {sent.model}" if sent.tier == "priority" else sent.model,
 }
 Row = tuple[Any, ...]
 
@@ -283,7 +283,7 @@ def test_costs_through_the_sdk_can_be_asked_for_single_models(customer: Customer
     buckets = all_pages(ask, **customer.span, group_by=["line_item"], line_items=[MODELS[0]])
     named = {each.line_item for bucket in buckets for each in bucket.results}
     assert named
-    assert {name.partition(", ")[0] for name in named} == {MODELS[0]}
+    assert {name.partition(", ")[0].removeprefix("priority | ") for name in named} == {MODELS[0]}
     one = sorted(named)[0]
     buckets = all_pages(ask, **customer.span, group_by=["line_item"], line_items=[one])
     assert {each.line_item for bucket in buckets for each in bucket.results} == {one}
