@@ -23,6 +23,7 @@ export function status(allowance) {
     allowance.why && el("p", {}, "Why: ", code(allowance.why), ". ", WHAT_WOULD_CHANGE[allowance.why] ?? ""),
     allowance.status !== "ended" && lastDay(allowance.ends),
     allowance.status !== "ended" && groups(allowance),
+    saved(allowance.saved_usd),
     allowance.as_of && el("p", { class: "muted as-of" }, "As of ", moments(allowance.as_of)),
   ]
     .flat()
@@ -35,6 +36,11 @@ function unknown({ organization, as_of: asOf }) {
     el("p", { class: "message" }, badge("unknown", "Unknown"), " ", said),
     el("p", { class: "muted as-of" }, "As of ", moments(asOf)),
   ];
+}
+
+/** What the free requests would have cost. */
+function saved({ today, month }) {
+  return el("p", {}, `Saved by free requests: ${usd(today)} today, ${usd(month)} this month (UTC).`);
 }
 
 function hint() {
@@ -106,16 +112,17 @@ function reset(moment) {
   return [countdown(moment), moments(moment)];
 }
 
-function meter({ title, unit, quota, used, remaining, notes }) {
+function meter({ title, unit, quota, used, reserved = 0, remaining, notes }) {
   const share = quota > 0 ? Math.min(used / quota, 1) * 100 : 100;
   const written = unit === "usd" ? usd : count;
-  const figures = `${written(used)} of ${written(quota)} used`;
+  const aside = Number(reserved) > 0 ? `, ${written(reserved)} reserved` : "";
+  const figures = `${written(used)} of ${written(quota)} used${aside}`;
   const bar = el("div", { class: "fill" });
   bar.style.width = `${share}%`;
   return el(
     "article",
     { class: `meter ${level(share, remaining)}` },
-    el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining)),
+    el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining, aside)),
     el("p", { class: "remaining" }, el("strong", {}, written(remaining)), ` ${unitName(remaining, unit)} left`.replace("  ", " ")),
     el(
       "div",
@@ -130,14 +137,14 @@ function meter({ title, unit, quota, used, remaining, notes }) {
       },
       bar,
     ),
-    el("p", { class: "figures" }, `${figures} (${percent(share, remaining)}%)`),
+    el("p", { class: "figures" }, `${figures} (${percent(share)}%)`),
     facts(notes),
   );
 }
 
-/** Never rounded up to 100 while something is left. */
-function percent(share, remaining) {
-  return remaining > 0 ? Math.min(Math.round(share), 99) : 100;
+/** Never rounded up to 100 while not all is used. */
+function percent(share) {
+  return share < 100 ? Math.min(Math.round(share), 99) : 100;
 }
 
 function level(share, remaining) {
@@ -145,7 +152,7 @@ function level(share, remaining) {
   return share >= NEARLY ? "nearly" : "plenty";
 }
 
-function warning(share, remaining) {
+function warning(share, remaining, aside) {
   const kind = level(share, remaining);
-  return { gone: badge("gone", "Used up"), nearly: badge("nearly", "Nearly used up"), plenty: null }[kind];
+  return { gone: badge("gone", aside ? "The rest is reserved" : "Used up"), nearly: badge("nearly", "Nearly used up"), plenty: null }[kind];
 }
