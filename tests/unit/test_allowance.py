@@ -211,3 +211,8 @@ def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api) -> N
     api.set_clock(utc("2025-03-06"))
     api.decide(used(100, at="2025-03-05T23:59:59Z"))
     assert rows(api)[0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
+
+
+def test_an_organization_without_an_account_is_said_to_be_unknown(api: Api) -> None:
+    known = {each: api.get(ALLOWANCE, key=api.platform, organization=each).content for each in ("org_a", "org_nobody")}
+    assert {name: each["is_known"] for name, each in known.items()} == {"org_a": True, "org_nobody": False}

@@ -331,3 +331,11 @@ def test_what_holds_no_records_is_named(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(Unusable, match="no billing records"):
         prove_from_records([str(file)])
+
+
+@pytest.mark.parametrize(("role", "whose"), [("owner", "org_a"), ("reader", "org_b"), ("platform", None)])
+def test_a_key_is_told_whose_it_is_and_never_what_it_is(api: Api, role: str, whose: str | None) -> None:
+    key = api.key(role, whose)
+    answer = api.get("/v1/key", key=key)
+    assert answer.content == {"object": "key", "role": role, "organization": whose, "name": f"{role} of {whose}"}
+    assert key not in answer.text

@@ -15,7 +15,7 @@ const NEARLY = 80;
 const DAY_MS = 86_400_000;
 
 export function status(allowance) {
-  if (!allowance.is_known) return unknown(allowance);
+  if (allowance.is_known === false) return unknown(allowance);
   const word = WORDS[allowance.status] ?? allowance.status;
   return [
     el("p", { class: "message" }, badge(allowance.status, word), " ", allowance.message ?? ""),
