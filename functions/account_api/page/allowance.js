@@ -54,13 +54,10 @@ function lastDay(ends) {
 
 function groups({ groups: tokenGroups, eval_runs: runs }) {
   const shared = tokenGroups.every((group) => group.project === undefined);
-  const rule =
-    (shared ? "All projects of the organization share this. " : "") +
-    "A request that does not fit in what remains is billed as a whole, even if something is left.";
   return [
     !tokenGroups.length && empty("No complimentary tokens apply to this organization now."),
     el("div", { class: "meters" }, tokenGroups.map(quotaOf), runs && evaluations(runs)),
-    tokenGroups.length > 0 && el("p", { class: "muted" }, rule),
+    tokenGroups.length > 0 && shared && el("p", { class: "muted" }, "All projects of the organization share this."),
   ];
 }
 
