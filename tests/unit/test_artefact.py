@@ -160,7 +160,8 @@ IMPORTS = {
     "account account.allowance account.api_answer account.api_request account.api_router account.asked "
     "account.listing account.offer account.openapi account.reservations account.routes account.routes.allowance "
     "account.routes.call account.routes.key account.routes.organizations account.routes.pages "
-    "account.routes.quarantine account.routes.requests account.routes.reservations account.routes.sharing account.routes.statements "
+    "account.routes.quarantine account.routes.requests account.routes.reservations account.routes.sharing "
+    "account.routes.statements "
     "account.routes.usage account.routes.webhooks account.sharing account.usage http intake intake.events "
     "rules.explanation rules.line_items rules.offer_words strict_json table.accounts table.api_keys table.day_list "
     "table.quarantine ",
