@@ -62,11 +62,12 @@ def _settles(taken: Taken, held: Held) -> bool:
 
 
 def _is_of_another_window(taken: Taken, held: Held) -> bool:
-    """Whether the request fell in a window that rolls and is not the one that was open."""
-    window = taken.decision.window
-    if held.room.window is None or window is None or "T" not in window:
+    """Whether the request fell in a window that rolls and is not the one that was open; or was over by then."""
+    window, place = taken.decision.window, taken.expected.place if taken.expected else None
+    if place is None or window is None or "T" not in window:
         return False
-    return moment.parse(window) != held.room.window
+    start = moment.parse(window)
+    return place.end(start) <= held.room.made_at if held.room.window is None else start != held.room.window
 
 
 def _quotas_differ(ended: Ended, taken: Taken) -> bool:

@@ -59,4 +59,4 @@ def reservations(call: ThisCall, organization: Organization = None) -> Response[
 )
 def release(call: ThisCall, request_id: str, organization: Organization = None) -> Response[Any]:
     _reservations(call, organization).release(request_id)
-    return Response(204)
+    return Response(204, body="")
