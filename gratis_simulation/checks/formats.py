@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gratis.rules.formats import FORMAT
+from gratis.rules.formats import RESERVING
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
 from gratis_simulation.machines.releases import LATER
@@ -29,9 +29,10 @@ def _keeps(change: Change, old: Item, new: Item) -> None:
     noted = {**old, "version": new.get("version"), "account_version": new.get("account_version")}
     if change.key[0].startswith("COUNTER#") and new == noted:
         return  # a change of the account notes itself on any document, and decides nothing
-    if change.key[0].startswith("COUNTER#") and _format(old) > FORMAT:
+    if change.key[0].startswith("COUNTER#") and _format(old) > RESERVING:
         raise Broken("read by another release", f"{change.key} says that others must not decide on it: {old}")
-    if new.get(LATER) != old.get(LATER) or _format(new) < _format(old):
+    was_settled = "reservations" in old and "reservations" not in new
+    if new.get(LATER) != old.get(LATER) or (_format(new) < _format(old) and not was_settled):
         raise Broken("read by another release", f"{change.key}: {old} became {new}")
 
 

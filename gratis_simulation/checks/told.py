@@ -22,12 +22,13 @@ from gratis.table.ledger import RECENT, Document, Ledger, decision_of, is_day
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import Arrivals
 from gratis_simulation.checks.histories import whole_of
-from gratis_simulation.checks.reference import Expected, Place, Reference, Span
+from gratis_simulation.checks.reference import Expected, Place, Reference, Room, Span
 from gratis_simulation.machines.releases import LAST
 from gratis_simulation.machines.run import TABLE, Run
-from gratis_simulation.machines.seen import Actor
+from gratis_simulation.machines.seen import Actor, Asking
 from gratis_simulation.machines.table import Change, Table
 from gratis_simulation.worlds.payload import Payload, Voiding
+from gratis_simulation.worlds.world import Reserve
 
 Key = tuple[str, str, str]
 LATE = timedelta(days=45)
@@ -64,6 +65,17 @@ class Sum:
     windows: dict[datetime, Window]
     rows: dict[Any, list[Any]]
     recent: list[str]
+    rooms: tuple[Room, ...] = ()
+
+
+@dataclass
+class Held:
+    """Room that was set aside in a document, from write number `since` to `until`; None if it never came to an end."""
+
+    identity: CounterId
+    room: Room
+    since: int
+    until: int | None = None
 
 
 @dataclass
@@ -81,6 +93,11 @@ class Told:
         self.commits: list[Commit] = []
         self.taken: dict[Key, Taken] = {}
         self.overwritten: list[Change] = []
+        self.held: list[Held] = []
+        """All room that was ever set aside."""
+        self._asking = {id(each.work): each for each in run.seen.asking}
+        self._shelves: dict[CounterId, tuple[Any, ...]] = {}
+        """Where the reference keeps what is set aside in a document."""
         self._run = run
         self._arrivals = arrivals
         self._past = Table()
@@ -112,7 +129,11 @@ class Told:
             elif change.key[1].startswith("REQ#"):
                 self._decision(number, change, commit, touched)
             elif change.key[0].startswith("COUNTER#"):
-                touched.add(_document_at(change.key))
+                identity = _document_at(change.key)
+                touched.add(identity)
+                if change.actor and (asking := self._asking.get(id(change.actor.work))):
+                    self._asked(identity, number, change, asking)
+        self._note_ends(changes[-1][0], touched)
         if touched:
             documents = self._whole(self._ledger.documents(touched))
             commit.documents = {
@@ -141,7 +162,7 @@ class Told:
         voided = self.taken.get(payload.voided) if isinstance(payload, Voiding) else None
         if isinstance(payload, Voiding):
             stood = _as_it_stands(voided.expected, voided.decision) if voided and voided.expected else None
-            expected = self._reference.void(stood) if stood else None
+            expected = self._reference.void(stood, moment.parse(decision.decided_at)) if stood else None
         else:
             stood, expected = None, self._expected(decision, payload, number, actor) if payload else None
         taken = Taken(decision, payload, expected, change, number)
@@ -155,10 +176,11 @@ class Told:
             if stood.place is not None:
                 touched.add(_document_of(stood.place, voided.payload))
         elif isinstance(payload, Payload) and expected:
-            self._reference.take(payload, _as_it_stands(expected, decision))
+            self._reference.take(payload, _as_it_stands(expected, decision), moment.parse(decision.decided_at))
             if expected.place is not None:
                 counter = _document_of(expected.place, payload)
                 self._places[counter].add(expected.place.counter)
+                self._shelves[counter] = expected.place.shelf
                 touched.add(counter)
 
     def _void(self, decision: Decision) -> Voiding | None:
@@ -191,7 +213,7 @@ class Told:
         """What the decision must say, judged by what its worker can have read of the account."""
         latest: Expected | None = None
         for account in self._accounts_read(payload.organization, number, actor):
-            expected = self._reference.expected(payload, account)
+            expected = self._reference.expected(payload, account, moment.parse(decision.decided_at))
             if not differing(decision, expected):
                 return expected
             latest = latest or expected
@@ -211,6 +233,29 @@ class Told:
                 return
         yield None
 
+    # Reservations ---------------------------------------------------------------------------------------------------
+
+    def _asked(self, identity: CounterId, number: int, change: Change, asking: Asking) -> None:
+        """What a client was given, or gave back, by a commit of the API."""
+        if not isinstance(asking.step, Reserve):
+            if shelf := self._shelves.get(identity):
+                self._reference.give_back(shelf, asking.step.name, asking.now)
+            return
+        wanted, stands = asking.step.wanted, rooms_in(self._ledger.documents([identity])[identity])
+        accounts = self._accounts_read(wanted.asked.organization, number, cast("Actor", change.actor))
+        rooms = [self._reference.room(wanted, account, asking.now) for account in accounts]
+        meant = [each for each in rooms if each and _counter_at(each[0], asking.now) == identity]
+        if meant:
+            place, room = next((each for each in meant if each[1] in stands), meant[0])
+            self._reference.set_aside(place, room, asking.now)
+            self._shelves[identity] = place.shelf
+            self.held.append(Held(identity, room, number))
+
+    def _note_ends(self, number: int, touched: set[CounterId]) -> None:
+        for each in (each for each in self.held if each.until is None and each.identity in touched):
+            if each.room not in self._reference.rooms[self._shelves[each.identity]]:
+                each.until = number
+
     # Documents ------------------------------------------------------------------------------------------------------
 
     def _sum(self, identity: CounterId) -> Sum:
@@ -221,6 +266,7 @@ class Told:
             windows={span.start: (span.used, span.missed, frozenset(span.announced)) for span in self._spans(identity)},
             rows={key: list(row) for key, row in rows.items()},
             recent=self._recent[identity][:RECENT],
+            rooms=self._reference.rooms[self._shelves[identity]] if identity in self._shelves else (),
         )
 
     def _spans(self, identity: CounterId) -> list[Span]:
@@ -265,6 +311,26 @@ def _as_it_stands(expected: Expected, decision: Decision) -> Expected:
     return replace(expected, figures=figures, announces=frozenset(decision.thresholds))
 
 
+def rooms_in(document: Document) -> tuple[Room, ...]:
+    """What a document says is set aside."""
+    return tuple(
+        Room(
+            each.id,
+            each.units,
+            each.made_at,
+            each.expires_at,
+            each.window,
+            each.project,
+            (each.binding.offer, each.binding.profile_version, each.binding.settings_version),
+        )
+        for each in document.counter.reservations
+    )
+
+
 def _document_of(place: Place, payload: Payload) -> CounterId:
+    return _counter_at(place, payload.occurred_at)
+
+
+def _counter_at(place: Place, when: datetime) -> CounterId:
     organization, group, pool, window, _ = place.counter
-    return CounterId(organization, group, kind_of(dict(window)).slot(payload.occurred_at), pool)
+    return CounterId(organization, group, kind_of(dict(window)).slot(when), pool)

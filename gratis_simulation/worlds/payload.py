@@ -28,6 +28,7 @@ class Payload(NamedTuple):
     batch: bool = False
     tools: tuple[str, ...] = ()
     shared: bool = True
+    reservation: str | None = None
 
     @property
     def day(self) -> date:
@@ -48,6 +49,29 @@ class Payload(NamedTuple):
     def units(self) -> int:
         """What it asks of a quota: tokens, or one run."""
         return 1 if self.kind == "usage.eval_run" else self.input + self.output
+
+
+class Reserving(NamedTuple):
+    """Room that is asked for under the id of `asked`, for a request like it. `exact`: by kinds of tokens, not in all.
+
+    `expires_in`: seconds.
+    """
+
+    asked: Payload
+    exact: bool
+    expires_in: int
+
+    def body(self) -> dict[str, Any]:
+        """What a client sends."""
+        total = self.asked.input + self.asked.output
+        counts: dict[str, Any] = {"usage": _usage(self.asked, chat=False)} if self.exact else {"tokens": total}
+        named: dict[str, Any] = {
+            "id": self.asked.id,
+            "type": self.asked.kind,
+            "model": self.asked.model,
+            "expires_in": self.expires_in,
+        }
+        return {**named, **counts, **_named(self.asked, everything=True)}
 
 
 class Voiding(NamedTuple):
@@ -190,6 +214,8 @@ def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
         "tools": list(payload.tools),
         "shared": payload.shared,
     }
+    if payload.reservation:
+        fields["reservation"] = payload.reservation
     usual = Payload._field_defaults
     unsaid = {name for name, value in fields.items() if tuple_of(value) == usual[name]} - {"shared"}
     return {name: value for name, value in fields.items() if everything or name not in unsaid}

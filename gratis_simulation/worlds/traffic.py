@@ -11,6 +11,7 @@ from gratis.rules.account import Account
 from gratis_simulation.worlds.payload import (
     Event,
     Payload,
+    Reserving,
     Voiding,
     spoiled,
     spoiled_void,
@@ -70,10 +71,19 @@ class Traffic:
         self._same_ids = dice.choice((0.05, 0.1, 0.3))
         self._poisonous = dice.choice((0.0, 0.0, 0.0, 0.1))
         self._taken_back = dice.choice((0.0, 0.05, 0.2, 0.4)) if not first else 0.0
+        self._reserved: list[Reserving] = []
+        self._coming: list[Payload] = []
+        """The requests for which room was asked for, but those whose client died."""
+        self.reserving = dice.choice((0.0, 0.0, 0.3, 0.8)) if not first else 0.0
+        """How often room is asked for."""
         self._favourite = dice.choice((*LARGE, *SMALL))
 
     def event(self, at: datetime) -> Event:
         """The next event, sent at this moment."""
+        if self._coming and self._dice.random() < 0.5:
+            payload = self._as_reserved(at)
+            self._sent.append(payload)
+            return written(payload, self._dice)
         if self._dice.random() < self._taken_back:
             return self._void_event(at)
         chance = self._dice.random()
@@ -88,6 +98,37 @@ class Traffic:
             return spoiled(event, self._dice)
         self._sent.append(payload)
         return event
+
+    def room(self, at: datetime) -> Reserving:
+        """Room that a client asks for: new, once more, or once more with another body."""
+        dice = self._dice
+        if self._reserved and dice.random() < 0.2:
+            again = dice.choice(self._reserved[-4:])
+            return again if dice.random() < 0.7 else again._replace(expires_in=7)
+        self._ids += 1
+        asked = self._payload(at)._replace(id=f"res{self._ids}", occurred_at=at)
+        wanted = Reserving(asked, dice.random() < 0.5, dice.choice((1, 2, 5, 60, 600, 3600, 3600)))
+        self._reserved.append(wanted)
+        if dice.random() < 0.8:
+            self._coming.append(asked)
+        return wanted
+
+    def given_back(self) -> tuple[str, str]:
+        """Organization and id of room that is not needed any more, perhaps because it is used already."""
+        wanted = self._dice.choice(self._reserved[-6:])
+        return wanted.asked.organization, wanted.asked.id
+
+    def _as_reserved(self, at: datetime) -> Payload:
+        """A request that was asked for, under its id or naming it: smaller or larger, or another project's."""
+        dice = self._dice
+        payload = self._coming.pop(dice.randrange(len(self._coming)))
+        payload = payload._replace(occurred_at=self._moment(at) if dice.random() < 0.2 else at)
+        if dice.random() < 0.4:
+            tokens = dice.choice((0, payload.input // 2, payload.input + 1, payload.input + self._quota // 10))
+            payload = payload._replace(input=tokens, cached=min(payload.cached, tokens))
+        if dice.random() < 0.1:
+            payload = payload._replace(project="other")
+        return payload._replace(id=self._id(), reservation=payload.id) if dice.random() < 0.5 else payload
 
     def _void_event(self, at: datetime) -> Event:
         """A void: the same event again, another one of the same request, or one of a request that is to come."""

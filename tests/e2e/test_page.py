@@ -98,9 +98,18 @@ def test_a_wrong_key_is_said_clearly(page: Page, system: System) -> None:
 
 def test_a_reader_sees_the_settings_but_cannot_change_them(page: Page, system: System, organization: str) -> None:
     sign_in(page, system, key_for(system, organization, "reader"))
-    page.get_by_role("button", name="Stop sharing everything").click()
-    page.get_by_role("button", name="Yes, stop sharing").click()
-    expect(page.locator("#sharing")).to_contain_text("This takes a key with the role owner")
+    expect(page.locator("#sharing")).to_contain_text("Only an owner's key of the organization changes these settings")
+    expect(page.locator("#sharing dd").first).to_have_text("Enabled")
+    assert page.locator("#sharing").locator("button, input").count() == 0
+
+
+def test_an_organization_that_nobody_knows_is_said_to_be_unknown(page: Page, system: System) -> None:
+    page.goto(system.up.page_url)
+    page.get_by_label("API key").fill(system.up.platform_key)
+    page.get_by_label("Organization").fill("org_nobody")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_contain_text("Nobody has set a profile or sharing settings for “org_nobody”")
+    assert "left" not in page.locator("#status").inner_text()
 
 
 def test_everything_is_loaded_from_the_page_s_own_host(page: Page, system: System) -> None:

@@ -374,7 +374,9 @@ def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
 
 # The faults ---------------------------------------------------------------------------------------------------------
 
-BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > FORMAT]"
+BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > RESERVING]"
+KEPT = "some_kept is not None and some_used + some_units <= some_quota"
+GIVES_BACK = "self._commit(some_read, some_counter, tuple(some_other for some_other in some_there if some_test))"
 FITS = "some_used + some_units <= some_quota and not some_closed"
 
 MOVING = (
@@ -646,7 +648,7 @@ RULES = (
     Fault(
         "an empty request does not fit into a window that is closed",
         "never wrongly billed",
-        ((f"some_units == 0 or ({FITS})", FITS),),
+        ((f"some_units == 0 or some_room or ({KEPT})", f"some_room or ({KEPT})"),),
     ),
     Fault(
         "evaluation runs are counted by their tokens",
@@ -1033,4 +1035,98 @@ RELEASES = (
     ),
 )
 
-FAULTS = (*COMMITS, *MOVING, *PAGES, *REPEATS, *RULES, *ORDER, *VOIDS, *OUTWARDS, *RELEASES)
+RESERVATIONS = (
+    Fault(
+        "what is reserved for others is not seen",
+        "a reservation is kept",
+        ((FITS.replace("some_used", "some_used + some_others"), FITS),),
+    ),
+    Fault(
+        "whoever reserved is treated as everybody else",
+        "a reservation is kept",
+        (("some_own if some_own and some_bound and some_units <= some_own.units else None", "None"),),
+    ),
+    Fault(
+        "more than was reserved is free as well",
+        "never over-granted",
+        (("some_own and some_bound and some_units <= some_own.units", "some_own and some_bound"),),
+    ),
+    Fault(
+        "a reservation is kept under other terms than it was made",
+        "explained",
+        (("some_own and some_own.binding == some_terms and some_small", "some_own and some_small"),),
+    ),
+    Fault(
+        "a reservation never expires",
+        "reservations right",
+        (("some_now < some_each.expires_at", "True"),),
+    ),
+    Fault(
+        "a reservation lasts a moment longer than was said",
+        "reservations right",
+        (("some_now < some_each.expires_at", "some_now <= some_each.expires_at"),),
+    ),
+    Fault(
+        "a reservation that was settled stays",
+        "reservations right",
+        (("rest = tuple(some_each for some_each in some_there if some_each is not some_own)", "rest = some_there"),),
+    ),
+    Fault(
+        "a request of another project settles a reservation",
+        "reservations right",
+        (
+            (
+                "some_each.id == some_name and some_each.project == some_project and some_counts",
+                "some_each.id == some_name and some_counts",
+            ),
+        ),
+    ),
+    Fault(
+        "what a request names is not looked for",
+        "reservations right",
+        (("some_request.reservation or some_request.id", "some_request.id"),),
+    ),
+    Fault(
+        "tokens in all count at the price of input",
+        "reservations right",
+        (("some_replaced if (some_amounts[1] or 0) > (some_amounts[0] or 0) else some_request", "some_request"),),
+    ),
+    Fault(
+        "a reservation is answered and not written",
+        "a reservation is kept",
+        (("self._commit(some_documents, some_case.counter, (*some_there, some_reservation), some_judged)", "None"),),
+        alone="reservations",
+    ),
+    Fault(
+        "a reservation empties the totals of its day",
+        "totals are sums of decisions",
+        (("some_days.get(some_identity, some_before.totals)", "some_days.get(some_identity, Totals())"),),
+    ),
+    Fault(
+        "a day whose reservations are still there is never closed",
+        "it comes to an end",
+        (
+            (
+                "any(some_document.format > RESERVING for some_document in some_list)",
+                "any(some_document.format > 2 for some_document in some_list)",
+            ),
+        ),
+    ),
+    Fault(
+        "what is given back stays",
+        "reservations right",
+        ((GIVES_BACK, "None"),),
+    ),
+    Fault(
+        "100 % is announced of a counter that only reservations fill",
+        "thresholds announced once and right",
+        (("() if some_only_reserved else some_reached", "some_reached"),),
+    ),
+    Fault(
+        "a void does not see what is reserved",
+        "explained",
+        (("if case.start is None or not counter.reservations:\n    return 0", "return 0"),),
+    ),
+)
+
+FAULTS = (*COMMITS, *MOVING, *PAGES, *REPEATS, *RULES, *ORDER, *VOIDS, *OUTWARDS, *RELEASES, *RESERVATIONS)

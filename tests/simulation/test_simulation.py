@@ -135,7 +135,8 @@ def test_worlds_end_long_before_they_are_taken_for_endless() -> None:
 
 
 def test_what_a_world_may_take_follows_from_what_happens_in_it() -> None:
-    world = build(FIRST)
+    built = build(FIRST)
+    world = replace(built, knobs=replace(built.knobs, faults=0.1, workers=2))
     quiet = replace(world, knobs=replace(world.knobs, faults=0.0, again=0.0))
     alone = replace(quiet, knobs=replace(quiet.knobs, workers=1))
     idle = replace(alone, plan=())

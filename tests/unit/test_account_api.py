@@ -602,7 +602,7 @@ def test_a_day_is_written_in_one_way(api: Api, day: str) -> None:
 GROUPS = 4
 """The offer's two, evaluation runs, and what belongs to no group."""
 READS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
-    "allowance": (ALLOWANCE, {}, {"GetItem": 1, "BatchGetItem": 1}),
+    "allowance": (ALLOWANCE, {}, {"GetItem": 1, "BatchGetItem": 1, "Query": GROUPS - 1}),
     "usage by day": (USAGE, {"start_time": unix(NOW - 30 * DAY), "limit": 31}, {"GetItem": 1, "Query": GROUPS}),
     "costs": (COSTS, {"start_time": unix(NOW - 179 * DAY), "limit": 180}, {"GetItem": 1, "Query": GROUPS}),
     "one request": (f"{REQUESTS}/r0", {}, {"GetItem": 1, "BatchGetItem": 1}),
@@ -681,8 +681,11 @@ def test_the_document_has_every_route_but_the_pages_and_those_for_events(documen
 def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: Any) -> None:
     asked = [each for each in operations(document) if not each[1].startswith(EVENTS_PATH)]
     restricted = {(method, path): each["security"] for method, path, each in asked if "security" in each}
+    held = "/v1/organization/reservations"
+    reserving = [("post", held), ("get", held), ("delete", f"{held}/{{request_id}}")]
     assert restricted == {
         ("post", SHARING): [{"key": ["owner"]}],
+        **{each: [{"key": ["owner"]}, {"key": ["gateway"]}] for each in reserving},
         ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("get", "/v1/quarantine"): [{"key": ["platform"]}],
@@ -752,7 +755,7 @@ def test_the_document_describes_what_is_answered(document: Any) -> None:
 def test_the_document_describes_what_is_refused_of_a_body(document: Any) -> None:
     asked = [each for _, path, each in operations(document) if not path.startswith(EVENTS_PATH)]
     taking = [each["responses"].keys() for each in asked if "requestBody" in each]
-    assert len(taking) == 3
+    assert len(taking) == 5
     assert [codes for codes in taking if not {"413", "415"} <= codes] == []
 
 

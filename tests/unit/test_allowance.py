@@ -7,7 +7,7 @@ import pytest
 from gratis import config
 from gratis.rules.account import Account
 from tests.ledger_builders import MINI, account
-from tests.unit.account_api import ALLOWANCE, Api, billed, organization, used, utc
+from tests.unit.account_api import ALLOWANCE, Api, billed, organization, unix, used, utc
 from tests.unit.builders import settings
 
 # --- allowance -------------------------------------------------------------------------------------------------------
@@ -64,9 +64,12 @@ def test_an_organization_that_nobody_knows_is_not_eligible(api: Api) -> None:
 
 def test_the_allowance_has_the_documented_shape(api: Api) -> None:
     api.decide(used(300_000, 110_000), used(5_000, model=MINI), *(used(kind="usage.eval_run") for _ in range(2)))
-    assert api.get(ALLOWANCE).content == {
+    found = api.get(ALLOWANCE).content
+    assert [each.pop("used_up_at") for each in found["groups"]] == [None, None]
+    assert found == {
         "object": "allowance",
         "organization": "org_a",
+        "is_known": True,
         "status": "enrolled",
         "message": ENROLLED[1],
         "why": None,
@@ -77,7 +80,38 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
             group("10m", 10_000_000, 5_000, "2025-03-12", "2025-03-13T00:00:00Z"),
         ],
         "eval_runs": {"quota": 7, "used": 2, "remaining": 5, "resets_at": "2025-03-17T00:00:00Z"},
+        "saved_usd": {"today": "1.85575", "month": "1.85575"},
     }
+
+
+def test_what_was_saved_is_what_free_requests_of_the_day_and_the_month_would_have_cost(api: Api) -> None:
+    assert api.get(ALLOWANCE).content["saved_usd"] == {"today": "0", "month": "0"}
+    last_month, first = (used(100_000, at=f"2025-{day}T23:59:59Z") for day in ("02-28", "03-01"))
+    api.decide(last_month, first, used(200_000), billed(1_000_000))
+    assert api.get(ALLOWANCE).content["saved_usd"] == {"today": "0.5", "month": "0.75"}
+    [yesterday, today] = api.usage(start_time=unix("2025-03-11T00:00:00Z")).results
+    assert (yesterday, [each["saved_usd"] for each in today]) == ([], ["0.5"])
+    hours = api.usage(start_time=unix("2025-03-12T00:00:00Z"), bucket_width="1h").results
+    assert [each["saved_usd"] for results in hours for each in results] == ["0.5"]
+
+
+def rows(api: Api) -> list[dict[str, Any]]:
+    """The groups, without the forecast, which has tests of its own."""
+    return [{name: value for name, value in row.items() if name != "used_up_at"} for row in groups_of(api)]
+
+
+def groups_of(api: Api) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get(ALLOWANCE).content["groups"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [(875_000, "2025-03-12T12:00:00Z"), (437_500, None), (1_000_000, None), (0, None)],
+)
+def test_the_forecast_goes_on_at_the_pace_of_the_window_so_far(api: Api, tokens: int, expected: str | None) -> None:
+    api.decide(used(tokens))
+    assert groups_of(api)[0]["used_up_at"] == expected
 
 
 def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at: str | None) -> dict[str, Any]:
@@ -95,9 +129,7 @@ def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at
 
 def test_what_is_billed_takes_nothing_from_the_allowance(api: Api) -> None:
     api.decide(used(1_000_000), used(1), billed(5), used(7, model="gpt-4o"))
-    assert api.get(ALLOWANCE).content["groups"][0] == group(
-        "1m", 1_000_000, 1_000_000, "2025-03-12", "2025-03-13T00:00:00Z"
-    )
+    assert rows(api)[0] == group("1m", 1_000_000, 1_000_000, "2025-03-12", "2025-03-13T00:00:00Z")
 
 
 def test_what_is_left_is_never_below_zero_after_a_lower_tier(api: Api) -> None:
@@ -172,10 +204,15 @@ def test_a_rolling_window_resets_24_hours_after_its_first_free_request(
     api.set_clock(utc(now))
     if opened:
         api.decide(used(100, at=f"{opened}:00Z"))
-    assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, *shown)
+    assert rows(api)[0] == group("1m", 1_000_000, *shown)
 
 
 def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api) -> None:
     api.set_clock(utc("2025-03-06"))
     api.decide(used(100, at="2025-03-05T23:59:59Z"))
-    assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
+    assert rows(api)[0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
+
+
+def test_an_organization_without_an_account_is_said_to_be_unknown(api: Api) -> None:
+    known = {each: api.get(ALLOWANCE, key=api.platform, organization=each).content for each in ("org_a", "org_nobody")}
+    assert {name: each["is_known"] for name, each in known.items()} == {"org_a": True, "org_nobody": False}

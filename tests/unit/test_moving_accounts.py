@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from gratis import moment
+from gratis.account.asked import Wanted
+from gratis.account.reservations import Reservations
 from gratis.account.usage import groups_of
 from gratis.rules.account import Account, Profile, Settings, Sharing
 from gratis.table.accounts import Accounts, with_profile, with_settings
+from gratis.table.ledger import Ledger
 from tests.ledger_builders import (
     ALWAYS,
     DAILY,
@@ -105,6 +108,29 @@ def test_events_of_an_account_that_does_not_rest_come_again(client: Any) -> None
     outcome = classifier(faulty).classify([message("m1", usage("r1", at=SOON))])
     assert (outcome.unfinished, outcome.causes) == (["m1"], ["org_a: the account is being changed"])
     assert stored(client).decisions == {}
+
+
+def reserve(client: Any, name: str, kind: str) -> tuple[str, str]:
+    model = "gpt-4o-2024-08-06"
+    wanted = Wanted.model_validate({"type": kind, "id": name, "model": model, "tokens": 1, "shared": True})
+    said, _ = Reservations(Ledger(client, TABLE), DAILY, "org_a", RECEIVED, pause=lambda _: None).reserve(wanted)
+    return said["verdict"], said["reason"]
+
+
+@pytest.mark.parametrize("there", [0, 1], ids=["the first", "the second"])
+@pytest.mark.parametrize(
+    ("kind", "why"), [("usage.request", "sharing_disabled"), ("usage.eval_run", "eval_sharing_disabled")]
+)
+def test_a_reservation_is_judged_by_the_account_as_it_is_when_it_is_made(
+    client: Any, kind: str, why: str, there: int
+) -> None:
+    """The counter of a rolling window lies beside the documents of days, on which a change notes itself."""
+    assert [reserve(client, f"r{number}", kind) for number in range(there)] == [FREE] * there
+    nothing = Sharing(mode="disabled")
+    settings = Settings(effective_at=RECEIVED, actor="ann", traffic=nothing, evals=nothing)
+    out = first(lambda: change(client, lambda known: with_settings(known, settings, RECEIVED)))
+    verdict, reason = reserve(Faulty(client).on("transact_write_items", out), "last", kind)
+    assert (verdict, reason) == ("billed", why)
 
 
 def test_only_the_first_commit_to_a_document_asks_for_the_account(client: Any) -> None:

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gratis.account.asked import Wanted
+from gratis.account.reservations import Reservations
 from gratis.account.usage import WIDTHS, Filters, costs_page, day_rows, hour_rows, usage_page
 from gratis.classify import Classifier
 from gratis.closing.proving import prove
@@ -251,6 +253,30 @@ def test_what_the_first_release_has_left_is_found_with_its_pages(table: Table) -
     as_the_first_release_leaves_it(table)
     found = replace(day_of(table), format=document.format, account_version=document.account_version)
     assert found == document
+
+
+@pytest.mark.parametrize("by_the_first_release", [False, True])
+@pytest.mark.parametrize("max_page_rows", [1, 3, MAX_PAGE_ROWS])
+def test_reserving_and_releasing_lose_no_row_of_a_wide_day(
+    table: Table, max_page_rows: int, by_the_first_release: bool
+) -> None:
+    """A commit of a reservation has read the first page alone; after the first release it names no others."""
+    projects = [f"proj_{number}" for number in range(60)]
+    decide(table, *projects[:40], max_page_rows=max_page_rows)
+    if by_the_first_release:
+        as_the_first_release_leaves_it(table)
+    ledger = ledger_of(table, max_page_rows=max_page_rows)
+    reservations = Reservations(ledger, DAILY, "org_a", RECEIVED, pause=lambda _: None)
+    for name in ("kept", "released"):
+        assert reservations.reserve(Wanted(id=name, model=BIG, tokens=1000))[1]
+        assert counted(day_of(table)) == dict.fromkeys(projects[:40], 1)
+    reservations.release("released")
+    decide(table, *projects[40:], first=40, max_page_rows=max_page_rows)
+    document = day_of(table)
+    assert not document.is_damaged
+    assert counted(document) == dict.fromkeys(projects, 1)
+    assert [each.id for each in document.counter.reservations] == ["kept"]
+    assert prove(ledger, "org_a", DAY, lambda _: DAILY, RECEIVED + timedelta(days=1)).holds  # type: ignore[union-attr]
 
 
 def test_a_void_counts_its_request_off_the_page_it_is_on(table: Table) -> None:

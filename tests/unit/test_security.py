@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gratis.closing.proof import Differences
 from gratis.errors import Rejected
 from gratis.intake.receive import Received
 from gratis.table.api_keys import Holder, Keys
+from gratis.table.keys import DAY
 from gratis.table.quarantine import entry
 from gratis_local import prove, report
 from gratis_local.functions import ROOT
@@ -30,6 +32,7 @@ from gratis_local.sources import Unusable
 from gratis_simulation.machines.table import key_in
 from tests.unit import webhook
 from tests.unit.account_api import ALLOWANCE, NOW, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
+from tests.unit.builders import LARGE
 from tests.unit.test_template import deployed, role_of
 from tests.unit.webhook import event
 
@@ -80,9 +83,10 @@ def written_below(folder: str, keys: set[str]) -> bool:
     """Whether the template lets a function that faces the internet write under all these keys, and under no others."""
     statements = deployed().statements(role_of(folder))
     writing = [each for each in statements if {"dynamodb:PutItem", "dynamodb:BatchWriteItem"} & set(actions_of(each))]
-    ((pattern,),) = [each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] for each in writing]
-    kinds = {key.partition("#")[0] for key in keys}
-    return pattern == f"{min(kinds)}#*" and len(kinds) == 1
+    (patterns,) = [each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] for each in writing]
+    return all(any(fnmatchcase(key, pattern) for pattern in patterns) for key in keys) and all(
+        any(fnmatchcase(key, pattern) for key in keys) for pattern in patterns
+    )
 
 
 def actions_of(statement: Any) -> list[str]:
@@ -90,7 +94,7 @@ def actions_of(statement: Any) -> list[str]:
     return actions if isinstance(actions, list) else [actions]
 
 
-def test_the_account_writes_accounts_and_the_template_lets_it_write_nothing_else(api: Api) -> None:
+def test_the_account_writes_accounts_and_counters_and_the_template_lets_it_write_nothing_else(api: Api) -> None:
     keys: set[str] = set()
     api.on(
         "before-parameter-build.TransactWriteItems",
@@ -98,9 +102,13 @@ def test_the_account_writes_accounts_and_the_template_lets_it_write_nothing_else
     )
     owner, platform = api.key(), api.platform
     keys.clear()
+    wanted = {"id": "r1", "model": LARGE, "tokens": 5}
+    assert api.call("POST", "/v1/organization/reservations", key=owner, body=json.dumps(wanted)).status == 201
     assert api.post({"traffic": {"mode": "disabled"}}, owner).status == 200
     assert api.call("PUT", f"{ORGANIZATIONS}/org_new", key=platform, body='{"tier": 4}').status == 200
-    assert keys == {"ORG#org_a", "ORG#org_new"}
+    marker = next(each for each in keys if each.startswith(f"{DAY}{NOW.date()}#"))
+    assert keys == {"ORG#org_a", "ORG#org_new", "COUNTER#org_a#1m", marker}
+    assert not written_below("account_api", keys | {f"{DAY}org_a#{NOW.date()}#0"})
     assert written_below("account_api", keys)
 
 
@@ -322,3 +330,11 @@ def test_what_holds_no_records_is_named(tmp_path: Path, content: str) -> None:
     file.write_text(content)
     with pytest.raises(Unusable, match="no billing records"):
         prove_from_records([str(file)])
+
+
+@pytest.mark.parametrize(("role", "whose"), [("owner", "org_a"), ("reader", "org_b"), ("platform", None)])
+def test_a_key_is_told_whose_it_is_and_never_what_it_is(api: Api, role: str, whose: str | None) -> None:
+    key = api.key(role, whose)
+    answer = api.get("/v1/key", key=key)
+    assert answer.content == {"object": "key", "role": role, "organization": whose, "name": f"{role} of {whose}"}
+    assert key not in answer.text

@@ -15,6 +15,7 @@ const NEARLY = 80;
 const DAY_MS = 86_400_000;
 
 export function status(allowance) {
+  if (allowance.is_known === false) return unknown(allowance);
   const word = WORDS[allowance.status] ?? allowance.status;
   return [
     el("p", { class: "message" }, badge(allowance.status, word), " ", allowance.message ?? ""),
@@ -22,10 +23,24 @@ export function status(allowance) {
     allowance.why && el("p", {}, "Why: ", code(allowance.why), ". ", WHAT_WOULD_CHANGE[allowance.why] ?? ""),
     allowance.status !== "ended" && lastDay(allowance.ends),
     allowance.status !== "ended" && groups(allowance),
+    saved(allowance.saved_usd),
     allowance.as_of && el("p", { class: "muted as-of" }, "As of ", moments(allowance.as_of)),
   ]
     .flat()
     .filter(Boolean);
+}
+
+function unknown({ organization, as_of: asOf }) {
+  const said = `Nobody has set a profile or sharing settings for “${organization}”. Check the name; until then its requests are billed.`;
+  return [
+    el("p", { class: "message" }, badge("unknown", "Unknown"), " ", said),
+    el("p", { class: "muted as-of" }, "As of ", moments(asOf)),
+  ];
+}
+
+/** What the free requests would have cost. */
+function saved({ today, month }) {
+  return el("p", {}, `Saved by free requests: ${usd(today)} today, ${usd(month)} this month (UTC).`);
 }
 
 function hint() {
@@ -39,13 +54,10 @@ function lastDay(ends) {
 
 function groups({ groups: tokenGroups, eval_runs: runs }) {
   const shared = tokenGroups.every((group) => group.project === undefined);
-  const rule =
-    (shared ? "All projects of the organization share this. " : "") +
-    "A request that does not fit in what remains is billed as a whole, even if something is left.";
   return [
     !tokenGroups.length && empty("No complimentary tokens apply to this organization now."),
     el("div", { class: "meters" }, tokenGroups.map(quotaOf), runs && evaluations(runs)),
-    tokenGroups.length > 0 && el("p", { class: "muted" }, rule),
+    tokenGroups.length > 0 && shared && el("p", { class: "muted" }, "All projects of the organization share this."),
   ];
 }
 
@@ -70,6 +82,7 @@ function project({ project: name }) {
 }
 
 function evaluations(runs) {
+  if (!runs.quota) return notShared();
   return meter({
     ...runs,
     title: "Evaluation runs",
@@ -79,6 +92,11 @@ function evaluations(runs) {
       ["Resets", runs.resets_at === null ? null : reset(runs.resets_at)],
     ],
   });
+}
+
+function notShared() {
+  const said = "None are free now: the organization shares no evaluations.";
+  return el("article", { class: "meter" }, el("h3", {}, "Evaluation runs"), el("p", { class: "muted" }, said));
 }
 
 function span({ window, resets_at: end }) {
@@ -91,16 +109,17 @@ function reset(moment) {
   return [countdown(moment), moments(moment)];
 }
 
-function meter({ title, unit, quota, used, remaining, notes }) {
+function meter({ title, unit, quota, used, reserved = 0, remaining, notes }) {
   const share = quota > 0 ? Math.min(used / quota, 1) * 100 : 100;
   const written = unit === "usd" ? usd : count;
-  const figures = `${written(used)} of ${written(quota)} used`;
+  const aside = Number(reserved) > 0 ? `, ${written(reserved)} reserved` : "";
+  const figures = `${written(used)} of ${written(quota)} used${aside}`;
   const bar = el("div", { class: "fill" });
   bar.style.width = `${share}%`;
   return el(
     "article",
     { class: `meter ${level(share, remaining)}` },
-    el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining)),
+    el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining, aside)),
     el("p", { class: "remaining" }, el("strong", {}, written(remaining)), ` ${unitName(remaining, unit)} left`.replace("  ", " ")),
     el(
       "div",
@@ -115,14 +134,14 @@ function meter({ title, unit, quota, used, remaining, notes }) {
       },
       bar,
     ),
-    el("p", { class: "figures" }, `${figures} (${percent(share, remaining)}%)`),
+    el("p", { class: "figures" }, `${figures} (${percent(share)}%)`),
     facts(notes),
   );
 }
 
-/** Never rounded up to 100 while something is left. */
-function percent(share, remaining) {
-  return remaining > 0 ? Math.min(Math.round(share), 99) : 100;
+/** Never rounded up to 100 while not all is used. */
+function percent(share) {
+  return share < 100 ? Math.min(Math.round(share), 99) : 100;
 }
 
 function level(share, remaining) {
@@ -130,7 +149,7 @@ function level(share, remaining) {
   return share >= NEARLY ? "nearly" : "plenty";
 }
 
-function warning(share, remaining) {
+function warning(share, remaining, aside) {
   const kind = level(share, remaining);
-  return { gone: badge("gone", "Used up"), nearly: badge("nearly", "Nearly used up"), plenty: null }[kind];
+  return { gone: badge("gone", aside ? "The rest is reserved" : "Used up"), nearly: badge("nearly", "Nearly used up"), plenty: null }[kind];
 }

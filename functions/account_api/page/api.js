@@ -86,7 +86,8 @@ function store(value) {
 async function call(method, path, query, body, accept = "application/json", read = content) {
   if (!session) throw new Forgotten();
   const { key, organization, ended } = session;
-  const answer = await send(address(path, organization ? { ...query, organization } : query), {
+  const named = organization && !path.startsWith("/") ? { ...query, organization } : query;
+  const answer = await send(address(path, named), {
     method,
     headers: { accept, authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) },
     body: body && JSON.stringify(body),
@@ -101,9 +102,9 @@ async function call(method, path, query, body, accept = "application/json", read
   return answer;
 }
 
-/** Relative to the page: the base path differs between deployments. */
+/** Relative to the page: the base path differs between deployments. What begins with / is not of one organization. */
 function address(path, query) {
-  const url = new URL(`v1/organization/${path}`, document.baseURI);
+  const url = new URL(path.startsWith("/") ? `v1${path}` : `v1/organization/${path}`, document.baseURI);
   url.search = new URLSearchParams(query);
   return url;
 }

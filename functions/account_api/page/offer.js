@@ -11,6 +11,24 @@ const OVERFLOW = {
 export function included(offer) {
   const names = Object.entries(offer.aliases).map(([name, model]) => `${name} is ${model}`);
   return [
+    offer.groups.length === 0 && empty("No model is included."),
+    offer.groups.map(group),
+    offer.evals && evaluations(offer.evals),
+    more("Left out", offer.excludes.map(({ sentence }) => sentence)),
+    more("Undated names", names),
+    terms(offer),
+    el("p", { class: "muted" }, OVERFLOW[offer.overflow]),
+  ]
+    .flat()
+    .filter(Boolean);
+}
+
+/** What is asked for less often than the models. */
+function terms(offer) {
+  return el(
+    "details",
+    {},
+    el("summary", {}, "Dates, requirements and source"),
     facts([
       ["Offer", offer.version],
       ["Valid", offer.ends ? `${offer.starts} to ${offer.ends}` : `from ${offer.starts} on`],
@@ -18,15 +36,7 @@ export function included(offer) {
       ["Usage tier", offer.tier === null ? "none" : `${offer.tier}`],
       ["Read in", offer.source && `${offer.source}${offer.seen ? ` (seen by ${offer.seen})` : ""}`],
     ]),
-    offer.groups.length === 0 && empty("No model is included."),
-    offer.groups.map(group),
-    offer.evals && evaluations(offer.evals),
-    more("Left out", offer.excludes.map(({ sentence }) => sentence)),
-    more("Undated names", names),
-    el("p", { class: "muted" }, OVERFLOW[offer.overflow]),
-  ]
-    .flat()
-    .filter(Boolean);
+  );
 }
 
 function group({ group: name, words, models }) {

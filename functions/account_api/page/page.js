@@ -12,7 +12,11 @@ import { announce, byId, clear, el, fill, problem, tick } from "./view.js";
 
 const USABLE = /^[\x21-\x7e]+$/;
 const BODIES = ["status-body", "offer-body", "money-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
+const OWNER = "owner";
 const TICK_MS = 15_000;
+
+/** Whose key is in use, as the API says: {role, organization, name}. */
+let holder = null;
 
 // Opening and forgetting
 
@@ -22,6 +26,7 @@ async function signIn(key, organization, keep) {
   byId("key-error").replaceChildren();
   open(key, organization, keep);
   try {
+    holder = await get("/key");
     enter(await get("allowance"));
   } catch (error) {
     if (error instanceof Forgotten) return;
@@ -57,6 +62,7 @@ function enter(allowance) {
 
 function leave() {
   forget();
+  holder = null;
   for (const id of BODIES) clear(byId(id));
   byId("why-form").reset();
   byId("list-form").reset();
@@ -107,7 +113,8 @@ function showStatus(known = null) {
 }
 
 function showSharing() {
-  return fill(byId("sharing-body"), guarded(settings), (current) => sharing(current, savedSharing));
+  const saved = holder.role === OWNER ? savedSharing : null;
+  return fill(byId("sharing-body"), guarded(settings), (current) => sharing(current, saved));
 }
 
 async function savedSharing(message) {
@@ -158,6 +165,13 @@ byId("forget").addEventListener("click", () => {
   leave();
   announce("The key was forgotten.");
   byId("key").focus();
+});
+// On paper nothing can be opened
+addEventListener("beforeprint", () => {
+  for (const closed of document.querySelectorAll("details:not([open])")) closed.toggleAttribute("data-closed", (closed.open = true));
+});
+addEventListener("afterprint", () => {
+  for (const closed of document.querySelectorAll("details[data-closed]")) closed.open = closed.toggleAttribute("data-closed", false);
 });
 // Back from the browser's cache of pages: start again, without the key unless it was kept
 addEventListener("pageshow", (event) => event.persisted && location.reload());

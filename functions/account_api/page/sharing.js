@@ -1,7 +1,7 @@
 /** Sharing settings: the form for an owner, opting out of everything, and the history. */
 
 import { get, post } from "./api.js";
-import { el, empty, LOCAL, moments, problem, table, TIMES } from "./view.js";
+import { el, empty, facts, LOCAL, moments, problem, table, TIMES } from "./view.js";
 
 const IDENTIFIER = /^[A-Za-z0-9._-]{1,64}$/;
 const SHORT = 5;
@@ -39,9 +39,15 @@ export function edited(body) {
   return body.querySelector("form[data-edited]") !== null;
 }
 
-/** `saved(message)` is called when the API took a change. */
+/** `saved(message)` is called when the API took a change; null where the key may change nothing. */
 export function sharing(current, saved) {
+  if (!saved) return [readOnly(current), history(current.history)];
   return [optOut(current, saved), form(current, saved), history(current.history)].filter(Boolean);
+}
+
+function readOnly(current) {
+  const rows = Object.entries(PARTS).map(([part, { title }]) => [title, words(current[part])]);
+  return el("div", {}, facts(rows), el("p", { class: "muted" }, "Only an owner's key of the organization changes these settings."));
 }
 
 // The form

@@ -86,7 +86,7 @@ class Arrival:
 
 
 Pending = tuple[Arrival, Case | VoidCase]
-NOBODY = JudgedBy(0, has_profile=False)
+NOBODY = JudgedBy.of(None)
 """By this an organization is judged that has no account."""
 
 
@@ -230,7 +230,7 @@ class _Batch:
         decided = self._decided([each for each in requests if isinstance(each, Void)])
         accounts, stored = self.ledger.read({each.request.organization for each in in_time}, likely)
         self.shelf = {counter: Document() for counter in likely} | stored
-        self.judged_by = {name: judged_by(account) for name, account in accounts.items()}
+        self.judged_by = {name: JudgedBy.of(account) for name, account in accounts.items()}
         counters: dict[CounterId, list[Pending]] = {}
         for arrival in in_time:
             held = in_force_at(arrival.request, accounts)  # not to be read is no fault of the event: see `_decide`
@@ -515,11 +515,6 @@ def in_force_at(request: Request | Void, accounts: Mapping[str, StoredAccount]) 
     """What its organization's account said when the request occurred; a void is not judged by it. Raises Busy."""
     account = accounts.get(request.organization)
     return account.at(request.occurred_at) if account and isinstance(request, Request) else None
-
-
-def judged_by(account: StoredAccount) -> JudgedBy:
-    """What of an account a commit has to hold on to."""
-    return JudgedBy(account.version, account.profile.count > 0)
 
 
 def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId]:

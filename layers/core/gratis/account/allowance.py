@@ -1,7 +1,8 @@
 """What is left of an organization's allowance, now. SPEC section 4; the words are those of the published terms."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from gratis import moment
@@ -9,6 +10,8 @@ from gratis.rules.eligibility import Terms, ruled_out, terms_at
 from gratis.rules.explanation import stated
 from gratis.rules.figures import Figure, written
 from gratis.rules.offer import Group, Offer
+from gratis.rules.pricing import usd
+from gratis.rules.reservation import open_at, reserved
 from gratis.rules.window import CounterId, Window
 from gratis.table.ledger import Document, Ledger
 
@@ -17,7 +20,10 @@ ENDED = "offer_ended"
 
 
 def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, platform: str) -> dict[str, Any]:
-    """One read of account and counters. Shape: SPEC section 5. `platform`: whose traffic it is, for the messages."""
+    """One read of account and counters, and a query for each group of what the month has saved. Shape: SPEC section 5.
+
+    `platform`: whose traffic it is, for the messages.
+    """
     version = offer.version_at(now)
     groups = version.all_groups()
     shared = [_counter(organization, group, now) for group in groups if group.scope == "organization"]
@@ -31,6 +37,7 @@ def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, pl
     return {
         "object": "allowance",
         "organization": organization,
+        "is_known": organization in accounts,
         "status": status,
         "message": _message(status, terms, platform),
         "why": _why(terms, now) if status == "ineligible" else None,
@@ -38,7 +45,21 @@ def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, pl
         "as_of": moment.text(now),
         "groups": list(rows),
         "eval_runs": _eval_runs(terms, organization, documents, now),
+        "saved_usd": _saved(ledger, offer, organization, now),
     }
+
+
+def _saved(ledger: Ledger, offer: Offer, organization: str, now: datetime) -> dict[str, str]:
+    """What the free requests of the UTC day and of the month would have cost, as far as they have a price."""
+    today = moment.day_of(now)
+    days = {
+        identity: sum(
+            (sums.list_amount for key, sums in document.totals.rows.items() if key.verdict == "free"), Decimal()
+        )
+        for identity, document in ledger.each_day(organization, offer.groups(), today.replace(day=1), today)
+    }
+    of_today = (saved for identity, saved in days.items() if identity.slot == today.isoformat())
+    return {"today": usd(sum(of_today, Decimal())), "month": usd(sum(days.values(), Decimal()))}
 
 
 def quotas(terms: Terms) -> list[tuple[Group, Figure]]:
@@ -98,22 +119,29 @@ def _groups(terms: Terms, organization: str, documents: Documents, now: datetime
 def _row(group: Group, quota: Figure, document: Document, now: datetime) -> dict[str, Any]:
     window = group.window.window_at(document.counter, now, group.span)
     used = type(quota)(window.used if window else 0)
+    start = window.start if window else now
+    open_now = open_at(document.counter.reservations, now)
+    aside = type(quota)(reserved(open_now, start, group.window.end(start)))
     return {
         "group": group.name,
         "unit": group.unit,
         "quota": written(quota),
         "used": written(used),
-        "reserved": written(type(quota)(0)),
-        "remaining": written(max(quota - used, type(quota)(0))),
+        "reserved": written(aside),
+        "remaining": written(max(quota - used - aside, type(quota)(0))),
         "window": group.window.name(window.start) if window else None,
-        "resets_at": moment.text(_end(group, window)) if window else None,
+        "resets_at": moment.text(group.resets_at(window)) if window else None,
+        "used_up_at": _used_up_at(group, window, quota, now),
     }
 
 
-def _end(group: Group, window: Window) -> datetime:
-    """When the quota is fresh again: at the window's end, or when the offer changes to another kind of window."""
-    end = group.window.end(window.start)
-    return min(end, group.span.until) if group.span.until else end
+def _used_up_at(group: Group, window: Window | None, quota: Figure, now: datetime) -> str | None:
+    """When nothing will be left at the pace of the window so far; None if some will be at its end, or none is now."""
+    if window is None or not 0 < window.used < quota or now <= window.start:
+        return None
+    pace = Decimal(quota) / Decimal(window.used)
+    reached = window.start + timedelta(seconds=int(Decimal((now - window.start).total_seconds()) * pace))
+    return moment.text(reached) if reached < group.resets_at(window) else None
 
 
 def _eval_runs(terms: Terms, organization: str, documents: Documents, now: datetime) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from gratis.closing.totals import StoredTotals
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, used_of, utc_days
 from gratis.errors import Busy
 from gratis.rules.figures import Figure, parsed, written
-from gratis.rules.formats import FORMAT as READABLE
+from gratis.rules.formats import RESERVING
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey, void_of, voided_by
 from gratis.rules.window import CounterId
@@ -59,7 +59,7 @@ class Proving:
         self.organization = organization
         self.day = day
         documents = self._documents()
-        if any(document.format > READABLE for document in documents.values()):
+        if any(document.format > RESERVING for document in documents.values()):
             raise Busy(f"{organization} {day}: a later release has written to it, and has to prove it")
         self.own = documents.keys()
         self.versions = _versions(documents)

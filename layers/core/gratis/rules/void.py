@@ -11,6 +11,7 @@ from gratis.rules.formats import FORMAT
 from gratis.rules.offer import NO_GROUP, Offer
 from gratis.rules.receipt import Decision, Written, request_of
 from gratis.rules.request import Request, Void
+from gratis.rules.reservation import open_at, reserved
 from gratis.rules.window import UTC_DAY, Counter, CounterId, kind_of_slot
 
 OWN = ("format", "received_at", "decided_at", "payload_hash", "reserved_before", "later")
@@ -69,8 +70,9 @@ def void_case(void: Void, voided: Decision, offer: Offer) -> VoidCase:
 def take_back(counter: Counter, case: VoidCase, decided_at: datetime) -> tuple[Counter, Decision]:
     """Give the units of a free request back to its counter.
 
-    The window stays open at 0; it stays closed, and what was announced of it stays announced. Raises Busy if the
-    counter does not hold what the voided decision took: somebody else has voided it meanwhile.
+    The window stays open at 0; it stays closed, and what was announced of it stays announced. Reservations stay as they
+    are: that of the voided request was settled by it. Raises Busy if the counter does not hold what the voided decision
+    took: somebody else has voided it meanwhile.
     """
     taken = units_of(case.voided)
     window = next((each for each in counter.windows if each.start == case.start), None)
@@ -81,11 +83,19 @@ def take_back(counter: Counter, case: VoidCase, decided_at: datetime) -> tuple[C
         counter = counter.having(replace(window, used=used - taken), kind_of_slot(case.counter.slot))
     decision = turned(case.voided, used)._replace(
         format=FORMAT,
+        reserved_before=0 if taken is None else written(type(taken)(_aside(counter, case, decided_at))),
         received_at=moment.text(case.void.received_at),
         decided_at=moment.text(decided_at),
         payload_hash=case.void.payload_hash,
     )
     return counter, decision
+
+
+def _aside(counter: Counter, case: VoidCase, now: datetime) -> Figure:
+    """What is reserved of the window of the voided decision, where it has one."""
+    if case.start is None or not counter.reservations:
+        return 0
+    return reserved(open_at(counter.reservations, now), case.start, kind_of_slot(case.counter.slot).end(case.start))
 
 
 def units_of(voided: Decision) -> Figure | None:

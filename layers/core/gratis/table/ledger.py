@@ -24,7 +24,7 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.rules.decision import Books
 from gratis.rules.figures import parsed, written
-from gratis.rules.formats import FIRST, FORMAT
+from gratis.rules.formats import FIRST, FORMAT, RESERVING
 from gratis.rules.pages import (
     MAX_PAGE_ROWS,
     UNSPLIT,
@@ -44,6 +44,7 @@ from gratis.rules.pages import (
 )
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
+from gratis.rules.reservation import Binding, Reservation
 from gratis.rules.totals import Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
 from gratis.table import keys
@@ -101,6 +102,11 @@ class JudgedBy(NamedTuple):
 
     version: int
     has_profile: bool
+
+    @classmethod
+    def of(cls, account: StoredAccount | None) -> "JudgedBy":
+        """What of an account a commit has to hold on to."""
+        return cls(account.version, account.profile.count > 0) if account else cls(0, has_profile=False)
 
 
 class AccountMoved(Exception):
@@ -318,8 +324,8 @@ class Ledger:
         check = self._account_check(counter.organization, documents, judged_by)
         if judged_by:
             documents = {identity: _seen_by(document, judged_by) for identity, document in documents.items()}
-        if beyond := [identity for identity, document in documents.items() if document.format > FORMAT]:
-            raise Busy(f"{beyond[0]} is of a later format than {FORMAT}: a release that knows it has to decide")
+        if beyond := [identity for identity, document in documents.items() if document.format > RESERVING]:
+            raise Busy(f"{beyond[0]} is of a later format than {RESERVING}: a release that knows it has to decide")
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
@@ -353,15 +359,16 @@ class Ledger:
     ) -> list[Any]:
         """The condition that the account is as it was judged by, where a document cannot say so. Raises AccountMoved.
 
-        A change notes itself on the documents that are there, but not on one that comes later; and an organization's
-        first profile may hold for long past days. Those commits ask the account itself.
+        A change notes itself on the documents of days that are there, but not on one that comes later, nor on the
+        counter of a longer window, which a reservation is committed to alone; and an organization's first profile may
+        hold for long past days. Those commits ask the account itself.
         """
         if judged_by is None:
             return []
         seen = [document.account_version for document in documents.values()]
         if any(version is not None and version > judged_by.version for version in seen):
             raise AccountMoved
-        if judged_by.has_profile and None not in seen:
+        if judged_by.has_profile and None not in seen and any(map(is_day, documents)):
             return []
         check = {"TableName": self.table, "Key": keys.account_key(organization)}
         condition = keys.unchanged(judged_by.version)
@@ -387,6 +394,8 @@ class Ledger:
             item["crossed"] = {"S": crossed}
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
+        if document.counter.reservations:
+            item["reservations"] = {"S": _reservations_text(document.counter)}
         if document.leaves != UNSPLIT:
             item |= {"leaves": {"B": packed(document.leaves)}, "stamps": {"N": str(document.stamps)}}
         last_day = last_day_of_slot(identity.slot)
@@ -444,18 +453,19 @@ def merge(
     max_page_rows: int = MAX_PAGE_ROWS,
 ) -> dict[CounterId, Document]:
     """The documents that hold `books`, each one version on from what was read, as are the pages that change."""
-    changed = {counter} | {totals_of(counter, day) for day in books.totals}
+    of_day = {totals_of(counter, day): each for day, each in books.totals.items()}
     merged = {}
-    for identity in changed:
+    for identity in {counter} | of_day.keys():
         before = read.get(identity, Document())
         decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        held = books.counter if identity == counter else before.counter
         after = replace(
             before,
             version=before.version + 1,
-            counter=books.counter if identity == counter else before.counter,
-            totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
+            counter=held,
+            totals=of_day.get(identity, before.totals),
             recent=(*reversed(decided), *before.recent)[:RECENT],
-            format=max(before.format, FORMAT),
+            format=_format(before, held),
         )
         merged[identity] = _paged(after, max_page_rows)
     return merged
@@ -463,6 +473,12 @@ def merge(
 
 def _seen_by(document: Document, judged_by: JudgedBy) -> Document:
     return replace(document, account_version=max(document.account_version or 0, judged_by.version))
+
+
+def _format(before: Document, after: Counter) -> int:
+    """A later format stays; one that says that there are reservations does so as long as there are."""
+    needed = RESERVING if after.reservations else FORMAT
+    return before.format if before.format > RESERVING else needed
 
 
 def _paged(document: Document, max_rows: int) -> Document:
@@ -575,20 +591,37 @@ def _window(array: Sequence[Any], crossed: Mapping[str, Sequence[Any]]) -> Windo
     return Window(moment.parse(start), parsed(used), overflowed, quotas, frozenset(map(parsed, crossed.get(start, ()))))
 
 
+def _reservations_text(counter: Counter) -> str:
+    return json.dumps([_reservation_array(each) for each in counter.reservations], separators=(",", ":"))
+
+
+def _reservation_array(each: Reservation) -> list[Any]:
+    moments = [moment.text(each.made_at), moment.text(each.expires_at), each.window and moment.text(each.window)]
+    binding = [each.binding.offer, each.binding.profile_version, each.binding.settings_version]
+    return [each.id, written(each.units), *moments, each.project, each.body, *binding]
+
+
+def _reservation(array: Sequence[Any]) -> Reservation:
+    name, units, made, expires, window, project, body, *binding = array
+    opened = moment.parse(window) if window else None
+    moments = moment.parse(made), moment.parse(expires), opened
+    return Reservation(name, parsed(units), *moments, project, Binding(*binding), body)
+
+
 def _compressed(totals: Totals) -> bytes:
     return zlib.compress(totals.to_json().encode())
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "crossed", "totals", "recent", "leaves", "stamps"} | {
-    "account_version"
+_KNOWN = {
+    *("pk", "sk", "expires", "version", "format", "windows", "crossed", "reservations"),
+    *("totals", "recent", "leaves", "stamps", "account_version"),
 }
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
-    crossed = json.loads(item["crossed"]["S"]) if "crossed" in item else {}
     document = Document(
         version=int(item["version"]["N"]),
-        counter=Counter(tuple(_window(each, crossed) for each in json.loads(item["windows"]["S"]))),
+        counter=_counter(item),
         totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
@@ -598,6 +631,14 @@ def _document(item: Item) -> tuple[CounterId, Document]:
         stamps=int(item["stamps"]["N"]) if "stamps" in item else 0,
     )
     return keys.counter_of_key(item), document
+
+
+def _counter(item: Item) -> Counter:
+    crossed = json.loads(item["crossed"]["S"]) if "crossed" in item else {}
+    windows = tuple(_window(each, crossed) for each in json.loads(item["windows"]["S"]))
+    if "reservations" not in item:
+        return Counter(windows)
+    return Counter(windows, tuple(map(_reservation, json.loads(item["reservations"]["S"]))))
 
 
 def _page(item: Item) -> tuple[str, Page]:
