@@ -171,7 +171,12 @@ def _record(named: str, place: str, record: Any) -> Any:
 
 def _posted(place: str, envelope: dict[str, Any], skipped: Counter[str]) -> Iterator[Any]:
     """The events of a request to the webhook, as an HTTP API hands it over; its signature is not looked at."""
-    source = source_at(envelope.get("rawPath") or "")
+    path, headers = envelope.get("rawPath") or "", envelope.get("headers") or {}
+    if not isinstance(path, str):
+        raise Unusable(f"{place}: rawPath: is {path!r}, not a path")
+    if not isinstance(headers, dict) or not all(isinstance(each, str) for each in headers.values()):
+        raise Unusable(f"{place}: headers: is {headers!r}, not an object of strings")
+    source = source_at(path)
     try:
         entries = source.read(_body(place, envelope), headers_of(envelope))
     except Refused as refused:

@@ -89,18 +89,18 @@ def event_schema() -> dict[str, Any]:
     The webhook takes more than it describes: null for a field that may be left out. It cannot describe sums,
     nor which characters are printable.
     """
-    described: dict[str, Any] = _portable(UsageEvent.model_json_schema())
+    described: dict[str, Any] = portable(UsageEvent.model_json_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described, "examples": [EXAMPLE]}
 
 
-def _portable(schema: Any) -> Any:
+def portable(schema: Any) -> Any:
     """The schema without patterns that use classes of Unicode (`\\p{C}`): many validators cannot compile them."""
     if isinstance(schema, list):
-        return [_portable(each) for each in schema]
+        return [portable(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        name: _portable(value)
+        name: portable(value)
         for name, value in schema.items()
         if not (name == "pattern" and isinstance(value, str) and r"\p{" in value)
     }

@@ -75,7 +75,7 @@ def with_events(document: "OpenAPI") -> "OpenAPI":
 
     written = document.model_dump(mode="json", by_alias=True, exclude_none=True)
     components = written.setdefault("components", {})
-    components["schemas"] = components.get("schemas", {}) | event_documents.schemas()
+    components["schemas"] = event_documents.portable(components.get("schemas", {})) | event_documents.schemas()
     components["securitySchemes"] |= event_documents.SECURITY_SCHEMES
     written["paths"] |= event_documents.paths(ENVELOPE)
     return type(document).model_validate(written)
