@@ -57,7 +57,7 @@ kill-day: setup  ## play a day of 20,000 events on the local engine whose worker
 bench: setup  ## measure Gratis beside what one would otherwise write
 	@$(BIN)/python -m benchmarks
 
-check: setup $(SAM)  ## lint, types, template
+check: setup $(SAM) scan  ## lint, types, template
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -75,6 +75,7 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
 def _alone(state: Path) -> Iterator[None]:
     """Keeps a second system away from `state`. The lock ends with this process, however that ends."""
     state.parent.mkdir(exist_ok=True)
+    state.with_suffix(".lock").touch(0o600)
     with state.with_suffix(".lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from typer.testing import CliRunner, Result
 
 from gratis_local.cli import app
@@ -52,7 +53,9 @@ def test_a_system_that_works_passes_and_nothing_of_the_test_is_left(up: tuple[St
 def test_a_rule_that_is_gone_is_found(up: tuple[Stack, Running]) -> None:
     stack, _ = up
     events, bus = stack.client("events"), stack.outputs["BusName"]
-    (rule,) = [each["Name"] for each in events.list_rules(EventBusName=bus)["Rules"]]
+    names = [each["Name"] for each in events.list_rules(EventBusName=bus)["Rules"]]
+    targets = {name: events.list_targets_by_rule(Rule=name, EventBusName=bus)["Targets"] for name in names}
+    (rule,) = [name for name, of_rule in targets.items() if any(":firehose:" in each["Arn"] for each in of_rule)]
     events.disable_rule(Name=rule, EventBusName=bus)
     try:
         broken = smoke(up, 30)
@@ -98,6 +101,18 @@ def test_a_stream_that_is_off_is_found(up: tuple[Stack, Running]) -> None:
     assert broken.exit_code == 1
     assert {"stream of the ledger", "bus: the billing record and the refusal"} <= set(wrong(broken)), broken.output
     assert "off" in broken.stderr
+
+
+@pytest.mark.parametrize("path", ["endpoint_url", "base_url", "page_url"])
+def test_a_page_of_elsewhere_gets_no_answer_of_the_engine(up: tuple[Stack, Running], path: str) -> None:
+    url = getattr(up[1], path)
+    with urllib3.PoolManager() as pool:
+        status = {
+            origin: pool.request("GET", url, headers={"origin": origin} if origin else {}, retries=False).status
+            for origin in ("", "https://evil.example", "null")
+        }
+    assert (status["https://evil.example"], status["null"]) == (403, 403)
+    assert status[""] != 403
 
 
 def test_a_stack_that_is_not_there_is_said_and_the_exit_code_is_2(up: tuple[Stack, Running]) -> None:

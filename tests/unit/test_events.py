@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from gratis.errors import Rejected
-from gratis.intake.events import compact, moment_of, parse_event
+from gratis.intake.events import UsageEvent, compact, moment_of, parse_event
 from gratis.rules.request import Request, Tokens
 from gratis.strict_json import parse_json
 from tests.unit.builders import at, chat_usage, responses_usage, usage_data, usage_event
@@ -530,6 +531,13 @@ def test_the_platform_says_free_or_billed(verdict: Any) -> None:
 def test_more_tools_than_any_request_has_are_refused() -> None:
     parsed(with_value("data.tools", ["function"] * 512))
     assert refused(with_value("data.tools", ["function"] * 513))[1].startswith("data.tools: ")
+
+
+@pytest.mark.parametrize("count", [512, 39_000])
+def test_of_many_wrong_tools_only_the_first_is_looked_at(count: int) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        UsageEvent.model_validate(with_value("data.tools", [7] * count))
+    assert wrong.value.error_count() <= 2
 
 
 # Time

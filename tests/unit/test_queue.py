@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -327,3 +329,42 @@ def test_between_two_attempts_it_waits(fifo: Moto) -> None:
     client: Any = fifo.client
     UsageQueue(client, fifo.queue.url, pause=waited.append).send(texts({"org_demo": named("r1")}), RECEIVED)
     assert waited == [1, 2]
+
+
+class Meeting(Sink):
+    """A client whose calls wait until `count` of them are there at one time."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.barrier = threading.Barrier(count, timeout=60)
+
+    def send_message_batch(self, **call: Any) -> Any:
+        self.barrier.wait()
+        return super().send_message_batch(**call)
+
+
+def test_calls_of_different_organizations_are_made_side_by_side() -> None:
+    client: Any = Meeting(8)
+    with ThreadPoolExecutor(8) as pool:
+        queue = UsageQueue(client, "https://queue", spread=pool.map)
+        queue.send(texts({f"org_{number}": named("r1") for number in range(80)}), RECEIVED)
+    assert len(client.calls) == 8
+    assert len({entry["MessageGroupId"] for call in client.calls for entry in call}) == 80
+
+
+def test_side_by_side_an_organizations_messages_still_go_one_after_the_other() -> None:
+    sink: Any = Sink()
+    many = named(*(f"r{number}" for number in range(2 * MAX_MESSAGE_EVENTS)))
+    with ThreadPoolExecutor(8) as pool:
+        queue = UsageQueue(sink, "https://queue", spread=pool.map)
+        queue.send(texts({f"org_{number}": many for number in range(30)}), RECEIVED)
+    turns = [{json.loads(entry["MessageBody"])[0]["id"] for entry in call} for call in sink.calls]
+    assert turns == sorted(turns, key=lambda ids: ids != {"r0"})
+    assert {frozenset(ids) for ids in turns} == {frozenset({"r0"}), frozenset({f"r{MAX_MESSAGE_EVENTS}"})}
+
+
+def test_once_a_call_fails_no_other_is_begun(fifo: Moto) -> None:
+    fifo.client.on("send_message_batch", fails(aws_error("InternalFailure")))
+    with pytest.raises(Busy):
+        fifo.queue.send(texts({f"org_{number}": named("r1") for number in range(30)}), RECEIVED)
+    assert len(fifo.client.asked("send_message_batch")) == 1

@@ -270,6 +270,19 @@ def test_hours_of_more_decisions_than_a_call_may_read_are_refused_before_one_is_
     assert sum(each["num_model_requests"] for results in one_day.results for each in results) == 2
 
 
+@pytest.mark.parametrize("asked", ["usage", "costs"])
+def test_days_of_more_rows_than_a_call_may_read_are_refused(
+    api: Api, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr(usage, "MAX_ROWS_READ", 2)
+    api.decide(*(used(at=f"2025-03-1{day}T09:00:00Z") for day in (0, 1, 2)))
+    ask, since = getattr(api, asked), unix("2025-03-10T00:00")
+    answer = ask(start_time=since, limit=31)
+    assert answer.refused() == (400, "too_many_rows", "limit")
+    assert "than the 2 that are read" in answer.error["message"]
+    assert ask(start_time=since, limit=2).status == 200
+
+
 def test_records_that_inflate_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prove, "MAX_INFLATED_BYTES", 100_000)
     file = tmp_path / "records.jsonl.gz"

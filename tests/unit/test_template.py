@@ -604,7 +604,10 @@ def test_every_route_of_the_account_has_a_rate_of_its_own_below_that_of_the_webh
         for name, each in of_type("AWS::ApiGatewayV2::Route").items()
         if "AccountIntegration" in each["Target"]["Fn::Sub"]
     }
-    settings = stage["Properties"]["RouteSettings"]
+    settings = {
+        name: each["Fn::If"][1] if "Fn::If" in each else each
+        for name, each in stage["Properties"]["RouteSettings"].items()
+    }
     assert settings.keys() == set(routes.values())
     assert set(stage["DependsOn"]) == routes.keys()  # settings of a route that is not there yet fail
     most = TEMPLATE["Parameters"]["RequestsPerSecond"]["Default"]
@@ -730,7 +733,8 @@ def test_a_production_stack_is_not_deployed_without_somebody_to_alarm() -> None:
 
 
 def test_what_holds_data_is_encrypted() -> None:
-    assert all(each["SSESpecification"] == {"SSEEnabled": True} for each in of_type("AWS::DynamoDB::Table").values())
+    tables = deployed().of_type("AWS::DynamoDB::Table").values()
+    assert all(each["SSESpecification"] == {"SSEEnabled": True} for each in tables)
     assert all(each["SqsManagedSseEnabled"] is True for each in of_type("AWS::SQS::Queue").values())
     assert all("BucketEncryption" in each for each in of_type("AWS::S3::Bucket").values())
 
@@ -810,3 +814,62 @@ def test_every_parameter_of_samconfig_is_one_of_the_templates() -> None:
     )
     named = {each.partition("=")[0] for each in given.split()}
     assert {"Production", "AccountConcurrency"} <= named <= TEMPLATE["Parameters"].keys()
+
+
+# What is there by parameter -----------------------------------------------------------------------------------------
+
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/0000"
+
+
+def test_what_is_asked_for_without_a_key_can_be_switched_off_and_the_rest_stays() -> None:
+    served, off = Deployed(), Deployed(Pages="off")
+    routes = [{each["RouteKey"] for each in of.of_type("AWS::ApiGatewayV2::Route").values()} for of in (served, off)]
+    unsigned = {"GET /", "GET /page/{name}", "GET /docs"}
+    assert routes[0] - routes[1] == unsigned
+    for deployment, expected in ((served, routes[0]), (off, routes[1])):
+        (stage,) = deployment.of_type("AWS::ApiGatewayV2::Stage").values()
+        assert stage["RouteSettings"].keys() == {each for each in expected if not each.startswith("POST /v1/usage")}
+
+
+def test_every_function_is_traced_or_none_and_its_role_may_send_traces_only_then() -> None:
+    sends = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+    for traced, mode in (("true", "Active"), ("false", "PassThrough")):
+        deployment = Deployed(Tracing=traced)
+        functions = deployment.of_type("AWS::Lambda::Function")
+        assert {each["TracingConfig"]["Mode"] for each in functions.values()} == {mode}
+        for folder in FUNCTIONS:
+            may = {action for each in deployment.statements(role_of(folder)) for action in as_list(each["Action"])}
+            assert (sends <= may, bool(sends & may)) == (traced == "true", traced == "true"), folder
+
+
+def test_a_key_of_ones_own_encrypts_what_holds_data_and_whoever_reads_it_may_use_it_through_these_services() -> None:
+    deployment = Deployed(DataKey=KEY)
+    (table,) = deployment.of_type("AWS::DynamoDB::Table").values()
+    assert table["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY}
+    assert {each["KmsKeyId"] for each in deployment.of_type("AWS::SecretsManager::Secret").values()} == {KEY}
+    (bucket,) = deployment.of_type("AWS::S3::Bucket").values()
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+    for role in [*(role_of(folder) for folder in FUNCTIONS if folder != "check_offer"), "RecordsDeliveryRole"]:
+        (may,) = [each for each in deployment.statements(role) if each["Resource"] == KEY]
+        assert len(may["Condition"]["StringEquals"]["kms:ViaService"]) == 3
+    own = Deployed()
+    assert own.of_type("AWS::DynamoDB::Table")["LedgerTable"]["SSESpecification"] == {"SSEEnabled": True}
+    assert "DataKeyPolicy" not in own.resources
+
+
+def test_a_budget_is_there_once_it_has_an_amount_and_somebody_to_tell() -> None:
+    mail = {"AlarmEmail": "a@example.com"}
+    assert Deployed(**mail).of_type("AWS::Budgets::Budget") == {}
+    assert Deployed(MonthlyBudget="50").of_type("AWS::Budgets::Budget") == {}
+    (budget,) = Deployed(MonthlyBudget="50", **mail).of_type("AWS::Budgets::Budget").values()
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": "50", "Unit": "USD"}
+    told = [each["Subscribers"] for each in budget["NotificationsWithSubscribers"]]
+    assert told == [[{"SubscriptionType": "EMAIL", "Address": "a@example.com"}]] * 2
+
+
+def test_every_stage_tags_what_it_deploys() -> None:
+    stages = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    tags = {name: stage["deploy"]["parameters"]["tags"] for name, stage in stages.items() if name != "version"}
+    assert tags == {name: f"project=gratis stage={name}" for name in tags}
+    assert tags.keys() == {"default", "prod"}

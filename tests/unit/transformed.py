@@ -136,7 +136,7 @@ CALLED: dict[str, Callable[[Deployed, Any], Any]] = {
     "Fn::Select": lambda _, chosen: chosen[1][int(chosen[0])],
     "Fn::Split": lambda _, text: text[1].split(text[0]),
     "Fn::Join": lambda _, parts: parts[0].join(parts[1]),
-    "Fn::Equals": lambda _, sides: sides[0] == sides[1],
+    "Fn::Equals": lambda _, sides: str(sides[0]) == str(sides[1]),
     "Fn::Not": lambda _, value: not value[0],
     "Fn::And": lambda _, values: all(values),
     "Fn::Or": lambda _, values: any(values),

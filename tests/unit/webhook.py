@@ -187,6 +187,7 @@ class Answer:
         """What the function answered. Fails if it has another shape than SPEC section 5 gives it."""
         assert answered.keys() == {"statusCode", "headers", "body"}
         assert answered["headers"]["content-type"] == "application/json"
+        assert answered["headers"]["cache-control"] == "no-store"
         answer = cls(answered["statusCode"], json.loads(answered["body"]), answered["headers"])
         if answer.status == 202:
             answer.check_content()

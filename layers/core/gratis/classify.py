@@ -21,7 +21,7 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import MAX_ROWS
 from gratis.rules.window import CounterId
-from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause
 from gratis.table.ledger import (
     LATEST_DECISION,
     MAX_ITEMS,
@@ -79,8 +79,6 @@ class Arrival:
 
 
 Pending = tuple[Arrival, Case]
-Spread = Callable[[Callable[[str], None], Iterable[str]], Iterable[None]]
-"""Calls a function for each organization, one after the other (`map`) or side by side (an executor's `map`)."""
 
 
 def never() -> bool:

@@ -28,10 +28,10 @@ class Refused(GratisError):
 
 
 def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """An HTTP API answer with a JSON body."""
+    """An HTTP API answer with a JSON body, which nobody on the way may keep."""
     return {
         "statusCode": status,
-        "headers": {"content-type": "application/json", **(headers or {})},
+        "headers": {"content-type": "application/json", "cache-control": "no-store", **(headers or {})},
         "body": json.dumps(content, ensure_ascii=False),
     }
 

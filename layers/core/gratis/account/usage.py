@@ -24,6 +24,8 @@ MAX_UNIX_SECONDS = 253_370_764_800
 MAX_DECISIONS_READ = 200_000
 """For usage by the hour one call reads at most this many: it has no time for more, and whoever has a key may cost us no
 more."""
+MAX_ROWS_READ = 60_000
+"""Of all days of one call by the day: two thousand a day for a month. For the same two reasons."""
 Rows = Iterable[tuple[RowKey, Sums]]
 """What was used, before it is filtered and grouped; a key may come more than once."""
 _CURSOR = re.compile(r"page_([0-9]{1,12})")
@@ -86,13 +88,21 @@ def groups_of(offer: Offer) -> list[str]:
 
 
 def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[datetime]) -> dict[datetime, Rows]:
-    """The totals of each UTC day, all groups together: one query a group, however many requests there were."""
+    """The totals of each UTC day, all groups together: one query a group, however many requests there were.
+
+    Raises Refused: 400 for more rows than one call may read.
+    """
     if not starts:
         return {}
     first, last = starts[0].date(), starts[-1].date()
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
-    for identity, document in ledger.days(organization, groups_of(offer), first, last).items():
+    held = 0
+    for identity, document in ledger.each_day(organization, groups_of(offer), first, last):
         rows[moment.parse(f"{identity.slot}T00:00:00Z")] += document.totals.rows.items()
+        held += len(document.totals.rows)
+        if held > MAX_ROWS_READ:
+            said = f"these {len(starts)} days hold more rows of totals than the {MAX_ROWS_READ:,} that are read"
+            raise Refused(400, "too_many_rows", f"{said}; ask for fewer days", "limit")
     return dict(rows)
 
 

@@ -204,7 +204,12 @@ def _content_type(headers: Mapping[str, str]) -> str:
 
 def _in_protobuf(status: int, message: bytes) -> dict[str, Any]:
     body = base64.b64encode(message).decode()
-    return {"statusCode": status, "headers": {"content-type": PROTOBUF}, "body": body, "isBase64Encoded": True}
+    return {
+        "statusCode": status,
+        "headers": {"content-type": PROTOBUF, "cache-control": "no-store"},
+        "body": body,
+        "isBase64Encoded": True,
+    }
 
 
 def _number(place: int, value: int) -> bytes:

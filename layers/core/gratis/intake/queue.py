@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis import moment
 from gratis.errors import Busy
 from gratis.intake.messages import MAX_MESSAGE_EVENTS, pack
-from gratis.table.dynamo import Pause, pause
+from gratis.table.dynamo import Pause, Spread, pause
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -23,14 +23,21 @@ MAX_ATTEMPTS = 4
 
 
 class UsageQueue:
-    """Sends usage events, at most `max_events` in a message."""
+    """Sends usage events, at most `max_events` in a message; `spread`: calls of different organizations."""
 
     def __init__(
-        self, client: "SQSClient", url: str, *, pause: Pause = pause, max_events: int = MAX_MESSAGE_EVENTS
+        self,
+        client: "SQSClient",
+        url: str,
+        *,
+        pause: Pause = pause,
+        spread: Spread = map,
+        max_events: int = MAX_MESSAGE_EVENTS,
     ) -> None:
         self.client = client
         self.url = url
         self.pause = pause
+        self.spread = spread
         self.max_events = max_events
 
     def send(self, events: Mapping[str, Sequence[str]], received_at: datetime, nonce: str = "") -> None:
@@ -47,8 +54,23 @@ class UsageQueue:
             for organization, of_one in events.items()
         ]
         for turn in zip_longest(*by_organization):
-            for batch in _batches(filter(None, turn)):
-                self._send(batch)
+            self._send_all(_batches(filter(None, turn)))
+
+    def _send_all(self, batches: Iterable[Sequence[Any]]) -> None:
+        """Send batches that share no organization; once one fails, no other is begun."""
+        failures: list[Busy] = []
+
+        def send(batch: Sequence[Any]) -> None:
+            if not failures:
+                try:
+                    self._send(batch)
+                except Busy as busy:
+                    failures.append(busy)
+
+        for _ in self.spread(send, batches):
+            pass
+        if failures:
+            raise failures[0]
 
     def _send(self, messages: Sequence[Any]) -> None:
         waiting: dict[str, Any] = {str(index): {"Id": str(index), **message} for index, message in enumerate(messages)}

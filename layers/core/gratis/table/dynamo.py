@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +10,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis.errors import Busy, Rejected
 
 Item = dict[str, Any]
+Spread = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
+"""Calls a function for each of several things, one after the other (`map`) or side by side (an executor's `map`)."""
 Pause = Callable[[int], None]
 """Waits before the next attempt at a call, given the number of attempts so far."""
 MAX_ATTEMPTS = 8

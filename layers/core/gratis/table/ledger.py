@@ -112,12 +112,16 @@ class Ledger:
 
     def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
         """The day documents of these groups from `first` to `last`, consistently: one query a group."""
-        found: dict[CounterId, Document] = {}
+        return dict(self.each_day(organization, groups, first, last))
+
+    def each_day(
+        self, organization: str, groups: Iterable[str], first: date, last: date
+    ) -> Iterator[tuple[CounterId, Document]]:
+        """The same, each as it is read, so that a reader who has enough can stop."""
         for group in groups:
             pk = {"S": keys.documents_of(organization, group)}
             between = {":pk": pk, ":first": {"S": first.isoformat()}, ":last": {"S": last.isoformat()}}
-            found |= dict(map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between)))
-        return found
+            yield from map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between))
 
     def pools(self, counter: CounterId) -> dict[CounterId, Document]:
         """The counters of all projects in the windows of a slot, consistently."""
