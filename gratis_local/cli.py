@@ -511,7 +511,7 @@ def quarantine_redrive(
 @keys.command("create")
 def keys_create(
     *,
-    role: Annotated[str, typer.Option(help="One of owner, reader, platform.")],
+    role: Annotated[str, typer.Option(help="One of owner, gateway, reader, platform.")],
     organization: Annotated[str | None, typer.Option(help="Whose key it is; none for a platform key.")] = None,
     name: Annotated[str, typer.Option(help="What it is for, to tell keys apart.")] = "",
     stack: StackName = STACK,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from gratis.rules.formats import FORMAT
+from gratis.rules.formats import FORMAT, RESERVING
 from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.table import Item, TransactionCanceledException, key_of
 
@@ -53,6 +53,8 @@ def _written_next(item: Item, *, beyond: bool) -> Item:
     if item["sk"]["S"].startswith("REQ#"):
         added = json.loads(item["added"]["S"]) if "added" in item else {}
         return item | {"format": later, "added": {"S": json.dumps(added | {LATER: item["sk"]["S"]})}}
+    if item["pk"]["S"].startswith("COUNTER#"):
+        later = {"N": str(RESERVING + 1)}
     marked = item | {LATER: {"S": f"version {item['version']['N']}" if "version" in item else "an entry"}}
     if item["pk"]["S"].startswith("COUNTER#") and not beyond:
         return marked
@@ -61,8 +63,8 @@ def _written_next(item: Item, *, beyond: bool) -> Item:
 
 def _read_next(item: Item) -> Item:
     """It knows what its documents say, and decides on them."""
-    if item["pk"]["S"].startswith("COUNTER#") and item.get("format") == {"N": str(FORMAT + 1)}:
-        return item | {"format": {"N": str(FORMAT)}}
+    if item["pk"]["S"].startswith("COUNTER#") and item.get("format") == {"N": str(RESERVING + 1)}:
+        return item | {"format": {"N": str(RESERVING if "reservations" in item else FORMAT)}}
     return item
 
 

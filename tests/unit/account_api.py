@@ -230,6 +230,12 @@ class Api:
             outcome = classifier(self.client, config.config().offer, table=self.table).classify([sent])
             assert len(outcome.decisions) == len(batch), outcome.quarantined
 
+    def decide_at(self, event: Any, now: datetime) -> None:
+        """Let a classifier whose clock stands at `now` decide this event."""
+        sent = message("m1", event, received_at=now)
+        deciding = classifier(self.client, config.config().offer, table=self.table, clock=lambda _: now)
+        assert len(deciding.classify([sent]).decisions) == 1
+
     def verdicts(self, *events: Any) -> list[str]:
         """Verdict and reason of each event of org_a, as the API shows them."""
         found = [self.get(f"{REQUESTS}/{event['id']}").content for event in events]

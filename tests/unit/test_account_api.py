@@ -672,8 +672,11 @@ def test_the_document_has_every_route_but_the_pages(document: Any, shared: Loade
 
 def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: Any) -> None:
     restricted = {(method, path): each["security"] for method, path, each in operations(document) if "security" in each}
+    held = "/v1/organization/reservations"
+    reserving = [("post", held), ("get", held), ("delete", f"{held}/{{request_id}}")]
     assert restricted == {
         ("post", SHARING): [{"key": ["owner"]}],
+        **{each: [{"key": ["owner"]}, {"key": ["gateway"]}] for each in reserving},
         ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         **{(method, f"{WEBHOOKS}{path}"): [{"key": ["owner"]}] for method, path in OWNERS_WEBHOOKS},
@@ -709,7 +712,7 @@ def test_the_document_describes_what_is_answered(document: Any) -> None:
 
 def test_the_document_describes_what_is_refused_of_a_body(document: Any) -> None:
     taking = [each["responses"].keys() for _, _, each in operations(document) if "requestBody" in each]
-    assert len(taking) == 3
+    assert len(taking) == 5
     assert [codes for codes in taking if not {"413", "415"} <= codes] == []
 
 

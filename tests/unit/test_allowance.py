@@ -64,7 +64,9 @@ def test_an_organization_that_nobody_knows_is_not_eligible(api: Api) -> None:
 
 def test_the_allowance_has_the_documented_shape(api: Api) -> None:
     api.decide(used(300_000, 110_000), used(5_000, model=MINI), *(used(kind="usage.eval_run") for _ in range(2)))
-    assert api.get(ALLOWANCE).content == {
+    found = api.get(ALLOWANCE).content
+    assert [each.pop("used_up_at") for each in found["groups"]] == [None, None]
+    assert found == {
         "object": "allowance",
         "organization": "org_a",
         "status": "enrolled",
@@ -78,6 +80,25 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
         ],
         "eval_runs": {"quota": 7, "used": 2, "remaining": 5, "resets_at": "2025-03-17T00:00:00Z"},
     }
+
+
+def rows(api: Api) -> list[dict[str, Any]]:
+    """The groups, without the forecast, which has tests of its own."""
+    return [{name: value for name, value in row.items() if name != "used_up_at"} for row in groups_of(api)]
+
+
+def groups_of(api: Api) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api.get(ALLOWANCE).content["groups"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [(875_000, "2025-03-12T12:00:00Z"), (437_500, None), (1_000_000, None), (0, None)],
+)
+def test_the_forecast_goes_on_at_the_pace_of_the_window_so_far(api: Api, tokens: int, expected: str | None) -> None:
+    api.decide(used(tokens))
+    assert groups_of(api)[0]["used_up_at"] == expected
 
 
 def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at: str | None) -> dict[str, Any]:
@@ -95,9 +116,7 @@ def group(name: str, quota: int, used_tokens: int, window: str | None, resets_at
 
 def test_what_is_billed_takes_nothing_from_the_allowance(api: Api) -> None:
     api.decide(used(1_000_000), used(1), billed(5), used(7, model="gpt-4o"))
-    assert api.get(ALLOWANCE).content["groups"][0] == group(
-        "1m", 1_000_000, 1_000_000, "2025-03-12", "2025-03-13T00:00:00Z"
-    )
+    assert rows(api)[0] == group("1m", 1_000_000, 1_000_000, "2025-03-12", "2025-03-13T00:00:00Z")
 
 
 def test_what_is_left_is_never_below_zero_after_a_lower_tier(api: Api) -> None:
@@ -172,10 +191,10 @@ def test_a_rolling_window_resets_24_hours_after_its_first_free_request(
     api.set_clock(utc(now))
     if opened:
         api.decide(used(100, at=f"{opened}:00Z"))
-    assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, *shown)
+    assert rows(api)[0] == group("1m", 1_000_000, *shown)
 
 
 def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api) -> None:
     api.set_clock(utc("2025-03-06"))
     api.decide(used(100, at="2025-03-05T23:59:59Z"))
-    assert api.get(ALLOWANCE).content["groups"][0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
+    assert rows(api)[0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")

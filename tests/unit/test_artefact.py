@@ -131,7 +131,8 @@ PACKAGES = "annotated_types jmespath pydantic pydantic_core typing_extensions ty
 POWERTOOLS = "exceptions logging metrics package_logger shared tracing utilities warnings"
 """Parts of Powertools that its logger and its metrics bring along; `tracing` without the X-Ray SDK is empty."""
 CORE = (
-    "config errors moment rules rules.account rules.figures rules.formats rules.request rules.window "
+    "config errors moment rules rules.account rules.figures rules.formats rules.request "
+    "rules.reservation rules.window "
     "startup table table.dynamo table.keys telemetry"
 )
 RULES = (
@@ -149,14 +150,15 @@ IMPORTS = {
     "closing.merkle closing.proof closing.proving closing.signing closing.statements "
     "closing.sums closing.tiling closing.totals closing.windows "
     "rules.explanation rules.offer_file rules.tiling strict_json ",
-    "send_webhooks": "config errors moment rules rules.figures rules.request rules.window startup table table.dynamo "
+    "send_webhooks": "config errors moment rules rules.figures rules.request rules.reservation rules.window startup "
+    "table table.dynamo "
     "table.keys telemetry outgoing outgoing.deliveries outgoing.endpoints outgoing.sending outgoing.targets ",
     "account_api": f"{CORE} {RULES} "
-    "account account.allowance account.api_answer account.api_request account.api_router "
-    "account.offer account.openapi account.routes account.routes.allowance account.routes.call "
-    "account.routes.organizations account.routes.pages account.routes.requests "
+    "account account.allowance account.api_answer account.api_request account.api_router account.asked "
+    "account.offer account.openapi account.reservations account.routes account.routes.allowance account.routes.call "
+    "account.routes.organizations account.routes.pages account.routes.requests account.routes.reservations "
     "account.routes.sharing account.routes.statements account.routes.usage "
-    "account.routes.webhooks account.sharing account.usage http "
+    "account.routes.webhooks account.sharing account.usage http intake intake.events "
     "rules.explanation rules.offer_words strict_json table.accounts table.api_keys ",
 }
 """Modules of gratis."""

@@ -178,7 +178,11 @@ def as_lambda_gives(item: Any) -> Any:
 
 def test_account_api_may_read_and_change_accounts(api: Api) -> None:
     api.decide(of_now("r1"))
+    body = {"id": "r2", "model": "gpt-4o-2024-08-06", "tokens": 5}
     with recorded() as calls:
+        for name in ("allowance/check", "reservations"):
+            assert api.call("POST", f"/v1/organization/{name}", body=json.dumps(body)).status < 300
+        assert api.call("DELETE", "/v1/organization/reservations/r2").status == 204
         for answer in (
             *(api.usage(), api.costs(), api.get("/v1/organization/allowance"), api.get("/v1/organization/requests")),
             api.get("/v1/organization/requests/r1"),
@@ -205,7 +209,9 @@ def test_a_call_that_a_role_does_not_foresee_is_found() -> None:
     """So that the tests above can fail: another action, another partition, and a call that names no partition."""
     put: Callable[[str], Call] = lambda pk: ("dynamodb:PutItem", {"Item": {"pk": {"S": pk}}})  # noqa: E731
     assert refused("account_api", [put("ORG#org_a")]) == set()
-    assert refused("account_api", [put("COUNTER#org_a#1m")]) == {("dynamodb:PutItem", ("COUNTER#org_a#1m",))}
+    assert refused("account_api", [put("DAY#org_a#2025-03-11#0")]) == {
+        ("dynamodb:PutItem", ("DAY#org_a#2025-03-11#0",))
+    }
     assert refused("account_api", [("dynamodb:PutItem", {})]) == {("dynamodb:PutItem", ())}
     assert refused("account_api", [("dynamodb:Scan", {})]) == {("dynamodb:Scan", ())}
     assert refused("emit_billing", [("dynamodb:BatchGetItem", {})]) == {("dynamodb:BatchGetItem", ())}

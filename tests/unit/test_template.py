@@ -483,7 +483,7 @@ def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
     statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
     prefixes = (keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE, keys.UNLISTED)
-    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS}
+    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS, f"{keys.DAY}????-??-??#*"}
     assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 

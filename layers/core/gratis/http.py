@@ -12,19 +12,23 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
 class Refused(GratisError):
-    """Answered with `status` and an error envelope; nothing was stored."""
+    """Answered with `status` and an error envelope; nothing was stored. `retry_after`: seconds, always 1 of 503."""
 
-    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, param: str | None = None, *, retry_after: int | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.param = param
+        self.retry_after = retry_after if status != 503 else 1
 
     def answer(self) -> dict[str, Any]:
         """The HTTP answer. Shape: SPEC section 5."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         envelope = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        return answer(self.status, {"error": envelope}, {"retry-after": "1"} if self.status == 503 else None)
+        headers = {"retry-after": str(self.retry_after)} if self.retry_after else None
+        return answer(self.status, {"error": envelope}, headers)
 
 
 def answer(status: int, content: Any, headers: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What is left of an organization's allowance, now. SPEC section 4; the words are those of the published terms."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from gratis import moment
@@ -9,6 +10,7 @@ from gratis.rules.eligibility import Terms, ruled_out, terms_at
 from gratis.rules.explanation import stated
 from gratis.rules.figures import Figure, written
 from gratis.rules.offer import Group, Offer
+from gratis.rules.reservation import open_at, reserved
 from gratis.rules.window import CounterId, Window
 from gratis.table.ledger import Document, Ledger
 
@@ -98,22 +100,29 @@ def _groups(terms: Terms, organization: str, documents: Documents, now: datetime
 def _row(group: Group, quota: Figure, document: Document, now: datetime) -> dict[str, Any]:
     window = group.window.window_at(document.counter, now, group.span)
     used = type(quota)(window.used if window else 0)
+    start = window.start if window else now
+    open_now = open_at(document.counter.reservations, now)
+    aside = type(quota)(reserved(open_now, start, group.window.end(start)))
     return {
         "group": group.name,
         "unit": group.unit,
         "quota": written(quota),
         "used": written(used),
-        "reserved": written(type(quota)(0)),
-        "remaining": written(max(quota - used, type(quota)(0))),
+        "reserved": written(aside),
+        "remaining": written(max(quota - used - aside, type(quota)(0))),
         "window": group.window.name(window.start) if window else None,
-        "resets_at": moment.text(_end(group, window)) if window else None,
+        "resets_at": moment.text(group.resets_at(window)) if window else None,
+        "used_up_at": _used_up_at(group, window, quota, now),
     }
 
 
-def _end(group: Group, window: Window) -> datetime:
-    """When the quota is fresh again: at the window's end, or when the offer changes to another kind of window."""
-    end = group.window.end(window.start)
-    return min(end, group.span.until) if group.span.until else end
+def _used_up_at(group: Group, window: Window | None, quota: Figure, now: datetime) -> str | None:
+    """When nothing will be left at the pace of the window so far; None if some will be at its end, or none is now."""
+    if window is None or not 0 < window.used < quota or now <= window.start:
+        return None
+    pace = Decimal(quota) / Decimal(window.used)
+    reached = window.start + timedelta(seconds=int(Decimal((now - window.start).total_seconds()) * pace))
+    return moment.text(reached) if reached < group.resets_at(window) else None
 
 
 def _eval_runs(terms: Terms, organization: str, documents: Documents, now: datetime) -> dict[str, Any] | None:

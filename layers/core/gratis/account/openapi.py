@@ -99,6 +99,15 @@ def answers(name: str, code: int = 200, /, **fields: str) -> dict[int, Any]:
     return {code: {"description": f"A {name}", "content": {"application/json": {"schema": schema}}}}
 
 
+CHECK = answers("allowance.check", verdict="string", reason="string", explanation="string")
+_RESERVATION = answers("reservation", verdict="string", id="string", tokens="integer")[200]
+RESERVATION: dict[int, Any] = {
+    200: _RESERVATION | {"description": "Repeated: the reservation that is open"},
+    201: _RESERVATION | {"description": "Judged now; billed: nothing is reserved, `expires_at` is null"},
+    409: {"description": "The id is reserved with another body, or was decided today"},
+    429: {"description": "Too many are open in this counter; `retry-after` says when the next one expires"},
+}
+RESERVATIONS = answers("list", data="array")
 PAGE = answers("page", data="array", has_more="boolean")
 ALLOWANCE = answers("allowance", status="string", groups="array")
 OFFER = answers("offer", version="string", groups="array", excludes="array", aliases="object", words="array")

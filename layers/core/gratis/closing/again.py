@@ -12,7 +12,7 @@ from gratis.rules import pricing
 from gratis.rules.account import Account
 from gratis.rules.decision import NO_GROUP, Case, case_under, price_of
 from gratis.rules.eligibility import terms_of_versions
-from gratis.rules.figures import parsed, written
+from gratis.rules.figures import Figure, parsed, written
 from gratis.rules.formats import FIRST
 from gratis.rules.offer import Version
 from gratis.rules.offer_file import ending, in_first_form
@@ -50,7 +50,7 @@ class DecidedAgain(Check):
         decision = entry.decision
         if entry.counter is None or decision.reason != "over_quota":
             return
-        if parsed(decision.running_total or 0) > parsed(decision.quota or 0):
+        if _running_total(decision) + _reserved(decision) > parsed(decision.quota or 0):
             self._closures.setdefault(entry.counter, Closure()).witnessed = True
 
     def differences(self, found: Differences, held: Held) -> None:
@@ -105,15 +105,19 @@ class DecidedAgain(Check):
         return case_under(request, terms, price, decision.format)
 
     def _figures(self, entry: Entry, case: Case) -> Mapping[str, Any]:
-        """Rule 7 from the receipt's own `used_before`; what rules 1 to 6 bill has no figures."""
+        """Rule 7 from the receipt's own `used_before`, `reserved_before` and `reservation`.
+
+        What rules 1 to 6 bill has no figures.
+        """
         decision, name = entry.decision, None if case.group == NO_GROUP else case.group
         reason, group, quota, units = case.ruling
         if reason is not None or group is None or quota is None:
             none = dict.fromkeys(("quota", "window", "used_before", "used_after", "running_total"))
             return none | {"verdict": "billed", "reason": reason, "group": name}
         before = type(quota)(parsed(decision.used_before or 0))
-        has_room = before + units <= quota
-        fits = units == 0 or (has_room and not self._relies_on_closing(entry, case))
+        has_room = before + _reserved(decision) + units <= quota
+        is_kept = decision.reservation is not None and before + units <= quota
+        fits = units == 0 or is_kept or (has_room and not self._relies_on_closing(entry, case))
         return {
             "verdict": "free" if fits else "billed",
             "reason": "within_quota" if fits else "over_quota",
@@ -132,6 +136,14 @@ class DecidedAgain(Check):
         closure = self._closures.setdefault(entry.counter, Closure())
         closure.relying.add("decided_differently", "would fit, but is billed", entry.decision.record_id)
         return True
+
+
+def _running_total(decision: Decision) -> Figure:
+    return parsed(decision.running_total or 0)
+
+
+def _reserved(decision: Decision) -> Figure:
+    return parsed(decision.reserved_before or 0)
 
 
 def _with_end(version: Version, decision: Decision) -> Version:

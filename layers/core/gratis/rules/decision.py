@@ -15,6 +15,7 @@ from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import EVALS, Group, Offer, Version
 from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
 from gratis.rules.request import Request
+from gratis.rules.reservation import Binding, Reservation, open_at, reserved, settled_by
 from gratis.rules.totals import MAX_ROWS, Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
 
@@ -125,21 +126,37 @@ class _Figures(NamedTuple):
     used_after: Written = None
     running_total: Written = None
     thresholds: Sequence[int] = ()
+    reserved_before: Written = 0
+    reservation: str | None = None
+
+
+class _Claim(NamedTuple):
+    """What a request finds set aside. `rest`: the counter with what stays so; `kept`: its own, which it may have."""
+
+    rest: Counter
+    by_others: Figure = 0
+    kept: Reservation | None = None
 
 
 def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter, Decision]:
-    """Rule 7: `used + units > quota` is billed whole and consumes nothing; else it is free."""
+    """Rule 7: `used + reserved by others + units > quota` is billed whole and consumes nothing; else it is free.
+
+    A reservation that is kept is free whatever else holds, but never past the quota: that of the others may be larger.
+    """
     reason, group, quota, units = case.ruling
     if reason is not None or group is None or quota is None:
         return counter, _decision(case, "billed", reason or "", decided_at, _Figures())
     when = case.request.occurred_at
     window = group.window.window_at(counter, when, group.span)
     used = type(quota)(window.used if window else 0)
+    counter, others, kept = _claimed(counter, case, group, window.start if window else when, decided_at)
     closed = window is not None and window.overflowed and case.terms.version.overflow == "close"
-    fits = units == 0 or (used + units <= quota and not closed)
+    has_room = used + others + units <= quota and not closed
+    fits = units == 0 or has_room or (kept is not None and used + units <= quota)
     if fits and units and not window:
         window = Window(when, used)
-    reached = _reached(window, units, quota, fits=fits)
+    only_reserved = not fits and not closed and used + units <= quota
+    reached = () if only_reserved else _reached(window, units, quota, fits=fits)
     after = used + units if fits else used
     if window and units:
         announced = window.announced | {quota} if 100 in reached else window.announced
@@ -152,10 +169,30 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
         used_after=written(after),
         running_total=written(used + units),
         thresholds=reached,
+        reserved_before=written(type(quota)(others)),
+        reservation=kept.id if kept and fits else None,
     )
     if fits:
         return counter, _decision(case, "free", "within_quota", decided_at, figures)
     return counter, _decision(case, "billed", "over_quota", decided_at, figures)
+
+
+def _claimed(counter: Counter, case: Case, group: Group, start: datetime, now: datetime) -> _Claim:
+    """Settle the reservation of a request in the window that starts at `start`; drop what has expired."""
+    if not counter.reservations:
+        return _Claim(counter)
+    _, _, _, units = case.ruling
+    request, end = case.request, group.window.end(start)
+    there = open_at(counter.reservations, now)
+    own = settled_by(there, request.reservation or request.id, request.project, start, end)
+    rest = tuple(each for each in there if each is not own)
+    kept = own if own and own.binding == binding_of(case.terms) and units <= own.units else None
+    return _Claim(replace(counter, reservations=rest), reserved(rest, start, end), kept)
+
+
+def binding_of(terms: Terms) -> Binding:
+    """What is in force, as a reservation names it."""
+    return Binding(terms.version.name, terms.profile_version, terms.settings_version)
 
 
 def _reached(window: Window | None, units: Figure, quota: Figure, *, fits: bool) -> tuple[int, ...]:
@@ -217,4 +254,6 @@ def _decision(case: Case, verdict: Verdict, reason: str, decided_at: datetime, f
         audio=request.tokens.audio,
         platform_verdict=request.platform_verdict,
         pool=case.counter.pool,
+        reserved_before=figures.reserved_before,
+        reservation=figures.reservation,
     )

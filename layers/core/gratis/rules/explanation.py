@@ -70,19 +70,24 @@ def _named(decision: Decision, exclusion: Exclusion) -> str:
 
 def _quota_sentence(decision: Decision, version: Version | None) -> str:
     quota, used, total = (decision.figure(each) or 0 for each in ("quota", "used_before", "running_total"))
-    units, left = total - used, max(quota - used, 0)
+    aside = decision.figure("reserved_before") or 0
+    units, left = total - used, max(quota - used - aside, 0)
     kind = _kind(decision, version)
     span, where = _span(decision, kind), f"group {decision.group}"
+    if decision.reservation is not None and units:
+        return f"{amount(decision.unit, units)} were reserved for it in the allowance of {where} {span}."
     if decision.unit == "runs":
         run = f"run {used + 1} of {quota} shared evaluation runs {span}."
-        return run if decision.verdict == "free" else f"all {quota} shared evaluation runs {span} were used."
+        taken = f"used, or reserved by others ({aside})" if aside else "used"
+        return run if decision.verdict == "free" else f"all {quota} shared evaluation runs {span} were {taken}."
     asked = amount(decision.unit, units)
     if units == 0:
         return f"a request of {asked} takes nothing from the allowance of {where}."
     if decision.verdict == "billed" and units <= left:
         return f"an earlier request that did not fit had closed the allowance of {where} {span}."
     fit = "fit" if decision.verdict == "free" else "did not fit"
-    room = f"{figure(decision.unit, left)} left of {figure(decision.unit, quota)}"
+    others = f" beside {figure(decision.unit, aside)} reserved by others" if aside else ""
+    room = f"{figure(decision.unit, left)} left of {figure(decision.unit, quota)}{others}"
     return f"{asked} {fit} in the {room} for {where} {span}."
 
 

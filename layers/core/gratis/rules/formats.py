@@ -8,3 +8,5 @@ keeps the fields that it does not know in whatever it replaces.
 FIRST = 1
 FORMAT = 2
 """The format that this release writes."""
+RESERVING = 3
+"""Of a counter document that holds reservations: whoever does not know them must not decide on it."""

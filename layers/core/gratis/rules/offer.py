@@ -12,7 +12,7 @@ from gratis import moment
 from gratis.rules.figures import Figure
 from gratis.rules.request import Request
 from gratis.rules.spelling import normal, normal_tool
-from gratis.rules.window import ALWAYS, Kind, Span
+from gratis.rules.window import ALWAYS, Kind, Span, Window
 
 EVALS = "evals"
 """The group of evaluation runs, as every offer names it."""
@@ -72,6 +72,11 @@ class Group:
     def pool(self, project: str | None) -> str | None:
         """Whose counter of the group a request counts in: None is the organization's, "" that of no project."""
         return (project or "") if self.scope == "project" else None
+
+    def resets_at(self, window: Window) -> datetime:
+        """When the quota is fresh again: at the window's end, or when the offer changes to another kind of window."""
+        end = self.window.end(window.start)
+        return min(end, self.span.until) if self.span.until else end
 
     def goes_on_as(self, other: "Group") -> bool:
         """Whether `other`, of the next version, counts on in the windows that are open here."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from gratis import moment
 from gratis.rules.figures import Figure
+from gratis.rules.reservation import Reservations
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -43,9 +44,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """The windows of one counter document, oldest first. A calendar window has a document of its own."""
+    """The windows of one counter document, oldest first. A calendar window has a document of its own.
+
+    `reservations`: room in them that is set aside; expired ones may still be among them.
+    """
 
     windows: tuple[Window, ...] = ()
+    reservations: Reservations = ()
 
     def having(self, window: Window, kind: "Kind") -> "Counter":
         """This counter with `window` put in, or in place of the one with the same start.
@@ -54,7 +59,8 @@ class Counter:
         """
         windows = sorted([other for other in self.windows if other.start != window.start] + [window], key=_start)
         newest = windows[-1].start
-        return Counter(tuple(each for each in windows if newest - kind.end(each.start) <= LATE))
+        kept = tuple(each for each in windows if newest - kind.end(each.start) <= LATE)
+        return Counter(kept, self.reservations)
 
 
 class CounterId(NamedTuple):

@@ -12,7 +12,7 @@ from gratis.table.dynamo import Item, translated
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Role = Literal["owner", "reader", "platform"]
+Role = Literal["owner", "gateway", "reader", "platform"]
 ROLES = get_args(Role)
 PREFIX = "gk_"
 

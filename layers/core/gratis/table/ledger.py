@@ -17,9 +17,10 @@ from gratis.errors import Busy, Rejected
 from gratis.rules.account import Account
 from gratis.rules.decision import Books
 from gratis.rules.figures import parsed, written
-from gratis.rules.formats import FIRST, FORMAT
+from gratis.rules.formats import FIRST, FORMAT, RESERVING
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
+from gratis.rules.reservation import Binding, Reservation
 from gratis.rules.totals import Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
 from gratis.table import keys
@@ -209,8 +210,8 @@ class Ledger:
         format: it holds what this release cannot see and a verdict rests on.
         """
         documents = merge(read, counter, books, decisions)
-        if beyond := [identity for identity, document in documents.items() if document.format > FORMAT]:
-            raise Busy(f"{beyond[0]} is of a later format than {FORMAT}: a release that knows it has to decide")
+        if beyond := [identity for identity, document in documents.items() if document.format > RESERVING]:
+            raise Busy(f"{beyond[0]} is of a later format than {RESERVING}: a release that knows it has to decide")
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
@@ -251,6 +252,8 @@ class Ledger:
         }
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
+        if document.counter.reservations:
+            item["reservations"] = {"S": _reservations_text(document.counter)}
         last_day = last_day_of_slot(identity.slot)
         if self.expire and last_day is not None:
             item |= _expiry(last_day, KEEP_DOCUMENTS)
@@ -283,15 +286,22 @@ def merge(
     for identity in changed:
         before = read.get(identity, Document())
         decided = [each.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        after = books.counter if identity == counter else before.counter
         merged[identity] = replace(
             before,
             version=before.version + 1,
-            counter=books.counter if identity == counter else before.counter,
+            counter=after,
             totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
             recent=(*reversed(decided), *before.recent)[:RECENT],
-            format=max(before.format, FORMAT),
+            format=_format(before, after),
         )
     return merged
+
+
+def _format(before: Document, after: Counter) -> int:
+    """A later format stays; one that says that there are reservations does so as long as there are."""
+    needed = RESERVING if after.reservations else FORMAT
+    return max(before.format, needed) if before.format > RESERVING else needed
 
 
 def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Iterable[date]) -> Books:
@@ -332,19 +342,43 @@ def _window(array: Sequence[Any]) -> Window:
     return Window(moment.parse(start), parsed(used), overflowed, quotas)
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent"}
+def _reservations_text(counter: Counter) -> str:
+    return json.dumps([_reservation_array(each) for each in counter.reservations], separators=(",", ":"))
+
+
+def _reservation_array(each: Reservation) -> list[Any]:
+    moments = [moment.text(each.made_at), moment.text(each.expires_at), each.window and moment.text(each.window)]
+    binding = [each.binding.offer, each.binding.profile_version, each.binding.settings_version]
+    return [each.id, written(each.units), *moments, each.project, each.body, *binding]
+
+
+def _reservation(array: Sequence[Any]) -> Reservation:
+    name, units, made, expires, window, project, body, *binding = array
+    opened = moment.parse(window) if window else None
+    moments = moment.parse(made), moment.parse(expires), opened
+    return Reservation(name, parsed(units), *moments, project, Binding(*binding), body)
+
+
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent", "reservations"}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
     document = Document(
         version=int(item["version"]["N"]),
-        counter=Counter(tuple(map(_window, json.loads(item["windows"]["S"])))),
+        counter=_counter(item),
         totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
         unknown={name: value for name, value in item.items() if name not in _KNOWN},
     )
     return keys.counter_of_key(item), document
+
+
+def _counter(item: Item) -> Counter:
+    windows = tuple(map(_window, json.loads(item["windows"]["S"])))
+    if "reservations" not in item:
+        return Counter(windows)
+    return Counter(windows, tuple(map(_reservation, json.loads(item["reservations"]["S"]))))
 
 
 def format_of(item: Item) -> int:
