@@ -22,7 +22,8 @@ from gratis import config, moment
 from gratis.intake.events import parse_event
 from gratis.intake.messages import Message
 from gratis.rules import pricing
-from gratis.rules.decision import NO_GROUP, Case, case_of
+from gratis.rules.decision import Case, case_of
+from gratis.rules.offer import NO_GROUP
 from gratis.rules.request import Request
 from gratis.table.keys import NEW, decision_key
 from gratis.table.ledger import Ledger
@@ -195,7 +196,9 @@ class SingleTransaction(_PerEvent):
 
 def _events(message: Message) -> Iterator[tuple[Any, Request]]:
     for raw in message.events():
-        yield raw, parse_event(raw, message.received_at)
+        request = parse_event(raw, message.received_at)
+        if isinstance(request, Request):  # the other designs know no voids
+            yield raw, request
 
 
 def _verdict(case: Case, *, fits: bool) -> tuple[str, str]:

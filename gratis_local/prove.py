@@ -3,7 +3,7 @@
 import gzip
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,11 +18,12 @@ from gratis.closing.proving import NoLongerKept, prove
 from gratis.closing.sums import Record, statement_of
 from gratis.closing.tiling import add_tears
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
-from gratis.rules.figures import Figure, parsed
+from gratis.rules.figures import Figure, parsed, written
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import usual_unit
-from gratis.rules.tiling import Step, over_granted, overlaps, step_of, tiling
+from gratis.rules.request import VOID
+from gratis.rules.tiling import Step, over_granted, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis_local.chain import ChainProof, prove_chains
@@ -41,6 +42,13 @@ MAX_INFLATED_BYTES = 1_000_000_000
 """Of one file: those of our delivery stream are cut at 64 MB."""
 
 
+VOIDS_OWN = (
+    *("format", "received_at", "decided_at", "payload_hash"),
+    *("used_before", "reserved_before", "used_after", "running_total"),
+)
+"""What a void's record does not have from the record that it takes back."""
+
+
 def _with_day(written: str) -> str:
     """A moment or a day, by what it begins with."""
     if date.fromisoformat(written[:10]).isoformat() != written[:10]:
@@ -49,8 +57,12 @@ def _with_day(written: str) -> str:
 
 
 Count = Annotated[int, Field(ge=0, le=10**15)]
+Tokens = Annotated[int, Field(ge=-(10**15), le=10**15)]
+"""Negative in a void."""
 Name = Annotated[str, Field(min_length=1)]
 Amount = Annotated[str, Field(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
+Turnable = Annotated[str, Field(pattern=r"^-?[0-9]{1,20}(\.[0-9]{1,20})?$")]
+"""An amount, which is negative in a void."""
 Dated = Annotated[str, AfterValidator(_with_day)]
 
 
@@ -65,9 +77,9 @@ class _Emitted(BaseModel):
 class _Tokens(BaseModel):
     model_config = ConfigDict(strict=True)
 
-    input: Count
-    output: Count
-    total: Count
+    input: Tokens
+    output: Tokens
+    total: Tokens
 
 
 class _BillingRecord(_Emitted):
@@ -77,8 +89,8 @@ class _BillingRecord(_Emitted):
     verdict: Literal["free", "billed"]
     reason: str
     tokens: _Tokens
-    list_amount_usd: Amount | None
-    amount_usd: Amount | None
+    list_amount_usd: Turnable | None
+    amount_usd: Turnable | None
     offer: str
     group: Name | None
     window: Name | None
@@ -131,8 +143,7 @@ class RecordsProof(Proof):
 
 def prove_from_records(files: Sequence[str]) -> list[RecordsProof]:
     """Prove every organization's day that the files hold records or statements of."""
-    held = _Held.of(files)
-    return [_proof(*day, held.records.get(day, []), held.newest(day)) for day in held.days()]
+    return _proofs(_Held.of(files))
 
 
 def read_records(files: Sequence[str]) -> Iterator[Record]:
@@ -150,8 +161,7 @@ def prove_span(files: Sequence[str], keys: "Keys | None", heads: Mapping[str, He
     unknown = sorted(heads.keys() - {statement["organization"] for statement in every})
     if unknown or not every:
         raise Unusable(f"there is no statement of {unknown[0]}" if unknown else "there is no statement in these files")
-    days = [_proof(*day, held.records.get(day, []), held.newest(day), must_be_stated=True) for day in held.days()]
-    return [*days, *prove_chains(every, keys, heads)]
+    return [*_proofs(held, must_be_stated=True), *prove_chains(every, keys, heads)]
 
 
 @dataclass(frozen=True)
@@ -184,23 +194,39 @@ class _Held:
         return max(self.statements.get(day, ()), key=lambda each: each.get("revision", 0), default=None)
 
 
+def _proofs(held: _Held, *, must_be_stated: bool = False) -> list[RecordsProof]:
+    """The proof of each day. `must_be_stated`: a day that no statement is about does not hold."""
+    found = {day: Differences() for day in held.days()}
+    kept = {day: _by_id(held.records.get(day, []), found[day]) for day in found}
+    steps = _steps_in([record for each in kept.values() for record in each])
+    for day, differences in found.items():
+        if must_be_stated and held.newest(day) is None:
+            said = f"none is about this day ({len(kept[day])} records); it may still be open"
+            differences.add("statement", said)
+    return [_proof(day, kept, held.newest(day), steps, found[day]) for day in found]
+
+
 def _proof(
-    organization: str, day: str, records: Sequence[Record], stated: Record | None, *, must_be_stated: bool = False
+    of_day: tuple[str, str],
+    of_days: Mapping[tuple[str, str], Sequence[Record]],
+    stated: Record | None,
+    steps: Mapping[CounterWindow, list[Step]],
+    found: Differences,
 ) -> RecordsProof:
-    found = Differences()
-    kept = _by_id(records, found)
+    organization, day = of_day
+    kept = of_days[of_day]
     statement = statement_of(organization, date.fromisoformat(day), kept)
+    by_id = {record["id"]: record for record in kept}
     for record in kept:
-        for message in _contradictions(record, day):
+        is_void = record.get("kind") == "usage.void"
+        for message in _void_contradictions(record, by_id) if is_void else _contradictions(record, day):
             found.add("contradiction", message, record["id"])
-    _tile(date.fromisoformat(day), kept, found)
+    _tile({day for whose, day in of_days if whose == organization}, kept, steps, found)
     if stated is not None:
         for name, value in statement.items():
             if value != stated.get(name) and (name in stated or name not in LATER):
                 message = f"{name} is {value}, revision {stated.get('revision')} says {stated.get(name)}"
                 found.add("statement", message)
-    elif must_be_stated:
-        found.add("statement", f"none is about this day ({len(kept)} records); it may still be open")
     revision = stated.get("revision") if stated else None
     return RecordsProof(statement, found.listed(), found.count, revision)
 
@@ -217,6 +243,8 @@ def _by_id(records: Sequence[Record], found: Differences) -> list[Record]:
 def _contradictions(record: Record, day: str) -> Iterator[str]:
     """What a record says against itself. Rules: SPEC sections 2 (rule 7) and 5."""
     tokens, is_free = record["tokens"], record["verdict"] == "free"
+    if min(tokens["input"], tokens["output"]) < 0 or str(record["list_amount_usd"]).startswith("-"):
+        yield "tokens or amounts are negative, and it is no void"
     if is_free != (record["reason"] == "within_quota"):
         yield "the verdict does not have this reason"
     if record["amount_usd"] != ("0" if is_free else record["list_amount_usd"]):
@@ -230,6 +258,34 @@ def _contradictions(record: Record, day: str) -> Iterator[str]:
         asked = before + _units(record)
         if (running_total, after) != (asked, asked if is_free else before):
             yield "the counter's figures do not follow from what the request takes of the quota"
+
+
+def _void_contradictions(void: Record, by_id: Mapping[str, Record]) -> Iterator[str]:
+    """What a void says against the record that it takes back. Rules: SPEC section 2, "Voids"."""
+    voided = by_id.get(str(void.get("voids")))
+    if voided is None or void["id"] != f"{voided['id']}{VOID}":
+        yield f"takes back {void.get('voids')}, which is not among the records"
+        return
+    meant = {name: value for name, value in voided.items() if name not in VOIDS_OWN}
+    meant |= {"kind": "usage.void", "reason": "void", "voids": voided["id"], "id": void["id"]}
+    meant["tokens"] = {name: -count for name, count in voided["tokens"].items()}
+    meant |= {name: _turned(voided[name]) for name in ("list_amount_usd", "amount_usd")}
+    if different := sorted(name for name, value in meant.items() if _known(void, name, value) != value):
+        yield f"{', '.join(different)}: not as the void of {voided['id']} has it"
+    before, after, running_total = (_figure(void[name]) for name in ("used_before", "used_after", "running_total"))
+    taken_from, taken_to = _figure(voided["used_before"]), _figure(voided["used_after"])
+    taken = None if taken_from is None or taken_to is None else taken_to - taken_from
+    if (None if before is None or taken is None else before - taken, after) != (after, running_total):
+        yield "the counter's figures do not follow from what it gives back"
+
+
+def _known(void: Record, name: str, value: Any) -> Any:
+    """A field of a void; of the tokens those that the voided record states, which may be of an earlier format."""
+    return {each: void[name].get(each) for each in value} if name == "tokens" else void.get(name)
+
+
+def _turned(amount: str | None) -> str | None:
+    return None if amount is None else str(written(-Decimal(amount)))
 
 
 def _units(record: Record) -> Figure:
@@ -250,26 +306,32 @@ def _figure(stated: Any) -> Figure | None:
     return None if stated is None else parsed(stated)
 
 
-def _tile(day: date, records: Sequence[Record], found: Differences) -> None:
-    """Free decisions tile their counters, as far as these records hold all decisions of a counter.
-
-    They do if its window is this UTC day. Of an offer that does not ship nobody can tell.
-    """
+def _steps_in(records: Sequence[Record]) -> dict[CounterWindow, list[Step]]:
+    """The steps in each counter, as far as anybody knows the offer: of one that does not ship nobody can tell."""
     counters = Counters(shipped)
     steps: dict[CounterWindow, list[Step]] = defaultdict(list)
-    partial: set[CounterWindow] = set()
     for record in records:
         step, offer, group = step_of(record), record["offer"], record["group"]
-        pool = counters.pool(offer, group, record["project"]) if group else None
-        counter = counters.of(record["organization"], offer, group, record["window"], pool)
+        known = counters.group(offer, group) if group else None
+        pool = known.pool(record["project"]) if known else None
+        counter = counters.of(record["organization"], offer, group, record["window"], pool) if known else None
         if step and counter:
             steps[counter].append(step)
-            if counters.group(offer, group) is None or utc_days(counter) != [day]:
-                partial.add(counter)
-    for counter in sorted(steps, key=str):
-        taken = steps[counter]
+    return steps
+
+
+def _tile(
+    given: Set[str], records: Sequence[Record], steps: Mapping[CounterWindow, list[Step]], found: Differences
+) -> None:
+    """Free decisions tile their counters. `steps`: all that the files hold; `given`: the days that they hold.
+
+    Only where the files hold every day of a window: else a void of another day may have given back what is used here.
+    """
+    for counter, taken in sorted(_steps_in(records).items(), key=str):
         add_tears(counter, over_granted(taken), found)
-        add_tears(counter, overlaps(taken) if counter in partial else tiling(taken), found)
+        days = {day.isoformat() for day in utc_days(counter)}
+        if days and days <= given:
+            add_tears(counter, tiling(steps[counter]), found)
 
 
 def _offers(offer: Offer | None) -> OfferOf:

@@ -15,7 +15,7 @@ from gratis.rules import pricing
 from gratis.rules.account import Account
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
-from gratis.rules.request import Request, RequestKey
+from gratis.rules.request import Request, RequestKey, Void
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine
@@ -52,13 +52,13 @@ class Replayed:
     """Entries of the files that are none to be decided, by reason."""
 
     def totals(self) -> dict[str, Any]:
-        """Shape: SPEC section 5. Amounts that are not known count as nothing."""
+        """Shape: SPEC section 5. Amounts that are not known count as nothing. Voids count off what they take back."""
         free = [decision for decision in self.decisions if decision.verdict == "free"]
         billed = [decision for decision in self.decisions if decision.verdict == "billed"]
         return {
             "events": self.events,
-            "free": len(free),
-            "billed": len(billed),
+            "free": sum(decision.counts for decision in free),
+            "billed": sum(decision.counts for decision in billed),
             "quarantined": len(self.quarantined),
             "repeats": self.events - len(self.decisions) - len(self.quarantined),
             "free_tokens": sum(decision.input + decision.output for decision in free),
@@ -117,7 +117,7 @@ def replay(
     return replayed
 
 
-def event_clock(requests: Sequence[Request]) -> datetime:
+def event_clock(requests: Sequence[Request | Void]) -> datetime:
     """The moment at which the last of `requests` was received."""
     return max(request.received_at for request in requests)
 

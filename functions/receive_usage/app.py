@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import boto3
@@ -29,21 +29,26 @@ SECRETS_SECONDS = 60
 """How long fetched secrets are used: a rotation takes effect within this time."""
 
 SIDE_BY_SIDE = 16
-"""Calls to the queue at one time: a body of ten thousand organizations makes a thousand, and has 30 seconds."""
+"""Calls to the queue or the table at one time: a body of ten thousand organizations makes a thousand, one of as many
+bad events four hundred, and has 30 seconds."""
 
 logger = Logger(service="receive_usage")
 metrics = metrics_of("receive_usage")
 
 
 @cache
+def threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(SIDE_BY_SIDE)
+
+
+@cache
 def quarantine() -> Quarantine:
-    return Quarantine(dynamodb(), os.environ["LEDGER_TABLE"])
+    return Quarantine(dynamodb(), os.environ["LEDGER_TABLE"], spread=threads().map)
 
 
 @cache
 def queue() -> UsageQueue:
-    spread = ThreadPoolExecutor(SIDE_BY_SIDE).map
-    return UsageQueue(boto3.client("sqs", config=QUICK), os.environ["USAGE_QUEUE"], spread=spread)
+    return UsageQueue(boto3.client("sqs", config=QUICK), os.environ["USAGE_QUEUE"], spread=threads().map)
 
 
 @cache
@@ -57,6 +62,21 @@ def secrets(variable: str) -> list[str]:
         stored = secrets_provider().get(os.environ[variable], max_age=SECRETS_SECONDS)
     except GetParameterError as error:
         raise Busy(f"the secret cannot be read: {error}") from error
+    return _listed(stored)
+
+
+@lru_cache(maxsize=8)
+def replaced_secrets(variable: str, _minute: int) -> list[str]:
+    """The secrets before the last rotation, looked up at most once a minute however many requests are refused; none
+    where there was no rotation, or they cannot be read: only an alarm depends on them."""
+    try:
+        stored = secrets_provider().get(os.environ[variable], force_fetch=True, max_age=0, VersionStage="AWSPREVIOUS")
+    except GetParameterError:
+        return []
+    return _listed(stored)
+
+
+def _listed(stored: Any) -> list[str]:
     return stored.split() if isinstance(stored, str) else []  # what is stored as bytes is none of ours
 
 
@@ -81,5 +101,25 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
 def _received(event: Mapping[str, Any], source: Source, headers: Mapping[str, str]) -> Received:
     now = datetime.now(UTC)
     body = body_of(event, source.max_body_bytes)
-    source.authenticate(secrets(source.secret), headers, body, now)
-    return receive(source, source.read(body, headers), now, queue(), quarantine())
+    _authenticate(source, headers, body, now)
+    try:
+        return receive(source, source.read(body, headers), now, queue(), quarantine())
+    except Refused as refused:
+        refused.known_sender = True
+        raise
+
+
+def _authenticate(source: Source, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+    try:
+        source.authenticate(secrets(source.secret), headers, body, now)
+    except Refused as refused:
+        refused.known_sender |= _still_has_the_old_secret(source, headers, body, now)
+        raise
+
+
+def _still_has_the_old_secret(source: Source, headers: Mapping[str, str], body: bytes, now: datetime) -> bool:
+    try:
+        source.authenticate(replaced_secrets(source.secret, int(now.timestamp()) // 60), headers, body, now)
+    except Refused:
+        return False
+    return True

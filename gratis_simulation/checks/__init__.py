@@ -19,6 +19,7 @@ from gratis_simulation.checks import (
     order,
     quarantine,
     readers,
+    reservations,
     retention,
     thresholds,
 )
@@ -37,6 +38,7 @@ CHECKS: dict[str, Callable[[Ended], None]] = {
     "quarantine": quarantine.check,
     "accounts": accounts.check,
     "readers": readers.check,
+    "reservations": reservations.check,
     "bus": bus.check,
     "thresholds": thresholds.check,
     "late days": late_days.check,

@@ -12,7 +12,7 @@ from gratis.intake.events import parse_event
 from gratis_simulation.machines.queue import Sent
 from gratis_simulation.machines.run import Run
 from gratis_simulation.machines.seen import Posted
-from gratis_simulation.worlds.payload import Event, Payload, content_of
+from gratis_simulation.worlds.payload import Event, Payload, Voiding, content_of
 from gratis_simulation.worlds.traffic import AHEAD, HORIZON
 from gratis_simulation.worlds.world import Post, Step, Stray
 
@@ -35,9 +35,9 @@ class Arrivals:
     def __init__(self, run: Run) -> None:
         self.events = {event.content: event for step in run.world.plan for event in events_of(step)}
         self.all = list(self._arrivals(run.queue.sent))
-        self.payloads: dict[tuple[str, str, str], list[Payload]] = defaultdict(list)
-        self.received: dict[Payload, set[str]] = defaultdict(set)
-        self.places: dict[Payload, list[tuple[int, int]]] = defaultdict(list)
+        self.payloads: dict[tuple[str, str, str], list[Payload | Voiding]] = defaultdict(list)
+        self.received: dict[Payload | Voiding, set[str]] = defaultdict(set)
+        self.places: dict[Payload | Voiding, list[tuple[int, int]]] = defaultdict(list)
         for arrival in self.all:
             payload = arrival.event.payload
             if payload is not None and not not_accepted(arrival.event, arrival.received_at):
@@ -47,7 +47,7 @@ class Arrivals:
                 self.received[payload].add(moment.text(arrival.received_at))
         self.contents = {arrival.event.content for arrival in self.all}
 
-    def hash_of(self, payload: Payload) -> str:
+    def hash_of(self, payload: Payload | Voiding) -> str:
         """What the core tells the payload by from others of the same key."""
         place = self.places[payload][0]
         arrival = next(each for each in self.all if each.place == place)
@@ -63,9 +63,12 @@ def not_accepted(event: Event, received_at: datetime) -> str | None:
     """Why an event that is received at this moment can never be decided."""
     if event.payload is None:
         return event.wrong
-    if event.payload.occurred_at - received_at > AHEAD:
+    is_void = isinstance(event.payload, Voiding)
+    stated = event.payload.time if isinstance(event.payload, Voiding) else event.payload.occurred_at
+    if stated - received_at > AHEAD:
         return "in_the_future"
-    return "too_old" if received_at - event.payload.occurred_at > HORIZON else None
+    old = received_at - stated > HORIZON or (is_void and (received_at - HORIZON).date() > event.payload.day)
+    return "too_old" if old else None
 
 
 def accepted(posted: Posted) -> dict[str, list[Event]]:

@@ -3,6 +3,7 @@
 from gratis.rules.receipt import Decision
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
+from gratis_simulation.checks.told import name_of
 from gratis_simulation.machines.seen import Classified
 
 
@@ -11,7 +12,7 @@ def check(ended: Ended) -> None:
     for classified in ended.run.seen.classified:
         _counts(classified)
         for decision in classified.outcome.decisions:
-            taken = ended.told.taken.get((decision.organization, decision.day, decision.request_id))
+            taken = ended.told.taken.get(name_of(decision))
             if taken is None or not _same(taken.decision, decision):
                 raise Broken("exactly once", f"{classified.work.name} says that it took {decision}")
 

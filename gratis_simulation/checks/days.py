@@ -37,14 +37,17 @@ def _is_proved(stated: dict[str, Any] | None, records: Sequence[dict[str, Any]])
         written = json.dumps(record, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(digest + written.encode()).digest()
     free = [record for record in records if record["verdict"] == "free"]
+    voids = [record for record in records if record["reason"] == "void"]
     sums = {
-        "decisions": len(records),
-        "free": len(free),
+        "decisions": len(records) - 2 * len(voids),
+        "free": len(free) - 2 * sum(record["reason"] == "void" for record in free),
+        "voids": len(voids),
         "free_tokens": sum(record["tokens"]["total"] for record in free),
         "billed_tokens": sum(record["tokens"]["total"] for record in records if record["verdict"] == "billed"),
         "hash": digest.hex(),
     }
-    told = {name: stated[name] for name in sums}
+    told = {"voids": 0, **stated}
+    told = {name: told[name] for name in sums}
     amounts = [Decimal(record["amount_usd"] or 0) for record in records]
     if told != sums or Decimal(stated["amount_usd"]) != sum(amounts):
         raise Broken("proved", f"the statement {stated['id']} says {told}, the records make {sums}")

@@ -6,7 +6,7 @@ from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
 from gratis_simulation.checks.reference import Expected
 from gratis_simulation.checks.told import Taken, differing
-from gratis_simulation.worlds.payload import Payload
+from gratis_simulation.worlds.payload import Payload, Voiding
 from gratis_simulation.worlds.traffic import KEPT
 
 
@@ -36,13 +36,13 @@ def _says(decision: Decision, expected: Expected, name: str) -> None:
     raise Broken(promise, f"{name}: {told}")
 
 
-def _is_dated(taken: Taken, payload: Payload, received: set[str]) -> None:
+def _is_dated(taken: Taken, payload: Payload | Voiding, received: set[str]) -> None:
     """It says when its event arrived and when it was decided."""
     decision, actor = taken.decision, taken.actor
     skew, decided_at = actor.work.skew, moment.parse(decision.decided_at)
     if not actor.work.started_at + skew <= decided_at <= actor.at + skew:
         raise Broken("explained", f"{taken.name} was not decided at {decision.decided_at}")
-    if actor.work.started_at + skew - payload.occurred_at > KEPT:
+    if actor.work.started_at + skew - payload.latest > KEPT:
         raise Broken("exactly once", f"{taken.name} was decided so late that a repeat would not be recognized")
     if decision.received_at not in received:
         raise Broken("explained", f"{taken.name} was not received at {decision.received_at}")

@@ -6,7 +6,7 @@ from gratis.rules.window import CounterId, Window
 from gratis.table.ledger import Document
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
-from gratis_simulation.checks.told import Sum
+from gratis_simulation.checks.told import Sum, rooms_in
 
 
 def check(ended: Ended) -> None:
@@ -15,6 +15,9 @@ def check(ended: Ended) -> None:
         for identity, (document, decided) in commit.documents.items():
             _counter_agrees(identity, document, decided)
             _totals_agree(identity, document, decided)
+            if rooms_in(document) != decided.rooms:
+                message = f"{identity} holds {rooms_in(document)}, must hold {decided.rooms}"
+                raise Broken("reservations right", message)
 
 
 def _counter_agrees(identity: CounterId, document: Document, decided: Sum) -> None:

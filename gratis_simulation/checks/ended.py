@@ -8,7 +8,7 @@ from gratis.table.quarantine import Entry, Quarantine
 from gratis_simulation.checks.arrivals import Arrivals
 from gratis_simulation.checks.told import Told
 from gratis_simulation.machines.run import TABLE, Run
-from gratis_simulation.worlds.payload import Payload
+from gratis_simulation.worlds.payload import Payload, Voiding
 from gratis_simulation.worlds.traffic import KEPT
 
 
@@ -33,6 +33,6 @@ class Ended:
         days = sorted(date.fromisoformat(pk.removeprefix("QUARANTINE#")) for pk in pks)
         return [entry for day in days for entry in quarantine.of_day(day)]
 
-    def overdue(self, payload: Payload) -> bool:
+    def overdue(self, payload: Payload | Voiding) -> bool:
         """Whether any machine can have found that it waited too long to be decided."""
-        return self.run.clock.now + timedelta(seconds=max(self.run.knobs.skews)) - payload.occurred_at > KEPT
+        return self.run.clock.now + timedelta(seconds=max(self.run.knobs.skews)) - payload.latest > KEPT

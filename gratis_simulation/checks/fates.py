@@ -6,7 +6,7 @@ from datetime import datetime
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import not_accepted
 from gratis_simulation.checks.ended import Ended
-from gratis_simulation.worlds.payload import Event, content_of
+from gratis_simulation.worlds.payload import Event, Voiding, content_of
 
 
 def check(ended: Ended) -> None:
@@ -25,9 +25,12 @@ def _ends(ended: Ended, event: Event, received_at: datetime) -> tuple[str | None
     if code or event.payload is None:
         return (code,)
     taken = ended.told.taken.get(event.payload.key)
-    if taken is not None and taken.payload == event.payload:
+    is_void = isinstance(event.payload, Voiding)
+    if taken is not None and (is_void or taken.payload == event.payload):
         return (None,)
     undecided = ("too_old",) if ended.overdue(event.payload) else ()
+    if is_void:
+        return ("unknown_request", *undecided)
     if taken is not None or event.wrong:
         return (event.wrong or "conflict", *undecided)
     if not undecided:

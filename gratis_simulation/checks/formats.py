@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from gratis.rules.formats import FORMAT
+from gratis.rules.formats import RESERVING
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
 from gratis_simulation.machines.releases import LATER
@@ -26,9 +26,10 @@ def _by_this_release(change: Change) -> bool:
 def _keeps(change: Change, old: Item, new: Item) -> None:
     if not change.key[0].startswith(("COUNTER#", "ORG#")):
         return
-    if change.key[0].startswith("COUNTER#") and _format(old) > FORMAT:
+    if change.key[0].startswith("COUNTER#") and _format(old) > RESERVING:
         raise Broken("read by another release", f"{change.key} says that others must not decide on it: {old}")
-    if new.get(LATER) != old.get(LATER) or _format(new) < _format(old):
+    was_settled = "reservations" in old and "reservations" not in new
+    if new.get(LATER) != old.get(LATER) or (_format(new) < _format(old) and not was_settled):
         raise Broken("read by another release", f"{change.key}: {old} became {new}")
 
 

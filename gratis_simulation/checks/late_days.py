@@ -7,7 +7,7 @@ from gratis_simulation.checks.ended import Ended
 def check(ended: Ended) -> None:
     """Whenever the function was handed such a decision, it named the day."""
     over = {
-        (f"REQ#{decision.request_id}", decision.organization, decision.day)
+        (f"REQ#{decision.key.request_id}", decision.organization, decision.day)
         for decision in ended.decisions
         if decision.decided_at[:10] > decision.day
     }

@@ -2,6 +2,7 @@
 
 from collections import Counter as Tally
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -9,8 +10,9 @@ from gratis.rules.receipt import Decision
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import accepted, events_of
 from gratis_simulation.checks.ended import Ended
+from gratis_simulation.checks.told import Taken
 from gratis_simulation.machines.queue import stated
-from gratis_simulation.worlds.payload import Event
+from gratis_simulation.worlds.payload import Event, Voiding
 from gratis_simulation.worlds.world import Stray
 
 
@@ -59,18 +61,31 @@ def _commits_follow_arrival(ended: Ended) -> None:
     for taken in ended.told.taken.values():
         if taken.payload is None:
             continue
-        decision, places = taken.decision, ended.arrivals.places[taken.payload]
+        decision, places = taken.decision, _places(ended, taken)
+        if not places:
+            continue
         asked = decision.quota is not None
         counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
         if ended.run.knobs.fifo:
             _in_order(last, counter, places[0], decision)
             first = ended.arrivals.payloads[taken.payload.key][0]
-            if first != taken.payload and not ended.overdue(first):
+            if first != taken.payload and not decision.is_void and not ended.overdue(first):
                 raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
         else:
             work = taken.actor.work.name
             batch = ended.run.seen.handed_out[work]
-            _in_order(last, (work, *counter), min(each for each in places if each[0] in batch), decision)
+            in_batch = [each for each in places if each[0] in batch]
+            if in_batch or not decision.is_void:
+                _in_order(last, (work, *counter), min(in_batch), decision)
+
+
+def _places(ended: Ended, taken: Taken) -> Sequence[tuple[int, int]]:
+    """Where the event that was decided came; of a void, after its request, which it may have been before as well."""
+    places = ended.arrivals.places[taken.payload] if taken.payload else []
+    if not isinstance(taken.payload, Voiding):
+        return places
+    voided = ended.told.taken[taken.payload.voided].payload
+    return [place for place in places if voided and place > ended.arrivals.places[voided][0]]
 
 
 def _in_order(last: dict[Any, Any], counter: Any, place: Any, decision: Decision) -> None:

@@ -9,9 +9,10 @@ from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import not_accepted
 from gratis_simulation.checks.ended import Ended
 from gratis_simulation.checks.record import record_of
+from gratis_simulation.checks.told import Taken
 from gratis_simulation.machines.releases import BEYOND, LAST, NEXT
 from gratis_simulation.machines.table import Item, Key
-from gratis_simulation.worlds.payload import Event, Payload, content_of
+from gratis_simulation.worlds.payload import Event, Payload, Voiding, content_of
 
 OTHERS = (NEXT, BEYOND, LAST)
 
@@ -64,6 +65,8 @@ def _is_just(ended: Ended, event: Event, entry: Entry, not_accepted_as: str | No
         _conflicts(ended, event, entry)
     elif entry.code in (event.wrong, not_accepted_as):
         return
+    elif entry.code == "unknown_request" and isinstance(event.payload, Voiding):
+        _is_unknown(ended, event.payload, entry)
     elif entry.code == "too_old" and event.payload is not None and ended.overdue(event.payload):
         _is_undecided(ended, event.payload, entry)
     else:
@@ -85,10 +88,25 @@ def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
         raise Broken("explained", f"the entry names somebody else: {entry}")
 
 
-def _is_undecided(ended: Ended, payload: Payload, entry: Entry) -> None:
-    """What is found to have waited too long was not decided by then."""
-    taken = ended.told.taken.get(payload.key)
+def _is_unknown(ended: Ended, void: Voiding, entry: Entry) -> None:
+    """What was to be voided was not decided by then, nor had it come before where the queue keeps order."""
+    taken = ended.told.taken.get(void.voided)
+    if taken is None or taken.payload is None:
+        return
+    came_before = ended.arrivals.places[taken.payload][0] < ended.arrivals.places[void][0]
+    if _was_taken_before(ended, taken, entry) or (ended.run.knobs.fifo and came_before):
+        raise Broken("nothing lost", f"the request that it voids was there: {entry}")
+
+
+def _was_taken_before(ended: Ended, taken: Taken, entry: Entry) -> bool:
+    """Whether a decision was committed before the worker began that put the entry into quarantine."""
     place = entry.key["pk"]["S"], entry.key["sk"]["S"]
     kept = next(change for change in ended.run.table.log if change.key == place)
-    if taken is not None and taken.payload == payload and taken.number < kept.actor.work.log_start:
+    return bool(taken.number < kept.actor.work.log_start)
+
+
+def _is_undecided(ended: Ended, payload: Payload | Voiding, entry: Entry) -> None:
+    """What is found to have waited too long was not decided by then."""
+    taken = ended.told.taken.get(payload.key)
+    if taken is not None and taken.payload == payload and _was_taken_before(ended, taken, entry):
         raise Broken("nothing lost", f"it was decided before it was put into quarantine: {entry}")

@@ -11,8 +11,8 @@ FIRST = (
     *("occurred_at", "received_at", "decided_at"),
 )
 """What a record of the first format said, beside its id and its tokens."""
-SECOND = ("format", "kind", "unit", "voids", "reservation", "platform_verdict")
-"""What the second format added, beside `reserved_before` and the tokens written to the cache."""
+SECOND = ("format", "kind", "unit", "reservation", "platform_verdict")
+"""What the second format added, beside `voids`, `reserved_before` and the tokens written to the cache."""
 
 
 def record_of(decision: Decision) -> dict[str, Any]:
@@ -24,10 +24,13 @@ def record_of(decision: Decision) -> dict[str, Any]:
         "total": decision.input + decision.output,
     }
     record = {name: getattr(decision, name) for name in FIRST}
-    record["id"] = f"{decision.organization}:{decision.day}:{decision.request_id}"
+    name = f"{decision.organization}:{decision.day}:{decision.request_id}"
+    is_void = decision.kind == "usage.void"
+    record["id"] = f"{name}~void" if is_void else name
     if decision.format == 1:
         return record | {"tokens": tokens}
     tokens["cache_write"] = decision.cache_write
     record |= {name: getattr(decision, name) for name in SECOND} | {"tokens": tokens}
+    record["voids"] = name if is_void else None
     record["reserved_before"] = None if decision.used_before is None else decision.reserved_before
     return record | dict(decision.later)

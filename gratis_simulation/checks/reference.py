@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from gratis.rules.account import Account, Profile, Settings, Sharing
 from gratis.rules.pricing import table as price_table
-from gratis_simulation.worlds.payload import Payload
+from gratis_simulation.worlds.payload import Payload, Reserving
 
 EVER = datetime.min.replace(tzinfo=UTC)
 VARIANT = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?")
@@ -41,6 +41,30 @@ class Span:
     used: Any = 0
     missed: bool = False
     announced: set[Any] = field(default_factory=set)
+    crossed: set[Any] = field(default_factory=set)
+    """The quotas of which it was announced that 80 % are used."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is set aside for the request `name`. `window`: the first moment of its window, None if none was open.
+
+    `terms`: the versions of offer, profile and settings that it was judged by.
+    """
+
+    name: str
+    units: Any
+    made_at: datetime
+    expires_at: datetime
+    window: datetime | None
+    project: str | None
+    terms: tuple[str, int | None, int | None]
+
+    def is_of(self, start: datetime, end: datetime) -> bool:
+        """Whether its request may come in this window; events may be five minutes ahead of the clock."""
+        if self.window is not None:
+            return self.window == start
+        return self.made_at < end and start < self.expires_at + timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -56,7 +80,8 @@ class Expected:
 class Place:
     """A counter, and the calendar window of a request in it; a rolling window begins anywhere.
 
-    `length`: of a rolling window; `units`: what the request takes; `quota`: of how many.
+    `length`: of a rolling window; `units`: what the request takes; `quota`: of how many;
+    `closes`: whether a miss ends it.
     """
 
     counter: tuple[Any, ...]
@@ -64,6 +89,22 @@ class Place:
     length: timedelta
     units: Any
     quota: Any
+    closes: bool
+
+    @property
+    def shelf(self) -> tuple[Any, ...]:
+        """The document that it lies in: of a calendar's window, or of all that roll."""
+        return (*self.counter[:4], self.start)
+
+    def end(self, start: datetime) -> datetime:
+        """When the window that begins at `start` is over."""
+        if self.start is None:
+            return start + self.length
+        window = dict(self.counter[3])
+        after = start + {"day": timedelta(hours=30), "week": timedelta(days=7, hours=6)}.get(
+            window["calendar"], timedelta(days=32)
+        )
+        return _begins(after, window)
 
 
 @dataclass(frozen=True)
@@ -86,11 +127,13 @@ class Reference:
     def __init__(self, offer: Stated, most_rows: int) -> None:
         self.spans: dict[tuple[Any, ...], list[Span]] = defaultdict(list)
         self.totals: dict[tuple[str, str, str], dict[Row, list[Any]]] = defaultdict(dict)
+        self.rooms: dict[tuple[Any, ...], tuple[Room, ...]] = defaultdict(tuple)
+        """What is set aside, by the document that it lies in."""
         self._offer = offer
         self._most_rows = most_rows
 
-    def expected(self, payload: Payload, account: Account | None) -> Expected:
-        """What the decision on `payload` must be now. Changes nothing."""
+    def expected(self, payload: Payload, account: Account | None, now: datetime) -> Expected:
+        """What the decision on `payload` must be by a clock that says `now`. Changes nothing."""
         terms = in_force(self._offer, account, payload.occurred_at)
         figures = _stated(self._offer, terms, payload)
         run = payload.kind == "usage.eval_run"
@@ -104,13 +147,18 @@ class Reference:
         if quota is None or units is None:
             reason = "tier_not_included" if quota is None else "no_price"
             return Expected(figures | _billed(reason, figures, group["name"], unit))
-        return self._counted(self._place(payload, terms.version, group, units, quota), terms, figures, group)
+        place = self._place(payload, terms.version, group, units, quota)
+        return self._counted(place, payload, group, figures, now)
 
-    def take(self, payload: Payload, expected: Expected) -> None:
-        """Count a decision that was taken as expected."""
+    def take(self, payload: Payload, expected: Expected, now: datetime) -> None:
+        """Count a decision that was taken as expected, by a clock that said `now`."""
         figures, place = expected.figures, expected.place
         self._count(payload, figures, figures["group"] or "-")
-        if place is None or not place.units:
+        if place is None:
+            return
+        own, _ = self._set_aside(place, payload, now)
+        self.rooms[place.shelf] = tuple(each for each in self._open(place.shelf, now) if each is not own)
+        if not place.units:
             return
         span = self._find(place, payload.occurred_at)
         free = figures["verdict"] == "free"
@@ -121,46 +169,125 @@ class Reference:
             span.used += place.units if free else 0
             span.missed = span.missed or not free
             span.announced |= {place.quota} if 100 in expected.announces else set()
+            span.crossed |= {place.quota} if 80 in expected.announces else set()
+
+    def room(self, wanted: Reserving, account: Account | None, now: datetime) -> tuple[Place, Room] | None:
+        """What must be set aside by a clock that says `now`, and where; None if the request would be billed."""
+        asked = _as_if_now(wanted, now)
+        expected = self.expected(asked, account, now)
+        place, figures = expected.place, expected.figures
+        if place is None or figures["verdict"] == "billed":
+            return None
+        span = self._find(place, now)
+        window = place.start or (span.start if span else None)
+        terms = figures["offer"], figures["profile_version"], figures["settings_version"]
+        expires_at = now + timedelta(seconds=wanted.expires_in)
+        return place, Room(asked.id, place.units, now, expires_at, window, asked.project, terms)
+
+    def set_aside(self, place: Place, room: Room, now: datetime) -> None:
+        """Note room that was set aside by a clock that said `now`."""
+        self.rooms[place.shelf] = (*self._open(place.shelf, now), room)
+
+    def give_back(self, shelf: tuple[Any, ...], name: str, now: datetime) -> None:
+        """Note that room was given back by a clock that said `now`."""
+        self.rooms[shelf] = tuple(each for each in self._open(shelf, now) if each.name != name)
+
+    def _open(self, shelf: tuple[Any, ...], now: datetime) -> list[Room]:
+        return [each for each in self.rooms[shelf] if now < each.expires_at]
+
+    def _set_aside(self, place: Place, payload: Payload, now: datetime) -> tuple[Room | None, Any]:
+        """What is set aside for a request, and for others in its window."""
+        span = self._find(place, payload.occurred_at)
+        start = span.start if span else place.start or payload.occurred_at
+        there = [each for each in self._open(place.shelf, now) if each.is_of(start, place.end(start))]
+        name = payload.reservation or payload.id
+        own = next((each for each in there if (each.name, each.project) == (name, payload.project)), None)
+        return own, sum(each.units for each in there if each is not own)
+
+    def void(self, voided: Expected, now: datetime) -> Expected:
+        """What the void of a decision that was taken so must be by a clock that says `now`. Changes nothing."""
+        before = voided.figures
+        turned = {name: -before[name] for name in ("input", "cached", "output")}
+        turned |= {name: _turned(before[name]) for name in ("list_amount_usd", "amount_usd")}
+        figures = before | turned | {"kind": "usage.void", "reason": "void", "reserved_before": 0}
+        if before["quota"] is None:
+            return Expected(figures)
+        dollars = isinstance(before["quota"], str)
+        span = self._named(voided)
+        used = span.used if span else 0
+        after = _figure(used - _taken(before), dollars=dollars)
+        held = {"used_before": _figure(used, dollars=dollars), "used_after": after, "running_total": after}
+        held["reserved_before"] = _figure(self._aside(voided, span, now), dollars=dollars)
+        return Expected(figures | held, frozenset(), voided.place)
+
+    def take_back(self, payload: Payload, voided: Expected) -> None:
+        """Count the void of a decision that was taken so."""
+        self._count(payload, voided.figures, voided.figures["group"] or "-", times=-1)
+        if voided.figures["quota"] is not None and (span := self._named(voided)):
+            span.used -= _taken(voided.figures)
+
+    def _named(self, voided: Expected) -> Span | None:
+        """The window that a decision says it was taken in."""
+        if voided.place is None or voided.figures["window"] is None:
+            return None
+        window = dict(voided.place.counter[3])
+        spans = self.spans[voided.place.counter]
+        return next((span for span in spans if _named(span.start, window) == voided.figures["window"]), None)
+
+    def _aside(self, voided: Expected, span: Span | None, now: datetime) -> Any:
+        """What is set aside in the window of a voided decision."""
+        place = voided.place
+        start = span.start if span else place.start if place else None
+        if place is None or start is None or voided.figures["window"] is None:
+            return 0
+        return sum(each.units for each in self._open(place.shelf, now) if each.is_of(start, place.end(start)))
 
     def used(self, counter: tuple[Any, ...]) -> dict[datetime, Any]:
         """What each window of a counter holds, by its first moment."""
         return {span.start: span.used for span in self.spans[counter]}
 
-    def _counted(self, place: Place, terms: InForce, figures: dict[str, Any], group: Stated) -> Expected:
+    def _counted(
+        self, place: Place, payload: Payload, group: Stated, figures: dict[str, Any], now: datetime
+    ) -> Expected:
         """Rule 7."""
-        when = datetime.fromisoformat(figures["occurred_at"])
+        when, (own, others) = payload.occurred_at, self._set_aside(place, payload, now)
         span, units, quota = self._find(place, when), place.units, place.quota
         used = span.used if span else 0
-        closed = span is not None and span.missed and terms.version["overflow"] == "close"
-        free = units == 0 or (not closed and used + units <= quota)
+        closed = span is not None and span.missed and place.closes
+        in_force = figures["offer"], figures["profile_version"], figures["settings_version"]
+        kept = own is not None and own.terms == in_force and units <= own.units
+        alone = used + units <= quota
+        free = units == 0 or (not closed and used + others + units <= quota) or (kept and alone)
         opens = free and units > 0 and not span
         named = span.start if span else place.start or (when if opens else None)
-        dollars = group.get("unit") == "usd"
+        dollars = isinstance(quota, Decimal)
         counted = {
             "verdict": "free" if free else "billed",
             "reason": "within_quota" if free else "over_quota",
             "amount_usd": "0" if free else figures["list_amount_usd"],
             "group": group["name"],
             "unit": group.get("unit", "tokens"),
-            "window": None if named is None else _named(named, _window(group, terms.version)),
+            "window": None if named is None else _named(named, dict(place.counter[3])),
             "quota": _figure(quota, dollars=dollars),
             "used_before": _figure(used, dollars=dollars),
             "used_after": _figure(used + units if free else used, dollars=dollars),
             "running_total": _figure(used + units, dollars=dollars),
+            "reserved_before": _figure(others, dollars=dollars),
+            "reservation": own.name if own and kept and free else None,
         }
         open_window = span is not None or place.start is not None or opens
-        known = span.announced if span else set()
-        announces = _reached(used, place, free=free, known=known) if open_window else frozenset()
+        only_reserved = not free and not closed and alone
+        announces = _reached(used, place, span, free=free) if open_window and not only_reserved else frozenset()
         return Expected(figures | counted, announces, place)
 
     def _place(self, payload: Payload, version: Stated, group: Stated, units: Any, quota: Any) -> Place:
         window = _window(group, version)
         pool = (payload.project or "") if group.get("scope") == "project" else None
-        run = _run(self._offer, version, group)
+        run, closes = _run(self._offer, version, group), version["overflow"] == "close"
         counter = (payload.organization, group["name"], pool, tuple(window.items()), run)
         if "rolling_hours" in window:
-            return Place(counter, None, timedelta(hours=window["rolling_hours"]), units, quota)
-        return Place(counter, _begins(payload.occurred_at, window), timedelta(0), units, quota)
+            return Place(counter, None, timedelta(hours=window["rolling_hours"]), units, quota, closes)
+        return Place(counter, _begins(payload.occurred_at, window), timedelta(0), units, quota, closes)
 
     def _find(self, place: Place, when: datetime) -> Span | None:
         spans = self.spans[place.counter]
@@ -170,16 +297,16 @@ class Reference:
         after = [span for span in spans if when < span.start < when + place.length]
         return min(within or after, key=lambda span: span.start, default=None)
 
-    def _count(self, payload: Payload, figures: dict[str, Any], group: str) -> None:
+    def _count(self, payload: Payload, figures: dict[str, Any], group: str, times: int = 1) -> None:
         rows = self.totals[payload.organization, group, payload.day.isoformat()]
         key: Row = (payload.project, payload.model, payload.service_tier, payload.batch, figures["verdict"])
         if key not in rows and len(rows) >= self._most_rows:
             key = ("(other)", "(other)", "(other)", payload.batch, figures["verdict"])
         row = rows.setdefault(key, [0, 0, 0, 0, Decimal(0), Decimal(0), 0])
         listed = figures["list_amount_usd"]
-        added = [1, payload.input, payload.cached, payload.output, Decimal(listed or 0)]
+        added: list[Any] = [1, payload.input, payload.cached, payload.output, Decimal(listed or 0)]
         added += [Decimal(listed or 0) if figures["verdict"] == "billed" else Decimal(0), int(listed is None)]
-        rows[key] = [before + more for before, more in zip(row, added, strict=True)]
+        rows[key] = [before + times * more for before, more in zip(row, added, strict=True)]
 
 
 def in_force(offer: Stated, account: Account | None, when: datetime) -> InForce:
@@ -290,9 +417,21 @@ def _figure(figure: Any, *, dollars: bool) -> Any:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-def _reached(used: Any, place: Place, *, free: bool, known: set[Any]) -> frozenset[int]:
+def _taken(figures: Stated) -> Any:
+    """What a decision took of its counter."""
+    before, after = figures["used_before"], figures["used_after"]
+    return Decimal(after) - Decimal(before) if isinstance(after, str) else after - before
+
+
+def _turned(amount: str | None) -> str | None:
+    """An amount with its sign turned; of nothing there is none."""
+    return amount if amount in (None, "0") else f"-{amount}"
+
+
+def _reached(used: Any, place: Place, span: Span | None, *, free: bool) -> frozenset[int]:
     units, quota = place.units, place.quota
-    crosses = free and units > 0 and used * 10 < quota * 8 <= (used + units) * 10
+    known, crossed = (span.announced, span.crossed) if span else (set(), set())
+    crosses = free and units > 0 and used * 10 < quota * 8 <= (used + units) * 10 and quota not in crossed
     ended = units > 0 and (used + units == quota if free else units <= quota)
     return frozenset(({80} if crosses else set()) | ({100} if ended and quota not in known else set()))
 
@@ -389,6 +528,19 @@ def _hosts(name: str, tool: str) -> bool:
     return plain.startswith(name) and VARIANT.fullmatch(plain.removeprefix(name)) is not None
 
 
+# Room ---------------------------------------------------------------------------------------------------------------
+
+
+def _as_if_now(wanted: Reserving, now: datetime) -> Payload:
+    """The request as if it came now. Of tokens in all none is cached, and all are of the dearer kind."""
+    asked = wanted.asked._replace(occurred_at=now)
+    if wanted.exact:
+        return asked
+    total = asked.input + asked.output
+    kinds = [asked._replace(input=total, cached=0, output=0), asked._replace(input=0, cached=0, output=total)]
+    return max(kinds, key=lambda each: Decimal(_priced(each)[1] or 0))
+
+
 # What is stated whatever the verdict --------------------------------------------------------------------------------
 
 
@@ -419,9 +571,11 @@ def _stated(offer: Stated, terms: InForce, payload: Payload) -> dict[str, Any]:
 
 
 def _billed(reason: str, figures: dict[str, Any], group: str | None, unit: str | None) -> dict[str, Any]:
-    unknown = dict.fromkeys(("window", "quota", "used_before", "used_after", "running_total"))
+    unknown = dict.fromkeys(("window", "quota", "used_before", "used_after", "running_total", "reservation"))
     amount = figures["list_amount_usd"]
-    return {"verdict": "billed", "reason": reason, "amount_usd": amount, "group": group, "unit": unit, **unknown}
+    return {"verdict": "billed", "reason": reason, "amount_usd": amount, "group": group, "unit": unit, **unknown} | {
+        "reserved_before": 0
+    }
 
 
 def _priced(payload: Payload) -> tuple[str | None, str | None]:

@@ -13,17 +13,18 @@ from typing import Any, cast
 
 from gratis import moment
 from gratis.rules.account import Account
-from gratis.rules.decision import NO_GROUP
+from gratis.rules.offer import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
 from gratis.table.keys import counter_of_key
 from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of
 from gratis_simulation.checks.arrivals import Arrivals
-from gratis_simulation.checks.reference import Expected, Place, Reference, Span
+from gratis_simulation.checks.reference import Expected, Place, Reference, Room, Span
 from gratis_simulation.machines.run import TABLE, Run
-from gratis_simulation.machines.seen import Actor
+from gratis_simulation.machines.seen import Actor, Asking
 from gratis_simulation.machines.table import Change, Table
-from gratis_simulation.worlds.payload import Payload
+from gratis_simulation.worlds.payload import Payload, Voiding
+from gratis_simulation.worlds.world import Reserve
 
 Key = tuple[str, str, str]
 LATE = timedelta(days=45)
@@ -37,7 +38,7 @@ class Taken:
     """A decision that was committed. `expected`: what it must say; None, like `payload`, if nobody sent it."""
 
     decision: Decision
-    payload: Payload | None
+    payload: Payload | Voiding | None
     expected: Expected | None
     change: Change
     number: int
@@ -50,7 +51,7 @@ class Taken:
     @property
     def name(self) -> str:
         """For people."""
-        return f"{self.decision.organization}:{self.decision.day}:{self.decision.request_id}"
+        return ":".join(name_of(self.decision))
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ class Sum:
     windows: dict[datetime, Window]
     rows: dict[Any, list[Any]]
     recent: list[str]
+    rooms: tuple[Room, ...] = ()
+
+
+@dataclass
+class Held:
+    """Room that was set aside in a document, from write number `since` to `until`; None if it never came to an end."""
+
+    identity: CounterId
+    room: Room
+    since: int
+    until: int | None = None
 
 
 @dataclass
@@ -77,6 +89,11 @@ class Told:
         self.commits: list[Commit] = []
         self.taken: dict[Key, Taken] = {}
         self.overwritten: list[Change] = []
+        self.held: list[Held] = []
+        """All room that was ever set aside."""
+        self._asking = {id(each.work): each for each in run.seen.asking}
+        self._shelves: dict[CounterId, tuple[Any, ...]] = {}
+        """Where the reference keeps what is set aside in a document."""
         self._run = run
         self._arrivals = arrivals
         self._past = Table()
@@ -108,7 +125,11 @@ class Told:
             elif change.key[1].startswith("REQ#"):
                 self._decision(number, change, commit, touched)
             elif change.key[0].startswith("COUNTER#"):
-                touched.add(counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}}))
+                identity = counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}})
+                touched.add(identity)
+                if change.actor and (asking := self._asking.get(id(change.actor.work))):
+                    self._asked(identity, number, change, asking)
+        self._note_ends(changes[-1][0], touched)
         if touched:
             documents = self._ledger.documents(touched)
             commit.documents = {
@@ -123,20 +144,42 @@ class Told:
             self.overwritten.append(change)
             return
         decision, actor = decision_of(change.new), cast("Actor", change.actor)
-        payload = self._payload(decision)
-        expected = self._expected(decision, payload, number, actor) if payload else None
+        payload = self._void(decision) if decision.kind == "usage.void" else self._payload(decision)
+        voided = self.taken.get(payload.voided) if isinstance(payload, Voiding) else None
+        if isinstance(payload, Voiding):
+            stood = _as_it_stands(voided.expected, voided.decision) if voided and voided.expected else None
+            expected = self._reference.void(stood, moment.parse(decision.decided_at)) if stood else None
+        else:
+            stood, expected = None, self._expected(decision, payload, number, actor) if payload else None
         taken = Taken(decision, payload, expected, change, number)
         commit.taken.append(taken)
-        self.taken[decision.organization, decision.day, decision.request_id] = taken
+        self.taken[name_of(decision)] = taken
         totals = CounterId(decision.organization, decision.group or NO_GROUP, decision.day)
-        self._recent[totals].insert(0, decision.request_id)
+        self._recent[totals].insert(0, name_of(decision)[2])
         touched.add(totals)
-        if payload and expected:
-            self._reference.take(payload, _as_it_stands(expected, decision))
+        if stood and voided and isinstance(voided.payload, Payload):
+            self._reference.take_back(voided.payload, stood)
+            if stood.place is not None:
+                touched.add(_document_of(stood.place, voided.payload))
+        elif isinstance(payload, Payload) and expected:
+            self._reference.take(payload, _as_it_stands(expected, decision), moment.parse(decision.decided_at))
             if expected.place is not None:
                 counter = _document_of(expected.place, payload)
                 self._places[counter].add(expected.place.counter)
+                self._shelves[counter] = expected.place.shelf
                 touched.add(counter)
+
+    def _void(self, decision: Decision) -> Voiding | None:
+        """The event that is decided here; None if nobody sent it."""
+        sent = self._arrivals.payloads[name_of(decision)]
+        return next(
+            (
+                each
+                for each in sent
+                if isinstance(each, Voiding) and self._arrivals.hash_of(each) == decision.payload_hash
+            ),
+            None,
+        )
 
     def _payload(self, decision: Decision) -> Payload | None:
         """What was sent and is decided here; None if nobody sent it."""
@@ -144,7 +187,8 @@ class Told:
         meant = [
             payload
             for payload in self._arrivals.payloads[decision.organization, decision.day, decision.request_id]
-            if said == {name: getattr(payload, name) for name in SAME}
+            if isinstance(payload, Payload)
+            and said == {name: getattr(payload, name) for name in SAME}
             and moment.parse(decision.occurred_at) == payload.occurred_at
         ]
         if len(meant) > 1:
@@ -155,7 +199,7 @@ class Told:
         """What the decision must say, judged by what its worker can have read of the account."""
         latest: Expected | None = None
         for account in self._accounts_read(payload.organization, number, actor):
-            expected = self._reference.expected(payload, account)
+            expected = self._reference.expected(payload, account, moment.parse(decision.decided_at))
             if not differing(decision, expected):
                 return expected
             latest = latest or expected
@@ -172,6 +216,29 @@ class Told:
                 return
         yield None
 
+    # Reservations ---------------------------------------------------------------------------------------------------
+
+    def _asked(self, identity: CounterId, number: int, change: Change, asking: Asking) -> None:
+        """What a client was given, or gave back, by a commit of the API."""
+        if not isinstance(asking.step, Reserve):
+            if shelf := self._shelves.get(identity):
+                self._reference.give_back(shelf, asking.step.name, asking.now)
+            return
+        wanted, stands = asking.step.wanted, rooms_in(self._ledger.documents([identity])[identity])
+        accounts = self._accounts_read(wanted.asked.organization, number, cast("Actor", change.actor))
+        rooms = [self._reference.room(wanted, account, asking.now) for account in accounts]
+        meant = [each for each in rooms if each and _document_at(each[0], asking.now) == identity]
+        if meant:
+            place, room = next((each for each in meant if each[1] in stands), meant[0])
+            self._reference.set_aside(place, room, asking.now)
+            self._shelves[identity] = place.shelf
+            self.held.append(Held(identity, room, number))
+
+    def _note_ends(self, number: int, touched: set[CounterId]) -> None:
+        for each in (each for each in self.held if each.until is None and each.identity in touched):
+            if each.room not in self._reference.rooms[self._shelves[each.identity]]:
+                each.until = number
+
     # Documents ------------------------------------------------------------------------------------------------------
 
     def _sum(self, identity: CounterId) -> Sum:
@@ -182,6 +249,7 @@ class Told:
             windows={span.start: (span.used, span.missed, frozenset(span.announced)) for span in self._spans(identity)},
             rows={key: list(row) for key, row in rows.items()},
             recent=self._recent[identity][:RECENT],
+            rooms=self._reference.rooms[self._shelves[identity]] if identity in self._shelves else (),
         )
 
     def _spans(self, identity: CounterId) -> list[Span]:
@@ -191,6 +259,12 @@ class Told:
         held = [span for span in spans if kind.slot(span.start) == identity.slot]
         newest = max((span.start for span in held), default=None)
         return [span for span in held if newest and newest - kind.end(span.start) <= LATE]
+
+
+def name_of(decision: Decision) -> Key:
+    """Organization, day, and the id of the request, or of its void."""
+    mark = "~void" if decision.kind == "usage.void" else ""
+    return decision.organization, decision.day, f"{decision.request_id}{mark}"
 
 
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")
@@ -213,6 +287,26 @@ def _as_it_stands(expected: Expected, decision: Decision) -> Expected:
     return replace(expected, figures=figures, announces=frozenset(decision.thresholds))
 
 
+def rooms_in(document: Document) -> tuple[Room, ...]:
+    """What a document says is set aside."""
+    return tuple(
+        Room(
+            each.id,
+            each.units,
+            each.made_at,
+            each.expires_at,
+            each.window,
+            each.project,
+            (each.binding.offer, each.binding.profile_version, each.binding.settings_version),
+        )
+        for each in document.counter.reservations
+    )
+
+
 def _document_of(place: Place, payload: Payload) -> CounterId:
+    return _document_at(place, payload.occurred_at)
+
+
+def _document_at(place: Place, when: datetime) -> CounterId:
     organization, group, pool, window, _ = place.counter
-    return CounterId(organization, group, kind_of(dict(window)).slot(payload.occurred_at), pool)
+    return CounterId(organization, group, kind_of(dict(window)).slot(when), pool)

@@ -29,7 +29,7 @@ from botocore.exceptions import (
 
 from gratis_simulation.machines.crew import Crash
 from gratis_simulation.machines.dice import Dice
-from gratis_simulation.machines.table import Table, cancelled, error, key_of
+from gratis_simulation.machines.table import Table, cancelled, error, key_in, key_of
 
 URL = "https://service.us-east-1.amazonaws.com"
 BATCH = {"batch_get_item": "Keys", "batch_write_item": None}
@@ -129,14 +129,14 @@ def contended(call: Call) -> Any:
         raise error("TransactionConflictException", "injected", call.operation)
     puts = call.arguments["TransactItems"]
     reasons = call.run.table.reasons(puts)
-    contested = min(range(len(puts)), key=lambda place: key_of(puts[place]["Put"]["Item"]))
+    contested = min(range(len(puts)), key=lambda place: key_in(puts[place]))
     reasons[contested] = {"Code": "TransactionConflict", "Message": "injected"}
     raise cancelled(reasons)
 
 
 def hot(call: Call) -> Any:
     """A partition of the table is busy for longer than anybody waits."""
-    pks = [put["Put"]["Item"]["pk"]["S"] for put in call.arguments["TransactItems"]]
+    pks = [key_in(each)[0] for each in call.arguments["TransactItems"]]
     counters = [pk for pk in pks if pk.startswith("COUNTER#")]
     call.run.hot = Hot(min(counters or pks), call.run.dice.turn(f"{call.name} long", 1, 20))
     raise error("ThrottlingException", "injected", call.operation)

@@ -4,8 +4,9 @@ It follows from the world: every event, step and closing costs calls, and nothin
 fault, a repeated delivery and a slow worker each cost at most one invocation more, and all of them are counted.
 """
 
+from gratis.account.reservations import MAX_RACES
 from gratis.table.keys import DECISION_SHARDS
-from gratis_simulation.worlds.world import Close, Post, World
+from gratis_simulation.worlds.world import Close, GiveBack, Post, Reserve, World
 
 MAX_SLOW = 10
 """Times that time runs out: that workers outlast the queue's patience, and that a closing is put down. If it always
@@ -15,6 +16,9 @@ CLOSED = 2
 CALLS = 30
 """That an event, a step or a disturbance costs at most outside of closings, for each worker that is in the way: to
 queue, read, decide and emit it, eight attempts, and twenty calls of a partition that is busy for long."""
+ASKING = 2 * MAX_RACES * 10
+"""That a client costs at most who asks for room, once more if need be: to read, to commit and to wait, each time that
+another is faster."""
 DAYS = 3 + 32
 """That a closing reads at most: the day, its neighbours, and those of a month's window. Each is read in shards."""
 
@@ -27,4 +31,5 @@ def max_calls(world: World) -> int:
     disturbances = MAX_SLOW + (world.knobs.max_faults if troubled else 0)
     closing = DAYS * DECISION_SHARDS + CALLS + events
     others = (events + len(world.plan) + disturbances) * CALLS * world.knobs.workers
-    return others + (CLOSED + closings + disturbances) * closing
+    asking = sum(isinstance(step, Reserve | GiveBack) for step in world.plan) * ASKING
+    return others + asking + (CLOSED + closings + disturbances) * closing

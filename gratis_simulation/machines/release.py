@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from gratis.account.reservations import Reservations
 from gratis.classify import Classifier
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Received, receive
@@ -33,6 +34,7 @@ class Release:
     usage_queue: Callable[..., UsageQueue] = UsageQueue
     classifier: Callable[..., Classifier] = Classifier
     receive: Callable[..., Received] = receive
+    reservations: Callable[..., Reservations] = Reservations
     emit: Callable[..., Emitted] = emit
 
 

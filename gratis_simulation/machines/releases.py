@@ -102,7 +102,7 @@ class _Translating:
         return getattr(self._client, operation)
 
     def transact_write_items(self, **request: Any) -> Any:
-        puts = [{"Put": self._put(each["Put"])} for each in request["TransactItems"]]
+        puts = [{"Put": self._put(each["Put"])} if "Put" in each else each for each in request["TransactItems"]]
         try:
             return self._client.transact_write_items(**request | {"TransactItems": puts})
         except TransactionCanceledException as cancelled:

@@ -12,6 +12,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from gratis.account.asked import Wanted
+from gratis.account.reservations import Reservations
 from gratis.account.sharing import SharingChange, changed
 from gratis.classify import Classifier
 from gratis.closing.close import PutDown, close
@@ -37,10 +39,20 @@ from gratis_simulation.machines.patience import CLOSED, MAX_SLOW, max_calls
 from gratis_simulation.machines.queue import Queue, Sent, stated
 from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
-from gratis_simulation.machines.seen import Actor, Changed, Classified, Posted, Seen, Work
+from gratis_simulation.machines.seen import Actor, Asking, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
-from gratis_simulation.machines.table import POISON, Table, Unknown
-from gratis_simulation.worlds.world import Change, Close, Deploy, Post, Step, Stray, World
+from gratis_simulation.machines.table import POISON, Table, Unknown, key_in
+from gratis_simulation.worlds.world import (
+    Change,
+    Close,
+    Deploy,
+    GiveBack,
+    Post,
+    Reserve,
+    Step,
+    Stray,
+    World,
+)
 
 TABLE = "ledger"
 FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
@@ -84,6 +96,7 @@ class Run:
         self._faults = 0
         self._slow = 0
         self._names: dict[str, int] = {}
+        self._asked_again: set[int] = set()
         self._crew = Crew()
 
     def finish(self) -> None:
@@ -279,7 +292,7 @@ class Run:
     def _refuse_hot(self, operation: str, arguments: dict[str, Any]) -> None:
         if self.hot is None or operation != "transact_write_items" or not self.hot.calls:
             return
-        if any(put["Put"]["Item"]["pk"]["S"] == self.hot.pk for put in arguments["TransactItems"]):
+        if any(key_in(each)[0] == self.hot.pk for each in arguments["TransactItems"]):
             self.hot.calls -= 1
             code: Any = {"Error": {"Code": "ThrottlingException", "Message": "hot"}}
             raise ClientError(code, operation)
@@ -329,6 +342,10 @@ class Run:
             case Stray():
                 self.tell(f"a stray message: {step.body[:60]}")
                 self.queue.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
+            case Reserve() | GiveBack():
+                ask = partial(self._reserve, step) if isinstance(step, Reserve) else partial(self._give_back, step)
+                again = partial(self._ask_again, step)
+                self._start("ask", ask, again, f" {self._place_of(step)}")
             case Close():
                 self._close(step.organization, step.day)
             case Deploy():
@@ -356,6 +373,44 @@ class Run:
             self.tell(f"    {event.text()}")
         posted.received = received
         if self._again(work.name):
+            self._steps.append(step)
+
+    # Reservations ---------------------------------------------------------------------------------------------------
+
+    def _reserve(self, step: Reserve, work: Work) -> None:
+        asking = self._asking(step, work)
+        try:
+            answer, _ = self._reservations(asking, step.wanted.asked.organization).reserve(
+                Wanted.model_validate(step.wanted.body())
+            )
+        except Refused as refused:
+            self.tell(f"{work.name} is refused: {refused}")
+            return
+        asking.answer, asking.log_end = answer, len(self.table.log)
+        self.tell(f"{work.name}: {answer['id']} of {answer['tokens']} is {answer['verdict']} to {answer['expires_at']}")
+        if self._again(work.name):
+            self._ask_again(step)
+
+    def _give_back(self, step: GiveBack, work: Work) -> None:
+        asking = self._asking(step, work)
+        self._reservations(asking, step.organization).release(step.name)
+        asking.answer, asking.log_end = {}, len(self.table.log)
+        self.tell(f"{work.name}: {step.name} is given back")
+
+    def _asking(self, step: Reserve | GiveBack, work: Work) -> Asking:
+        asking = Asking(step, work, self.now_of(work))
+        self.seen.asking.append(asking)
+        return asking
+
+    def _reservations(self, asking: Asking, organization: str) -> Reservations:
+        work = asking.work
+        ledger = self._ledger(work, self._table_of(work))
+        return work.release.reservations(ledger, self.world.offer, organization, asking.now, pause=self.wait_before)
+
+    def _ask_again(self, step: Step) -> None:
+        """A client that hears nothing asks once more, and then goes without."""
+        if id(step) not in self._asked_again:
+            self._asked_again.add(id(step))
             self._steps.append(step)
 
     # The classifier -------------------------------------------------------------------------------------------------

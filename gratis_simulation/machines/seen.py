@@ -13,7 +13,7 @@ from gratis.rules.account import Account
 from gratis_simulation.machines.crew import Task
 from gratis_simulation.machines.queue import Sent
 from gratis_simulation.machines.release import Release
-from gratis_simulation.worlds.world import Change, Post
+from gratis_simulation.worlds.world import Change, GiveBack, Post, Reserve
 
 
 @dataclass(eq=False)
@@ -65,12 +65,27 @@ class Changed:
 
 
 @dataclass
+class Asking:
+    """A call of the API for room, or to give it back, at the moment `now` of its machine.
+
+    `answer`: None if that never came about; `log_end`: how many writes there were by then.
+    """
+
+    step: Reserve | GiveBack
+    work: Work
+    now: datetime
+    answer: dict[str, Any] | None = None
+    log_end: int | None = None
+
+
+@dataclass
 class Seen:
     """`handed_out`: by classifier, the places of the messages that it was given; `gave_up`: who could not go on."""
 
     posted: list[Posted] = field(default_factory=list)
     classified: list[Classified] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
+    asking: list[Asking] = field(default_factory=list)
     emitted: list[tuple[Sequence[Any], Emitted]] = field(default_factory=list)
     handed_out: dict[str, list[int]] = field(default_factory=dict)
     gave_up: list[tuple[Work, Busy]] = field(default_factory=list)

@@ -76,6 +76,13 @@ def key_of(item: Mapping[str, Any]) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
 
 
+def key_in(transact_item: Mapping[str, Any]) -> Key:
+    """The key of the item that a part of a transaction puts or checks."""
+    if "ConditionCheck" in transact_item:
+        return key_of(transact_item["ConditionCheck"]["Key"])
+    return key_of(transact_item["Put"]["Item"])
+
+
 class Table:
     """One table. `log` holds every write in the order in which they took effect; `actor` is noted with each.
 
@@ -97,10 +104,9 @@ class Table:
     # Writes ---------------------------------------------------------------------------------------------------------
 
     def transact_write_items(self, **request: Any) -> dict[str, Any]:
-        """All puts or none."""
+        """All puts or none, and only if what is checked beside them holds."""
         _only(request, "TransactItems", "ClientRequestToken")
-        puts = [_put_of(each) for each in request["TransactItems"]]
-        _refuse_transaction(puts, self.max_items)
+        _refuse_transaction(request["TransactItems"], self.max_items)
         token = request.get("ClientRequestToken")
         if token in self._tokens:
             if self._tokens[token] != request["TransactItems"]:
@@ -114,12 +120,12 @@ class Table:
             raise cancelled(reasons)
         if token is not None:
             self._tokens[token] = request["TransactItems"]
-        self._write([put["Item"] for put in puts])
+        self._write([each["Put"]["Item"] for each in request["TransactItems"] if "Put" in each])
         return {}
 
     def reasons(self, transact_items: Sequence[Any]) -> list[dict[str, Any]]:
         """Why each item would cancel the transaction now; code `None` where it would not."""
-        return [self._reason(_put_of(each)) for each in transact_items]
+        return [self._reason(each) for each in transact_items]
 
     def put_item(self, **request: Any) -> dict[str, Any]:
         _only(request, "TableName", "Item", *_CONDITION)
@@ -150,9 +156,11 @@ class Table:
             self._write([item])
         return {"UnprocessedItems": {}}
 
-    def _reason(self, put: Mapping[str, Any]) -> dict[str, Any]:
-        stored = self.items.get(key_of(put["Item"]))
-        if size_of(put["Item"]) > MAX_ITEM_BYTES or put["Item"]["sk"]["S"].startswith(POISON):
+    def _reason(self, transact_item: Mapping[str, Any]) -> dict[str, Any]:
+        stored = self.items.get(key_in(transact_item))
+        [put] = transact_item.values()
+        item = put.get("Item", {})
+        if size_of(item) > MAX_ITEM_BYTES or (item and item["sk"]["S"].startswith(POISON)):
             return {"Code": "ValidationError", "Message": "Item size to update has exceeded the maximum allowed size"}
         if _holds(stored, put):
             return {"Code": "None"}
@@ -239,6 +247,7 @@ class Paginator:
 _CONDITION = ("ConditionExpression", "ExpressionAttributeValues", "ReturnValuesOnConditionCheckFailure")
 _KEY_CONDITION = ("KeyConditionExpression", "ExpressionAttributeValues")
 _NEW = re.compile(r"attribute_not_exists\((?P<name>\w+)\)")
+_CONTAINS = re.compile(r"contains\((?P<name>\w+), (?P<value>:\w+)\)")
 _COMPARED = re.compile(r"(?P<name>\w+) (?P<sign>=|<|<=|>|>=) (?P<value>:\w+)")
 _SIGNS = {"=": operator.eq, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _PARTITION = re.compile(r"pk = (?P<pk>:\w+)(?: AND (?P<sort>.+))?")
@@ -258,6 +267,9 @@ def _holds(stored: Item | None, put: Mapping[str, Any]) -> bool:
         wanted = put["ExpressionAttributeValues"][compared["value"]]
         found = (stored or {}).get(compared["name"])
         return found is not None and found.keys() == wanted.keys() and _compare(found, compared["sign"], wanted)
+    if contains := _CONTAINS.fullmatch(condition):
+        found = (stored or {}).get(contains["name"], {}).get("S")
+        return found is not None and put["ExpressionAttributeValues"][contains["value"]]["S"] in found
     raise Unknown(f"condition {condition!r}")
 
 
@@ -308,21 +320,25 @@ def _only(request: Mapping[str, Any], *known: str) -> None:
         raise Unknown("no table")
 
 
-def _put_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
-    _only(transact_item, "Put")
-    put: Mapping[str, Any] = transact_item["Put"]
-    _only(put, "TableName", "Item", *_CONDITION)
-    return put
+def _only_known(transact_item: Mapping[str, Any]) -> None:
+    _only(transact_item, "Put", "ConditionCheck")
+    [(name, part)] = transact_item.items()
+    _only(part, "TableName", "Item" if name == "Put" else "Key", *_CONDITION)
+    if name == "ConditionCheck" and "ConditionExpression" not in part:
+        raise Unknown("a check without a condition")
 
 
-def _refuse_transaction(puts: Sequence[Mapping[str, Any]], max_items: int) -> None:
-    keys = [key_of(put["Item"]) for put in puts]
+def _refuse_transaction(transact_items: Sequence[Mapping[str, Any]], max_items: int) -> None:
+    for each in transact_items:
+        _only_known(each)
+    keys = [key_in(each) for each in transact_items]
     if not keys or len(keys) > max_items:
         raise error("ValidationException", f"1 to {max_items} items, not {len(keys)}", "TransactWriteItems")
     if len(set(keys)) < len(keys):
         message = "Transaction request cannot include multiple operations on one item"
         raise error("ValidationException", message, "TransactWriteItems")
-    if any(sk.startswith(f"{POISON}/whole") for _, sk in keys):
+    puts = [each["Put"] for each in transact_items if "Put" in each]
+    if any(put["Item"]["sk"]["S"].startswith(f"{POISON}/whole") for put in puts):
         raise error("ValidationException", "nobody foresaw it", "TransactWriteItems")
     if sum(size_of(put["Item"]) for put in puts) > MAX_TRANSACTION_BYTES:
         raise error("ValidationException", "the items are larger than 4 MB", "TransactWriteItems")

@@ -28,6 +28,7 @@ class Payload(NamedTuple):
     batch: bool = False
     tools: tuple[str, ...] = ()
     shared: bool = True
+    reservation: str | None = None
 
     @property
     def day(self) -> date:
@@ -40,9 +41,64 @@ class Payload(NamedTuple):
         return self.organization, self.day.isoformat(), self.id
 
     @property
+    def latest(self) -> datetime:
+        """The moment from which it is reckoned how long its decision is kept."""
+        return self.occurred_at
+
+    @property
     def units(self) -> int:
         """What it asks of a quota: tokens, or one run."""
         return 1 if self.kind == "usage.eval_run" else self.input + self.output
+
+
+class Reserving(NamedTuple):
+    """Room that is asked for under the id of `asked`, for a request like it. `exact`: by kinds of tokens, not in all.
+
+    `expires_in`: seconds.
+    """
+
+    asked: Payload
+    exact: bool
+    expires_in: int
+
+    def body(self) -> dict[str, Any]:
+        """What a client sends."""
+        total = self.asked.input + self.asked.output
+        counts: dict[str, Any] = {"usage": _usage(self.asked, chat=False)} if self.exact else {"tokens": total}
+        named: dict[str, Any] = {
+            "id": self.asked.id,
+            "type": self.asked.kind,
+            "model": self.asked.model,
+            "expires_in": self.expires_in,
+        }
+        return {**named, **counts, **_named(self.asked, everything=True)}
+
+
+class Voiding(NamedTuple):
+    """Which request is taken back, by an event that occurred at `time` under the id `id`."""
+
+    organization: str
+    id: str
+    time: datetime
+    request_id: str
+    day: date
+    why: str | None = None
+    kind: str = "usage.void"
+
+    @property
+    def voided(self) -> tuple[str, str, str]:
+        """Organization, day and id of the request."""
+        return self.organization, self.day.isoformat(), self.request_id
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """There is one void of a request."""
+        return self.organization, self.day.isoformat(), f"{self.request_id}~void"
+
+    @property
+    def latest(self) -> datetime:
+        """When the request can have occurred, at the latest."""
+        return datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC) + timedelta(days=1, microseconds=-1)
 
 
 @dataclass(frozen=True)
@@ -50,7 +106,7 @@ class Event:
     """An event as it is sent. `wrong`: the error code where it can never be decided; if it says nothing, no payload."""
 
     raw: Any
-    payload: Payload | None
+    payload: Payload | Voiding | None
     wrong: str | None = None
 
     @cached_property
@@ -63,6 +119,8 @@ class Event:
         if self.payload is None:
             return f"{self.wrong}: {str(self.raw)[:100]}"
         told = self.payload
+        if isinstance(told, Voiding):
+            return f"{told.organization} {told.id}: a void of {told.request_id} on {told.day}"
         what = "a run" if told.kind == "usage.eval_run" else f"{told.input + told.output} tokens"
         return f"{told.organization} {told.id}: {what} of {told.model} at {told.occurred_at:%Y-%m-%d %H:%M:%S.%f}"
 
@@ -83,6 +141,29 @@ def written(payload: Payload, dice: random.Random, *, plainly: bool = False) -> 
         raw["traceparent"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     raw["data"] |= _named(payload, everything=chosen < 0.15)
     return Event(raw, payload, "internal_error" if payload.id.startswith("poison") else None)
+
+
+def written_void(payload: Voiding, dice: random.Random) -> Event:
+    """One of the ways to write a void."""
+    data: dict[str, Any] = {"request_id": payload.request_id, "day": payload.day.isoformat()}
+    if payload.why is not None or dice.random() < 0.1:
+        data["why"] = payload.why
+    raw = {
+        "specversion": "1.0",
+        "type": payload.kind,
+        "source": dice.choice(("https://gateway.example", "https://other.example")),
+        "id": payload.id,
+        "time": _time(payload.time, abroad=dice.random() < 0.1),
+        "subject": payload.organization,
+        "data": data,
+    }
+    return Event(raw, payload)
+
+
+def spoiled_void(event: Event, dice: random.Random) -> Event:
+    """The void with something in it that makes it undecidable."""
+    wrong = dice.choice(({"day": "11 March"}, {"request_id": "a~void"}, {"request_id": None}))
+    return Event({**event.raw, "data": {**event.raw["data"], **wrong}}, None, "invalid_event")
 
 
 def spoiled(event: Event, dice: random.Random) -> Event:
@@ -133,6 +214,8 @@ def _named(payload: Payload, *, everything: bool) -> Mapping[str, Any]:
         "tools": list(payload.tools),
         "shared": payload.shared,
     }
+    if payload.reservation:
+        fields["reservation"] = payload.reservation
     usual = Payload._field_defaults
     unsaid = {name for name, value in fields.items() if tuple_of(value) == usual[name]} - {"shared"}
     return {name: value for name, value in fields.items() if everything or name not in unsaid}

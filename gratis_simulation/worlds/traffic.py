@@ -8,7 +8,16 @@ from typing import Any
 
 from gratis.moment import midnight
 from gratis.rules.account import Account
-from gratis_simulation.worlds.payload import Event, Payload, spoiled, written
+from gratis_simulation.worlds.payload import (
+    Event,
+    Payload,
+    Reserving,
+    Voiding,
+    spoiled,
+    spoiled_void,
+    written,
+    written_void,
+)
 from gratis_simulation.worlds.rules import ALIAS, LARGE, PROJECTS, SMALL, UNLISTED, Rules
 
 HORIZON = timedelta(days=35)
@@ -48,6 +57,7 @@ class Traffic:
         self._dice = dice
         self._quota = rules.quota
         self._sent: list[Payload] = []
+        self._voids: list[Voiding] = []
         self._used: dict[Any, int] = defaultdict(int)
         self._edges = _edges(rules, accounts, base)
         self._ids = 0
@@ -60,10 +70,22 @@ class Traffic:
         self._other_tier = "priority" if not first else "auto"
         self._same_ids = dice.choice((0.05, 0.1, 0.3))
         self._poisonous = dice.choice((0.0, 0.0, 0.0, 0.1))
+        self._taken_back = dice.choice((0.0, 0.05, 0.2, 0.4)) if not first else 0.0
+        self._reserved: list[Reserving] = []
+        self._coming: list[Payload] = []
+        """The requests for which room was asked for, but those whose client died."""
+        self.reserving = dice.choice((0.0, 0.0, 0.3, 0.8)) if not first else 0.0
+        """How often room is asked for."""
         self._favourite = dice.choice((*LARGE, *SMALL))
 
     def event(self, at: datetime) -> Event:
         """The next event, sent at this moment."""
+        if self._coming and self._dice.random() < 0.5:
+            payload = self._as_reserved(at)
+            self._sent.append(payload)
+            return written(payload, self._dice)
+        if self._dice.random() < self._taken_back:
+            return self._void_event(at)
         chance = self._dice.random()
         if self._sent and chance < self._repeats:
             return written(self._dice.choice(self._sent[-12:]), self._dice)
@@ -77,6 +99,63 @@ class Traffic:
         self._sent.append(payload)
         return event
 
+    def room(self, at: datetime) -> Reserving:
+        """Room that a client asks for: new, once more, or once more with another body."""
+        dice = self._dice
+        if self._reserved and dice.random() < 0.2:
+            again = dice.choice(self._reserved[-4:])
+            return again if dice.random() < 0.7 else again._replace(expires_in=7)
+        self._ids += 1
+        asked = self._payload(at)._replace(id=f"res{self._ids}", occurred_at=at)
+        wanted = Reserving(asked, dice.random() < 0.5, dice.choice((1, 2, 5, 60, 600, 3600, 3600)))
+        self._reserved.append(wanted)
+        if dice.random() < 0.8:
+            self._coming.append(asked)
+        return wanted
+
+    def given_back(self) -> tuple[str, str]:
+        """Organization and id of room that is not needed any more, perhaps because it is used already."""
+        wanted = self._dice.choice(self._reserved[-6:])
+        return wanted.asked.organization, wanted.asked.id
+
+    def _as_reserved(self, at: datetime) -> Payload:
+        """A request that was asked for, under its id or naming it: smaller or larger, or another project's."""
+        dice = self._dice
+        payload = self._coming.pop(dice.randrange(len(self._coming)))
+        payload = payload._replace(occurred_at=self._moment(at) if dice.random() < 0.2 else at)
+        if dice.random() < 0.4:
+            tokens = dice.choice((0, payload.input // 2, payload.input + 1, payload.input + self._quota // 10))
+            payload = payload._replace(input=tokens, cached=min(payload.cached, tokens))
+        if dice.random() < 0.1:
+            payload = payload._replace(project="other")
+        return payload._replace(id=self._id(), reservation=payload.id) if dice.random() < 0.5 else payload
+
+    def _void_event(self, at: datetime) -> Event:
+        """A void: the same event again, another one of the same request, or one of a request that is to come."""
+        if self._voids and self._dice.random() < 0.2:
+            return written_void(self._dice.choice(self._voids[-4:]), self._dice)
+        time = at - timedelta(milliseconds=self._dice.randrange(2000))
+        event = written_void(self._void(time), self._dice)
+        if self._dice.random() < 0.03:
+            return spoiled_void(event, self._dice)
+        return event
+
+    def _void(self, time: datetime) -> Voiding:
+        dice = self._dice
+        near = self._sent[-dice.choice((1, 1, 3, 12)) :]
+        again = [(each.organization, each.request_id, each.day) for each in self._voids[-3:]]
+        coming = (self.organizations[0], dice.choice((f"r{self._ids + 1}", f"req:{self._ids + 1}/a")), time.date())
+        known = [(each.organization, each.id, each.day) for each in near]
+        organization, request_id, day = dice.choice(known if known and dice.random() < 0.8 else [*again, coming])
+        if dice.random() < 0.05:
+            organization = dice.choice(self.organizations)
+        day += timedelta(days=dice.choice((0,) * 20 + (1, -1)))
+        self._ids += 1
+        why = dice.choice((None, None, "sent twice"))
+        void = Voiding(organization, f"void_{self._ids}", time, request_id, day, why)
+        self._voids.append(void)
+        return void
+
     def undecidable(self, at: datetime) -> Event:
         """An event that can never be decided."""
         return spoiled(written(self._payload(at), self._dice), self._dice)
@@ -84,6 +163,12 @@ class Traffic:
     def delayed(self, at: datetime) -> tuple[Event, datetime]:
         """An event that comes from the queue only now, and when it was received: about as old as one may be."""
         overdue = [payload for payload in self._sent if at - payload.occurred_at > HORIZON]
+        if overdue and self._dice.random() < self._taken_back:
+            payload = self._dice.choice(overdue)
+            received_at = payload.occurred_at + HORIZON
+            self._ids += 1
+            void = Voiding(payload.organization, f"void_{self._ids}", received_at, payload.id, payload.day)
+            return written_void(void, self._dice), received_at
         if overdue and self._dice.random() < 0.5:
             payload = self._dice.choice(overdue)
             return written(payload, self._dice), payload.occurred_at + HORIZON

@@ -18,7 +18,7 @@ from gratis.table.ledger import MAX_ITEMS
 from gratis.table.quarantine import MAX_RAW_BYTES
 from gratis_simulation.machines.faults import KINDS, SOMEWHERE
 from gratis_simulation.worlds import rules
-from gratis_simulation.worlds.payload import Event
+from gratis_simulation.worlds.payload import Event, Reserving
 from gratis_simulation.worlds.traffic import Traffic
 
 BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
@@ -75,7 +75,24 @@ class Deploy:
     releases: tuple[str, ...]
 
 
-Step = Post | Change | Stray | Close | Deploy
+@dataclass(frozen=True)
+class Reserve:
+    """A client asks for room for a request that is still to come."""
+
+    at: datetime
+    wanted: Reserving
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """A client gives the room of the reservation `name` back."""
+
+    at: datetime
+    organization: str
+    name: str
+
+
+Step = Post | Change | Stray | Close | Deploy | Reserve | GiveBack
 
 
 @dataclass(frozen=True)
@@ -206,6 +223,10 @@ def _plan(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
             )
         if dice.random() < 0.05:
             steps.append(_stray(dice, at, traffic))
+        if dice.random() < traffic.reserving:
+            steps += [Reserve(at, traffic.room(at)) for _ in range(dice.choice((1, 1, 2, 4)))]
+            if dice.random() < 0.2:
+                steps.append(GiveBack(at, *traffic.given_back()))
         if dice.random() < delayed:
             steps.append(_delayed(dice, at, traffic))
         events = tuple(traffic.event(at) for _ in range(dice.choice((1, 1, 2, 3, 5, 8))))

@@ -350,7 +350,13 @@ OPERATIONS = [
     "POST /v1/organization/webhooks/{webhook}/enable",
     "GET /v1/organization/webhooks/{webhook}/deliveries",
 ]
-WITHOUT_A_KEY = {"GET /v1/statement-keys"}
+WITHOUT_A_KEY = {
+    "GET /v1/statement-keys",
+    "POST /v1/usage-events",
+    "POST /v1/usage-events/litellm",
+    "POST /v1/usage-events/otlp/v1/traces",
+}
+"""What the document holds beside the account: senders have secrets of their own."""
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from gratis.errors import Rejected
 from gratis.http import Refused
-from gratis.intake.events import parse_event
+from gratis.intake.events import compact, parse_event
 from gratis.intake.messages import Message
 from gratis.intake.receive import ENTRY
 from gratis.intake.signature import require_signature
@@ -67,8 +67,8 @@ def posted(source: Source, written: Callable[[bytes], tuple[dict[str, str], byte
 
         def check_stored(events: dict[int, Mapped], answered: Mapping[str, Any]) -> None:
             """Nothing is lost: accepted and quarantined are all, and all that is accepted has its own end."""
-            refused = [each for each in events.values() if accepted_as(each.event) is None]
-            accepted = [each.event for each in events.values() if accepted_as(each.event)]
+            refused = [each for each in events.values() if not is_taken_in(each.event)]
+            accepted = [each.event for each in events.values() if is_taken_in(each.event)]
             if answered["statusCode"] == 202:
                 check_answer(events, webhook.Answer.of(answered), len(accepted))
             assert set(way.quarantined()) == {text_of(each.kept) for each in refused}
@@ -235,6 +235,15 @@ def accepted_as(event: Any) -> str | None:
         return parse_event(event, NOW).payload_hash
     except Rejected:
         return None
+
+
+def is_taken_in(event: Any) -> bool:
+    """Whether the webhook takes this event: it is accepted, and can be written into the queue."""
+    try:
+        compact(event)
+    except Rejected:
+        return False
+    return accepted_as(event) is not None
 
 
 # --- who sends -----------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_a_failure_names_its_seed_and_the_few_steps_that_lead_to_it() -> None:
 def test_a_failure_names_the_turns_that_it_takes() -> None:
     fault = next(fault for fault in FAULTS if fault.name.startswith("the stream goes on from the last record"))
     with fault.in_place():
-        failure = simulate(100, 1, processes=1).failure
+        failure = simulate(600, 1, processes=1).failure
     assert failure is not None
     assert any(re.fullmatch(r"emit #\d+ call \d+ fails", turn) for turn in failure.turns)
     assert f"  turn: {failure.turns[0]}" in failure.text()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from collections import Counter
 from datetime import UTC, date, datetime
 from typing import Any
@@ -10,14 +11,19 @@ from urllib.parse import quote
 import pytest
 from aws_lambda_powertools.event_handler.api_gateway import Route
 from botocore.exceptions import EndpointConnectionError
+from jsonschema import Draft202012Validator
 
 import gratis
 from gratis import moment
 from gratis.account import openapi
+from gratis.account.event_documents import EVENTS_PATH
+from gratis.account.routes.pages import SCHEMA_PATH
+from gratis.intake.sources import SOURCES
 from gratis.rules.request import RequestKey
 from gratis.table.ledger import KEEP_DECISIONS
 from gratis_local.functions import Context
-from tests.ledger_builders import BIG, MINI, aws_error
+from gratis_local.places import shipped
+from tests.ledger_builders import BIG, MINI, aws_error, usage
 from tests.unit.account_api import (
     ALLOWANCE,
     COSTS,
@@ -74,7 +80,7 @@ EVERYTHING = [
 ]
 
 
-PAGES = {"/", "/page/{name}", "/docs"}
+PAGES = {"/", "/page/{name}", "/docs", SCHEMA_PATH}
 OPEN = PAGES | {"/v1/statement-keys"}
 WEBHOOKS = "/v1/organization/webhooks"
 OWNERS_WEBHOOKS = [
@@ -194,6 +200,20 @@ def test_who_may_not_is_refused_before_the_body_is_read(api: Api, sent: dict[str
         allowed = {"authorization": f"Bearer {api.key() if method == 'POST' else api.platform}", "content-type": kind}
         answer = api.call(method, path, sent.get("query", ""), headers=allowed, body=sent.get("body", "{}"))
         assert answer.status in (400, 413, 415)
+
+
+def test_a_readers_post_of_four_megabytes_costs_less_memory_than_its_body_takes(api: Api) -> None:
+    """Read, a body of a million values takes dozens of times its size."""
+    sent = {"body": f"[{'0,' * 2_000_000}0]"}
+    api.call("POST", SHARING, key=api.key("reader"), body="{}")  # what is set up once
+    for key, status, least, most in ((api.key("reader"), 403, 0, 2_000_000), (api.key(), 400, 8_000_000, None)):
+        tracemalloc.start()
+        answer = api.call("POST", SHARING, key=key, **sent)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert answer.status == status
+        assert least <= peak, peak
+        assert most is None or peak <= most, peak
 
 
 def test_a_refusal_says_which_role_it_takes_and_which_one_came(api: Api) -> None:
@@ -663,15 +683,17 @@ def operations(document: Any) -> list[tuple[str, str, Any]]:
     return [(method, path, each) for path, methods in document["paths"].items() for method, each in methods.items()]
 
 
-def test_the_document_has_every_route_but_the_pages(document: Any, shared: Loaded) -> None:
+def test_the_document_has_every_route_but_the_pages_and_those_for_events(document: Any, shared: Loaded) -> None:
     routes = {(route.method.lower(), route.openapi_path) for route in routes_of(shared)}
     assert {path for _, path in routes} > PAGES
     listed = {(method, path) for method, path, _ in operations(document)}
-    assert listed == {(method, path) for method, path in routes if path not in PAGES}
+    events_in = {("post", f"{EVENTS_PATH}{source.path}") for source in SOURCES}
+    assert listed == {(method, path) for method, path in routes if path not in PAGES} | events_in
 
 
 def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: Any) -> None:
-    restricted = {(method, path): each["security"] for method, path, each in operations(document) if "security" in each}
+    asked = [each for each in operations(document) if not each[1].startswith(EVENTS_PATH)]
+    restricted = {(method, path): each["security"] for method, path, each in asked if "security" in each}
     held = "/v1/organization/reservations"
     reserving = [("post", held), ("get", held), ("delete", f"{held}/{{request_id}}")]
     assert restricted == {
@@ -688,8 +710,40 @@ def test_the_document_has_the_version_of_the_package(document: Any) -> None:
 
 
 def test_the_document_says_how_to_authenticate(document: Any) -> None:
-    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["key"] == {"type": "http", "scheme": "bearer"}
     assert document["security"] == [{"key": []}]
+    events_in = {path: each["security"] for _, path, each in operations(document) if path.startswith(EVENTS_PATH)}
+    assert events_in == {
+        EVENTS_PATH: [{"signature": []}],
+        f"{EVENTS_PATH}/litellm": [{"sender": []}],
+        f"{EVENTS_PATH}/otlp/v1/traces": [{"sender": []}],
+    }
+    assert (schemes["signature"]["name"], schemes["sender"]["scheme"]) == ("webhook-signature", "bearer")
+
+
+def test_the_document_says_what_a_sender_posts_and_is_told(document: Any) -> None:
+    references = re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))
+    assert {"UsageEvent", "UsageData", "Usage"} <= set(references) <= document["components"]["schemas"].keys()
+    for _, path, each in operations(document):
+        if path.startswith(EVENTS_PATH):
+            told = "200" if path.endswith("traces") else "202"
+            assert each["responses"].keys() == {told, "400", "401", "413", "415", "503"}
+            assert each["requestBody"]["content"]
+
+
+def test_the_schema_of_an_event_takes_what_the_webhook_takes_and_nothing_without_a_model(api: Api) -> None:
+    answer = api.call("GET", SCHEMA_PATH, headers={})
+    assert answer.status == 200
+    validator = Draft202012Validator(answer.content, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    Draft202012Validator.check_schema(answer.content)
+    (example,) = answer.content["examples"]
+    samples = json.loads((shipped("events") / "seed-day.json").read_text())
+    for event in (example, *samples, usage("r1")):
+        assert [*validator.iter_errors(event)] == []
+        wrong = {**event, "data": {name: value for name, value in event["data"].items() if name != "model"}}
+        assert [each.message for each in validator.iter_errors(wrong)] == ["'model' is a required property"]
+        assert not validator.is_valid({**event, "id": ""})
 
 
 def test_the_document_promises_no_answer_that_is_never_given(document: Any) -> None:
@@ -711,7 +765,8 @@ def test_the_document_describes_what_is_answered(document: Any) -> None:
 
 
 def test_the_document_describes_what_is_refused_of_a_body(document: Any) -> None:
-    taking = [each["responses"].keys() for _, _, each in operations(document) if "requestBody" in each]
+    asked = [each for _, path, each in operations(document) if not path.startswith(EVENTS_PATH)]
+    taking = [each["responses"].keys() for each in asked if "requestBody" in each]
     assert len(taking) == 5
     assert [codes for codes in taking if not {"413", "415"} <= codes] == []
 

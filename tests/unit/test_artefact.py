@@ -136,7 +136,8 @@ CORE = (
     "startup table table.dynamo table.keys telemetry"
 )
 RULES = (
-    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals table.ledger"
+    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals rules.void "
+    "table.ledger"
 )
 IMPORTS = {
     "receive_usage": f"{CORE} "

@@ -455,7 +455,8 @@ def test_of_a_day_of_which_nothing_is_left_it_is_said_too(table: Any) -> None:
     assert proof_of(table, now=NO_LONGER) == NoLongerKept()
 
 
-def test_a_week_that_began_on_days_no_longer_kept_is_no_alarm_but_its_overlaps_are_found(table: Any) -> None:
+def test_a_week_that_began_on_days_no_longer_kept_is_no_alarm(table: Any) -> None:
+    """Nor is an overlap in it: a void of those days may have given back what is used twice here."""
     days = ("10", "11", "12", "12")
     runs = [usage(f"run{n}", 5, kind="usage.eval_run", at=f"2025-03-{day}T08:00:00Z") for n, day in enumerate(days)]
     decide(table, *runs, received_at=RECEIVED.replace(day=12))
@@ -463,7 +464,7 @@ def test_a_week_that_began_on_days_no_longer_kept_is_no_alarm_but_its_overlaps_a
     assert differences(proof_of(table, day=NEXT, now=JUST_KEPT - moment.DAY)) == {"gap": {"run2"}}
     assert proof_of(table, day=NEXT, now=NO_LONGER).holds
     tampered(table, "run3", used_before=2, used_after=3, running_total=3)
-    assert differences(proof_of(table, day=NEXT, now=NO_LONGER)) == {"overlap": {"run2", "run3"}}
+    assert proof_of(table, day=NEXT, now=NO_LONGER).holds
 
 
 def test_who_closed_a_window_on_a_day_no_longer_kept_is_not_asked_for(table: Any) -> None:

@@ -520,7 +520,9 @@ def test_settling_leaves_the_books_it_was_given_as_they_were() -> None:
     offer = small_offer(quota=1000)
     new, _ = settle(books, [case_of(request(tokens), offer, account()) for tokens in (700, 1, 0)], NOW)
     assert books == before
-    assert new.counter == Counter((Window(at("2025-03-11T00:00"), 1000, overflowed=True, announced=frozenset({1000})),))
+    quota = frozenset({1000})
+    window = Window(at("2025-03-11T00:00"), 1000, overflowed=True, announced=quota, crossed=quota)
+    assert new.counter == Counter((window,))
     assert sum(sums.requests for sums in new.totals[THE_DAY].rows.values()) == 4
 
 

@@ -351,7 +351,7 @@ def test_three_problems_are_named_and_further_ones_counted() -> None:
     event = with_value("type", "other") | {"specversion": "2.0", "id": 5}
     assert refused(event)[1] == (
         "specversion: Input should be '1.0': \"2.0\"; "
-        "type: Input should be 'usage.request' or 'usage.eval_run': \"other\"; "
+        'type: must be usage.request, usage.eval_run or usage.void: "other"; '
         "id: Input should be a valid string: 5"
     )
     assert refused(event | {"source": 7})[1].endswith("source: Input should be a valid string: 7 (and 1 more)")

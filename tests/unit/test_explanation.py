@@ -185,6 +185,22 @@ OF_OTHER_OFFERS: dict[str, tuple[Offer, Any, str]] = {
         [request(500_000), request(100_000)],
         "Free: $0.25 fit in the $0.25 left of $1.5 for group own on 2025-03-11 (UTC).",
     ),
+    "a millionth of a dollar, and a whole one": (
+        offering(unit="usd", quota="1"),
+        [request(Tokens(0, 0, output=100_000)), request(Tokens(1, 0, output=0))],
+        "Billed: $0.0000025 did not fit in the $0 left of $1 for group own on 2025-03-11 (UTC).",
+    ),
+    "a project's own quota": (
+        offering(scope="project"),
+        [request(600), request(600)],
+        "Billed: 600 tokens did not fit in the 400 left of 1,000 for group own of the project proj_web "
+        "on 2025-03-11 (UTC).",
+    ),
+    "the quota of traffic of no project": (
+        offering(scope="project"),
+        [request(600, project=None)],
+        "Free: 600 tokens fit in the 1,000 left of 1,000 for group own of traffic of no project on 2025-03-11 (UTC).",
+    ),
     "one request": (
         offering(unit="requests", quota=1500, window=PACIFIC),
         [request(when="2025-03-11T06:59")],

@@ -1,14 +1,15 @@
 """The shipped offers against the words of the programme, and what an offer may say."""
 
 from dataclasses import FrozenInstanceError
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from gratis.rules.offer import Version
 from gratis.rules.offer_file import shipped
 from gratis.rules.window import UTC_WEEK, Span, kind_of
-from tests.unit.builders import at, small_offer
+from tests.unit.builders import Desk, account, at, profile, request, small_offer
 
 OFFERS = ("data-sharing-2025", "data-sharing")
 LARGE_MODELS = [
@@ -202,3 +203,56 @@ def test_an_offer_cannot_be_changed_in_place() -> None:
 def test_an_offer_of_one_single_day_is_accepted() -> None:
     dates = small_offer(offer={"ends": "2025-01-01"}).versions[0].dates
     assert dates.outside(at("2025-01-01T23:59:59.999999")) is None
+
+
+ARRIVED = [
+    ("codex-mini-latest", "2025-07-01", "10m"),
+    ("gpt-5", "2025-09-14", "1m"),
+    ("gpt-5-chat-latest", "2025-09-14", "1m"),
+    ("gpt-5-codex", "2025-09-14", "1m"),
+    ("gpt-5-nano", "2025-09-14", "10m"),
+    ("gpt-5.1", "2026-02-01", "1m"),
+    ("gpt-5.1-codex-mini", "2026-02-01", "10m"),
+    ("gpt-5.2", "2026-05-01", "1m"),
+    ("gpt-5.4", "2026-05-01", "1m"),
+    ("gpt-5.4-nano", "2026-05-01", "10m"),
+    ("gpt-5.5", "2026-06-01", "1m"),
+    ("gpt-5.6-sol", "2026-08-21", "1m"),
+    ("gpt-5.6-luna", "2026-08-21", "10m"),
+    ("gpt-6-astra", "2026-09-27", "1m"),
+]
+
+
+@pytest.mark.parametrize(("model", "day", "group"), ARRIVED, ids=[model for model, *_ in ARRIVED])
+def test_a_model_of_the_later_programme_is_free_from_its_day_on(model: str, day: str, group: str) -> None:
+    first = at(f"{day}T00:00")
+    asked = (request(when=first - timedelta(seconds=1), model=model), request(when=first, model=model))
+    before, after = Desk(shipped("data-sharing")).decide(*asked)
+    assert (before.verdict, before.reason) == ("billed", "model_not_listed")
+    assert (after.verdict, after.group) == ("free", group)
+
+
+TERMS = [
+    ("2025-07-13T23:59", {"model": "gpt-4.5-preview"}, "within_quota"),
+    ("2025-07-14T00:00", {"model": "gpt-4.5-preview"}, "model_not_listed"),
+    ("2026-04-30T23:59", {"model": "o3", "endpoint": "assistants"}, "o_series_on_assistants"),
+    ("2026-05-01T00:00", {"model": "o3", "endpoint": "assistants"}, "within_quota"),
+    ("2026-04-30T23:59", {"endpoint": "evals"}, "within_quota"),
+    ("2026-05-01T00:00", {"endpoint": "evals"}, "evals"),
+    ("2026-11-28T12:00", {"tools": ["web_search"]}, "tool_use"),
+    ("2026-11-28T12:00", {"endpoint": "fine_tuning"}, "fine_tuning_training"),
+    ("2026-11-28T12:00", {"model": "ft:gpt-4o-2024-08-06:acme::x1"}, "fine_tuned_model"),
+]
+
+
+@pytest.mark.parametrize(("when", "asked", "reason"), TERMS)
+def test_the_terms_of_the_programme_are_those_of_the_day(when: str, asked: dict[str, Any], reason: str) -> None:
+    (decision,) = Desk(shipped("data-sharing")).decide(request(when=when, **asked))
+    assert decision.reason == reason
+
+
+@pytest.mark.parametrize(("when", "reason"), [("2026-04-30T23:59", "within_quota"), ("2026-05-01T00:00", "no_balance")])
+def test_a_positive_balance_is_required_from_the_later_terms_on(when: str, reason: str) -> None:
+    without = account(profiles=[profile(positive_balance=False)])
+    (decision,) = Desk(shipped("data-sharing"), without).decide(request(when=when))
+    assert decision.reason == reason

@@ -79,7 +79,7 @@ def test_every_kind_of_change_is_said() -> None:
     first = {"effective_at": "2025-01-01", "window": "utc_day", "groups": [group], "excludes": []}
     (before, after) = small_offer(offer={"versions": [first, second]}).versions
     assert [*changes(before, after)] == [
-        "new: credit: $1.50 a day: grok-*",
+        "new: credit: $1.5 a day: grok-*",
         "1m: 20 tokens a day for tier 4 (before: 10 tokens a day for tier 4)",
         "1m, new: c-1",
         "1m, no more: a-1",
@@ -88,7 +88,7 @@ def test_every_kind_of_change_is_said() -> None:
         "undated, new: c is c-1",
         "a request that does not fit is billed whole and closes the window",
     ]
-    assert next(iter(changes(after, before))) == "no more: credit: $1.50 a day"
+    assert next(iter(changes(after, before))) == "no more: credit: $1.5 a day"
 
 
 def test_an_offer_says_whether_it_runs_on_the_day() -> None:

@@ -43,7 +43,11 @@ def parts(call: Call) -> Iterator[tuple[str, list[str]]]:
     """The actions that IAM checks for a call, each with its leading keys: a transaction is checked item by item."""
     operation, arguments = call
     if operation == "dynamodb:TransactWriteItems":
-        yield from (("dynamodb:PutItem", [each["Put"]["Item"]["pk"]["S"]]) for each in arguments["TransactItems"])
+        for each in arguments["TransactItems"]:
+            if "Put" in each:
+                yield "dynamodb:PutItem", [each["Put"]["Item"]["pk"]["S"]]
+            else:
+                yield "dynamodb:ConditionCheckItem", [each["ConditionCheck"]["Key"]["pk"]["S"]]
     else:
         yield NEEDED.get(operation, operation), keys_in(operation, arguments)
 

@@ -2,7 +2,9 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
@@ -319,6 +321,42 @@ def test_items_that_stay_unprocessed_are_busy_after_some_attempts(store: Quarant
     with pytest.raises(Busy, match="2 quarantine entries"):
         store.put([refused(1), refused(2)])
     assert len(flaky(store).asked("batch_write_item")) == MAX_ATTEMPTS + 1
+
+
+def test_many_entries_are_written_side_by_side_and_each_of_them_once(store: Quarantine) -> None:
+    """Sixteen calls wait for one another: one after the other they would wait for ever."""
+    together, written = threading.Barrier(16, timeout=60), list[str]()
+
+    def takes(_real: Call, arguments: dict[str, Any]) -> Any:
+        together.wait()
+        written.extend(each["PutRequest"]["Item"]["sk"]["S"] for each in arguments["RequestItems"][store.table])
+        return {}
+
+    flaky(store).on("batch_write_item", takes, 400)
+    with ThreadPoolExecutor(16) as pool:
+        Quarantine(store.client, store.table, spread=pool.map).put(refused(number) for number in range(10_000))
+    assert len(flaky(store).asked("batch_write_item")) == 400
+    assert len(written) == len(set(written)) == 10_000
+
+
+def test_side_by_side_the_item_that_is_listed_is_still_written_after_every_part(store: Quarantine) -> None:
+    entries = [refused({"note": incompressible(3000, seed)}) for seed in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        Quarantine(store.client, store.table, spread=pool.map, max_bytes=1000).put(entries)
+    pages = [each["RequestItems"][store.table] for each in flaky(store).asked("batch_write_item")]
+    listed = ["code" in each["PutRequest"]["Item"] for page in pages for each in page]
+    assert listed == sorted(listed)
+    assert (sum(listed), len(of_day(store))) == (60, 60)
+
+
+def test_once_entries_cannot_be_written_no_other_call_is_begun_and_again_all_are_kept(store: Quarantine) -> None:
+    entries = [refused(number) for number in range(100)]
+    flaky(store).on("batch_write_item", fails(aws_error("InternalServerError")))
+    with pytest.raises(Busy):
+        store.put(entries)
+    assert len(flaky(store).asked("batch_write_item")) == 1
+    store.put(entries)
+    assert len(of_day(store)) == 100
 
 
 def test_no_entries_are_no_call(store: Quarantine) -> None:

@@ -1,11 +1,14 @@
 """receive_usage from the HTTP request to what it stored: nothing is answered with 2xx before all of it is safe."""
 
 import base64
+import gzip
 import json
 import re
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, NamedTuple
 
 import pytest
@@ -599,6 +602,23 @@ def test_ten_thousand_tiny_invalid_events_are_all_kept(webhook: Deployed) -> Non
     assert len(json.dumps(answer.content)) < LAMBDA_ANSWER_BYTES
 
 
+def test_ten_thousand_organizations_in_a_body_are_a_thousand_calls_sixteen_at_a_time(webhook: Deployed) -> None:
+    """Calls that wait for one another: fewer at a time would wait for ever."""
+    together, numbers, groups = threading.Barrier(16, timeout=60), count(), list[str]()
+
+    def takes(_real: Any, arguments: dict[str, Any]) -> Any:
+        if next(numbers) < 1000 - 1000 % 16:
+            together.wait()
+        groups.extend(each["MessageGroupId"] for each in arguments["Entries"])
+        return {"Successful": [{"Id": each["Id"]} for each in arguments["Entries"]]}
+
+    webhook.sqs.on("send_message_batch", takes, 1000)
+    sent = [event("r1", organization=f"org_{number}") for number in range(10_000)]
+    assert webhook.post(json.dumps(sent).encode()).content["accepted"] == 10_000
+    assert len(webhook.sqs.asked("send_message_batch")) == 1000
+    assert len(set(groups)) == 10_000
+
+
 def test_an_event_more_than_ten_thousand_is_a_413_and_nothing_is_stored(webhook: Deployed) -> None:
     answer = webhook.post(b"[" + b"0," * 10_000 + b"0]")
     assert (answer.status, answer.error["code"]) == (413, "too_many_events")
@@ -673,6 +693,74 @@ def test_a_table_that_leaves_entries_unprocessed_for_ever_is_a_503(webhook: Depl
     webhook.dynamodb.on("batch_write_item", lambda _, arguments: {"UnprocessedItems": arguments["RequestItems"]}, 99)
     assert_not_taken(webhook.post_events(event("r1"), 7))
     assert webhook.queued() == []
+
+
+KNOWN: dict[str, tuple[bytes, dict[str, str], int]] = {
+    "no JSON": (b"{", {}, 400),
+    "an encoding that is none of ours": (b"{}", {"content-encoding": "br"}, 415),
+    "more events than a body may hold": (b"[" + b"0," * 10_000 + b"0]", {}, 413),
+    "a body that unpacks to more than it may": (
+        gzip.compress(bytes(MAX_BODY_BYTES + 1)),
+        {"content-encoding": "gzip"},
+        413,
+    ),
+}
+"""What a sender with a right signature is refused for: the body, headers, the status."""
+
+
+def known_senders_refused(capsys: pytest.CaptureFixture[str]) -> list[float]:
+    """What each refused call said to the metric that an alarm watches."""
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    return [value for line in lines for value in line.get("KnownSendersRefused", ())]
+
+
+@pytest.mark.parametrize(("body", "headers", "status"), KNOWN.values(), ids=KNOWN)
+def test_the_first_refused_batch_of_a_sender_that_signs_rightly_is_counted(
+    webhook: Deployed, capsys: pytest.CaptureFixture[str], body: bytes, headers: dict[str, str], status: int
+) -> None:
+    assert webhook.post(body, signed(body) | headers).status == status
+    assert webhook.post(body, signed(body, OTHER_SECRET) | headers).status == 401
+    assert known_senders_refused(capsys) == [1, 0]
+
+
+def test_a_gateway_with_the_right_bearer_secret_is_a_known_sender(
+    webhook: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert webhook.post_litellm(b"{").status == 400
+    assert webhook.post_litellm(b"{", {"authorization": "Bearer a-secret-that-nobody-knows"}).status == 401
+    assert known_senders_refused(capsys) == [1, 0]
+
+
+def test_a_known_sender_whose_clock_is_wrong_is_told_from_a_stranger(
+    webhook: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for secret in (SECRET, OTHER_SECRET):
+        assert webhook.post(b"[]", signed(b"[]", secret, seconds_ahead=-600)).status == 401
+    assert known_senders_refused(capsys) == [1, 0]
+
+
+def test_a_sender_that_still_has_the_secret_before_the_rotation_is_known_and_not_let_in(
+    webhook: Deployed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    webhook.put_secret("webhook", OTHER_SECRET)
+    webhook.put_secret("litellm", "another-bearer-secret-for-litellm")
+    assert webhook.post(b"[]", signed(b"[]", SECRET)).status == 401
+    assert webhook.post_litellm(b"[]").status == 401
+    assert webhook.post(b"[]", signed(b"[]", OTHER_SECRET)).status == 202
+    assert known_senders_refused(capsys) == [1, 1]
+
+
+def test_the_secret_before_is_looked_up_once_a_minute_however_many_strangers_post(webhook: Deployed) -> None:
+    for _ in range(20):
+        assert webhook.post(b"[]", signed(b"[]", OTHER_SECRET)).status == 401
+    asked = [each for each in webhook.secretsmanager.asked("get_secret_value") if "VersionStage" in each]
+    assert 1 <= len(asked) <= 2  # a minute may end meanwhile
+
+
+def test_an_outage_of_ours_is_no_mistake_of_a_sender(webhook: Deployed, capsys: pytest.CaptureFixture[str]) -> None:
+    webhook.sqs.on("send_message_batch", fails(aws_error("InternalError")))
+    assert_not_taken(webhook.post_events(event("r1")))
+    assert known_senders_refused(capsys) == [0]
 
 
 def test_a_503_is_counted(webhook: Deployed, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,12 +16,14 @@ from gratis.rules.formats import FORMAT, RESERVING
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey, void_of
 from gratis.rules.reservation import MAX_OPEN, Reservation
 from gratis.rules.window import Counter, CounterId
 from tests.ledger_builders import usage
 from tests.unit import builders
 from tests.unit.account_api import ALLOWANCE, NOW, Answer, Api
 from tests.unit.builders import LARGE, request
+from tests.unit.test_voids import void
 
 RESERVATIONS = "/v1/organization/reservations"
 MINUTE = timedelta(minutes=1)
@@ -52,6 +54,16 @@ def left(api: Api) -> tuple[int, int, int]:
     """Used, reserved and remaining of group 1m."""
     row = api.get(ALLOWANCE).content["groups"][0]
     return row["used"], row["reserved"], row["remaining"]
+
+
+def proved(api: Api) -> tuple[list[Any], bool]:
+    """What the proof of the day finds, and whether it holds."""
+    proving = Proving(api.ledger, "org_a", NOW.date(), lambda _: shipped("data-sharing"))
+    while not proving.go_on(100):
+        pass
+    proof = proving.proof(NOW)
+    assert isinstance(proof, Proof)
+    return list(proof.differences), proof.holds
 
 
 def test_a_check_says_what_the_decision_would_be_and_writes_nothing(api: Api) -> None:
@@ -137,6 +149,21 @@ def test_an_id_that_is_decided_today_cannot_be_reserved(api: Api) -> None:
     assert reserve(api).refused() == (409, "already_decided", "id")
 
 
+def test_a_void_of_a_decision_that_was_kept_gives_its_units_back_and_no_reservation(api: Api) -> None:
+    reserve(api)
+    reserve(api, "r2", 300_000)
+    assert come(api, "r1", 500_000)["reservation"] == "r1"
+    api.decide_at(void("r1", NOW.date(), time="2025-03-12T10:29:00Z"), NOW)
+    taken_back = api.ledger.decisions([void_of(RequestKey("org_a", NOW.date(), "r1"))]).popitem()[1]
+    assert (taken_back.used_before, taken_back.used_after, taken_back.reserved_before) == (500_000, 0, 300_000)
+    assert (taken_back.reservation, taken_back.verdict) == ("r1", "free")
+    assert left(api) == (0, 300_000, 700_000)
+    assert reserve(api).refused() == (409, "already_decided", "id")
+    assert come(api, "s1", 700_000)["verdict"] == "free"
+    assert come(api, "r2", 300_000)["reservation"] == "r2"
+    assert proved(api) == ([], True)
+
+
 def test_another_project_and_another_group_settle_nothing(api: Api) -> None:
     reserve(api)
     come(api, "r1", 5, project="other")
@@ -199,12 +226,23 @@ def test_the_day_is_proved_with_reservations(api: Api) -> None:
     reserve(api)
     come(api, "s1", 400_001)
     come(api, "r1", 600_000)
-    proving = Proving(api.ledger, "org_a", NOW.date(), lambda _: shipped("data-sharing"))
-    while not proving.go_on(100):
-        pass
-    proof = proving.proof(NOW)
-    assert isinstance(proof, Proof)
-    assert (list(proof.differences), proof.holds) == ([], True)
+    assert proved(api) == ([], True)
+
+
+def test_a_day_is_proved_whose_reservations_were_never_used(api: Api) -> None:
+    reserve(api)
+    assert proved(api) == ([], True)
+    come(api, "s1", 5)
+    assert proved(api) == ([], True)
+
+
+def test_a_reservation_leaves_the_totals_of_its_day_as_they_are(api: Api) -> None:
+    come(api, "s1", 5)
+    reserve(api)
+    api.call("DELETE", f"{RESERVATIONS}/r1")
+    [row] = api.get("/v1/organization/usage/completions", start_time=int(NOW.timestamp())).results[0]
+    assert (row["input_tokens"], row["num_model_requests"]) == (5, 1)
+    assert proved(api) == ([], True)
 
 
 # Windows, units -----------------------------------------------------------------------------------------------------

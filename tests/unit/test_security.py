@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ import pytest
 from rich.console import Console
 
 from gratis.account import usage
+from gratis.closing.proof import Differences
 from gratis.errors import Rejected
 from gratis.intake.receive import Received
 from gratis.table.api_keys import Holder, Keys
+from gratis.table.keys import DAY
 from gratis.table.quarantine import entry
 from gratis_local import prove, report
 from gratis_local.functions import ROOT
@@ -27,7 +30,8 @@ from gratis_local.prove import prove_from_records
 from gratis_local.redrive import Redriven
 from gratis_local.sources import Unusable
 from tests.unit import webhook
-from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
+from tests.unit.account_api import ALLOWANCE, NOW, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
+from tests.unit.builders import LARGE
 from tests.unit.test_template import deployed, role_of
 from tests.unit.webhook import event
 
@@ -78,9 +82,10 @@ def written_below(folder: str, keys: set[str]) -> bool:
     """Whether the template lets a function that faces the internet write under all these keys, and under no others."""
     statements = deployed().statements(role_of(folder))
     writing = [each for each in statements if {"dynamodb:PutItem", "dynamodb:BatchWriteItem"} & set(actions_of(each))]
-    ((pattern,),) = [each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] for each in writing]
-    kinds = {key.partition("#")[0] for key in keys}
-    return pattern == f"{min(kinds)}#*" and len(kinds) == 1
+    (patterns,) = [each["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"] for each in writing]
+    return all(any(fnmatchcase(key, pattern) for pattern in patterns) for key in keys) and all(
+        any(fnmatchcase(key, pattern) for key in keys) for pattern in patterns
+    )
 
 
 def actions_of(statement: Any) -> list[str]:
@@ -88,14 +93,23 @@ def actions_of(statement: Any) -> list[str]:
     return actions if isinstance(actions, list) else [actions]
 
 
-def test_the_account_writes_accounts_and_the_template_lets_it_write_nothing_else(api: Api) -> None:
+def test_the_account_writes_accounts_and_counters_and_the_template_lets_it_write_nothing_else(api: Api) -> None:
     keys: set[str] = set()
+
+    def puts(params: Any, **_: Any) -> None:
+        keys.update(each["Put"]["Item"]["pk"]["S"] for each in params["TransactItems"])
+
     api.on("before-parameter-build.PutItem", lambda params, **_: keys.add(params["Item"]["pk"]["S"]))
+    api.on("before-parameter-build.TransactWriteItems", puts)
     owner, platform = api.key(), api.platform
     keys.clear()
+    wanted = {"id": "r1", "model": LARGE, "tokens": 5}
+    assert api.call("POST", "/v1/organization/reservations", key=owner, body=json.dumps(wanted)).status == 201
     assert api.post({"traffic": {"mode": "disabled"}}, owner).status == 200
     assert api.call("PUT", f"{ORGANIZATIONS}/org_new", key=platform, body='{"tier": 4}').status == 200
-    assert keys == {"ORG#org_a", "ORG#org_new"}
+    marker = next(each for each in keys if each.startswith(f"{DAY}{NOW.date()}#"))
+    assert keys == {"ORG#org_a", "ORG#org_new", "COUNTER#org_a#1m", marker}
+    assert not written_below("account_api", keys | {f"{DAY}org_a#{NOW.date()}#0"})
     assert written_below("account_api", keys)
 
 
@@ -243,11 +257,12 @@ def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostil
     raw = {"id": hostile, "subject": hostile, "data": None}
     kept = entry(raw, Rejected("invalid_event", hostile), datetime(2025, 3, 11, tzinfo=UTC), "receive_usage")
     refused = {"index": hostile, "id": hostile, "error": {"code": hostile, "message": hostile}}
+    day, stated = (hostile, "2025-03-11"), {"hash": hostile, "revision": hostile}
     for shown in (
         printed(report.print_quarantine, [kept]),
         printed(report.print_redriven, [Redriven(kept, "refused", hostile)], 0),
         printed(report.print_sent, Received(0, quarantined=[refused])),
-        printed(report.print_proofs, [prove._proof(hostile, "2025-03-11", [], {"hash": hostile, "revision": hostile})]),
+        printed(report.print_proofs, [prove._proof(day, {day: []}, stated, {}, Differences())]),
     ):
         assert [each for each in shown if unicodedata.category(each)[0] == "C" and each != "\n"] == []
         assert report.written_out(hostile) in shown

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gratis.rules.tiling import Path, Step, Tear, over_granted, overlaps, tiling
+from gratis.rules.tiling import Path, Step, Tear, over_granted, tiling
 
 
 def steps(*figures: tuple[Any, Any]) -> list[Step]:
@@ -72,11 +72,6 @@ TORN: dict[str, tuple[list[tuple[int, int]], dict[str, int], list[tuple[str, lis
 @pytest.mark.parametrize(("taken", "ends", "found"), TORN.values(), ids=TORN)
 def test_what_is_no_path_is_named(taken: Any, ends: dict[str, int], found: Any) -> None:
     assert named(tiling(steps(*taken), **ends)) == found
-
-
-def test_where_some_steps_are_not_known_only_overlaps_are_named() -> None:
-    assert named(overlaps(steps((30, 40), (5, 10)))) == []
-    assert named(overlaps(steps((30, 40), (5, 10), (7, 12)))) == [("two decisions on the same tokens", ["r1", "r2"])]
 
 
 def test_a_step_to_the_quota_is_granted_one_beyond_it_is_not_and_a_step_back_always() -> None:

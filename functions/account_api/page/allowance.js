@@ -1,10 +1,9 @@
 /** Status: the message of the published terms, and what is left of each group's quota and of the week's evaluation runs. */
 
-import { badge, count, countdown, el, empty, facts, moments, usd } from "./view.js";
+import { badge, count, countdown, el, empty, facts, moments, unitName, usd } from "./view.js";
 
 const WORDS = { ineligible: "Not eligible", eligible: "Eligible", enrolled: "Enrolled", ended: "Ended" };
 const NEARLY = 80;
-const UNITS = { tokens: "tokens", uncached_tokens: "tokens that were not cached", requests: "requests", runs: "runs" };
 const DAY_MS = 86_400_000;
 
 export function status(allowance) {
@@ -90,7 +89,7 @@ function meter({ title, unit, quota, used, remaining, notes }) {
     "article",
     { class: `meter ${level(share, remaining)}` },
     el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining)),
-    el("p", { class: "remaining" }, el("strong", {}, written(remaining)), ` ${UNITS[unit] ?? ""} left`.replace("  ", " ")),
+    el("p", { class: "remaining" }, el("strong", {}, written(remaining)), ` ${unitName(remaining, unit)} left`.replace("  ", " ")),
     el(
       "div",
       {

@@ -2,7 +2,7 @@
 
 import { ApiError, get } from "./api.js";
 import { code, count, el, empty, facts, LOCAL, moments, sentence, table, TIMES } from "./view.js";
-import { usd, utcDay, verdictBadge } from "./view.js";
+import { units, usd, utcDay, verdictBadge } from "./view.js";
 
 const LATEST = 20;
 const EVALS = "evals";
@@ -92,8 +92,8 @@ function theRequest(record) {
 
 /** Figures that do not apply are null, and left out. Evaluation runs are counted in runs. */
 function theCounter(record) {
-  const unit = record.group === EVALS ? "runs" : "tokens";
-  const figure = (number) => (number === null ? null : `${count(number)} ${unit}`);
+  const unit = record.unit ?? (record.group === EVALS ? "runs" : "tokens"); // records of the first release name none
+  const figure = (number) => (number === null ? null : units(number, unit));
   return [
     ["Group", record.group],
     ["Window", record.window],

@@ -170,6 +170,24 @@ export function usd(decimal) {
   return parts ? `$${whole.format(BigInt(parts[1]))}.${(parts[2] ?? "").padEnd(2, "0")}` : `$${decimal}`;
 }
 
+const UNITS = {
+  tokens: ["token", "tokens"],
+  uncached_tokens: ["token that was not cached", "tokens that were not cached"],
+  requests: ["request", "requests"],
+  runs: ["run", "runs"],
+};
+
+/** What so many of a unit are called; of dollars nothing: their figure says it. */
+export function unitName(figure, unit) {
+  const [one, several] = UNITS[unit] ?? ["", ""];
+  return figure === 1 ? one : several;
+}
+
+/** A figure of a quota in its unit: `1 request`, `30,000 tokens`, `$0.13`. */
+export function units(figure, unit) {
+  return unit === "usd" ? usd(figure) : `${count(figure)} ${unitName(figure, unit)}`;
+}
+
 /** A sum of floating amounts, such as the costs API answers with. */
 export function usdSum(number) {
   return dollars.format(number);

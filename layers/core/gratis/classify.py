@@ -15,11 +15,13 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.intake.events import MAX_EVENT_BYTES, compact, parse_event
 from gratis.intake.messages import Message
+from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
-from gratis.rules.request import Request, RequestKey
+from gratis.rules.request import Request, RequestKey, Void, void_of
 from gratis.rules.totals import MAX_ROWS
+from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause
 from gratis.table.ledger import (
@@ -35,10 +37,10 @@ from gratis.table.ledger import (
 from gratis.table.quarantine import Entry, Quarantine, entry
 
 WHENCE = "classify_usage"
-Clock = Callable[[Sequence[Request]], datetime]
+Clock = Callable[[Sequence[Request | Void]], datetime]
 
 
-def wall_clock(_: Sequence[Request]) -> datetime:
+def wall_clock(_: Sequence[Request | Void]) -> datetime:
     """Now."""
     return datetime.now(UTC)
 
@@ -71,14 +73,14 @@ class Arrival:
 
     message: Message
     raw: Any
-    request: Request
+    request: Request | Void
     copies: "list[Arrival]" = field(default_factory=list)
     rivals: "list[Arrival]" = field(default_factory=list)
     done: bool = False
     """It has its decision, or its quarantine entry."""
 
 
-Pending = tuple[Arrival, Case]
+Pending = tuple[Arrival, Case | VoidCase]
 
 
 def never() -> bool:
@@ -150,9 +152,10 @@ class _Batch:
         rest = arrivals
         try:
             while rest:
-                wave = first_of_each(rest)
+                wave, later = first_of_each(rest)
                 self._decide([each for each in wave if each.request.organization not in self.stopped])
-                rest = [rival for first in wave if first.done for rival in first.rivals if self._is_open(rival)]
+                rivals = [rival for first in wave if first.done for rival in first.rivals if self._is_open(rival)]
+                rest = rivals + later
         except Busy as busy:
             self.outcome.causes.append(str(busy))
         self.again |= {arrival.message.id for arrival in arrivals if not arrival.done}
@@ -173,7 +176,8 @@ class _Batch:
             return
         self.outcome.events += len(events)
         invalid = []
-        measure = len(message.body) > MAX_EVENT_BYTES  # no event is longer than the body that it came in
+        # No event is longer than the body that it came in; only what is not ASCII grows when it is written as ASCII.
+        measure = len(message.body) > MAX_EVENT_BYTES or not message.body.isascii()
         for raw in events:
             try:
                 if measure:
@@ -203,18 +207,27 @@ class _Batch:
     def _decide_together(self, in_time: Sequence[Arrival]) -> None:
         if not in_time:
             return
-        likely = likely_documents((each.request for each in in_time), self.offer)
+        requests = [each.request for each in in_time]
+        likely = likely_documents([each for each in requests if isinstance(each, Request)], self.offer)
+        decided = self._decided([each for each in requests if isinstance(each, Void)])
         accounts, stored = self.ledger.read({each.request.organization for each in in_time}, likely)
         self.shelf = {counter: Document() for counter in likely} | stored
         counters: dict[CounterId, list[Pending]] = {}
         for arrival in in_time:
             try:
-                case = case_of(arrival.request, self.offer, accounts.get(arrival.request.organization))
+                if isinstance(arrival.request, Void) and arrival.request.key in decided:
+                    self._decided_before(arrival, decided[arrival.request.key])
+                    continue
+                case = self._case(arrival.request, accounts, decided)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
                 self._refuse_all(arrival, unforeseen(error))
             else:
                 counters.setdefault(case.counter, []).append((arrival, case))
         self._read_the_rest(case for pending in counters.values() for _, case in pending)
+        self._settle_all(counters)
+
+    def _settle_all(self, counters: Mapping[CounterId, Sequence[Pending]]) -> None:
+        """Decide what each counter has to, organizations side by side."""
 
         def settle_organization(organization: str) -> None:
             try:
@@ -227,6 +240,20 @@ class _Batch:
 
         for _ in self.spread(settle_organization, dict.fromkeys(counter.organization for counter in counters)):
             pass
+
+    def _decided(self, voids: Sequence[Void]) -> Mapping[RequestKey, Decision]:
+        """The decisions that voids take back, and the voids that were decided before."""
+        return self.ledger.decisions({key for void in voids for key in (void.voided, void.key)}) if voids else {}
+
+    def _case(
+        self, request: Request | Void, accounts: Mapping[str, Account], decided: Mapping[RequestKey, Decision]
+    ) -> Case | VoidCase:
+        """Raises Rejected for a void of what was never decided."""
+        if isinstance(request, Request):
+            return case_of(request, self.offer, accounts.get(request.organization))
+        if decision := decided.get(request.voided):
+            return void_case(request, decision, self.offer)
+        raise unknown_request(request)
 
     def _without_expired(self, wave: Sequence[Arrival]) -> list[Arrival]:
         """The arrivals that can still be decided. One that waited too long may have been decided before it did."""
@@ -243,8 +270,8 @@ class _Batch:
                 self._refuse_all(arrival, too_late(arrival.request))
         return in_time
 
-    def _read_the_rest(self, cases: Iterable[Case]) -> None:
-        """Documents that the models did not lead to: of requests that rules 1 to 6 billed."""
+    def _read_the_rest(self, cases: Iterable[Case | VoidCase]) -> None:
+        """Documents that the models did not lead to: of requests that rules 1 to 6 billed, and of voids."""
         pairs = {(case.counter, case.day) for case in cases}
         needed = {document for counter, day in pairs for document in (counter, totals_of(counter, day))}
         missing = needed - self.shelf.keys()
@@ -253,8 +280,8 @@ class _Batch:
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
-            days = [case.day for _, case in pending[: self.max_items]]
-            size = chunk_size(counter, days, self.shelf, self.max_items)
+            cases = [case for _, case in pending[: self.max_items]]
+            size = chunk_size(counter, cases, self.shelf, self.max_items)
             self._commit_or_isolate(counter, pending[:size])
             pending = pending[size:]
 
@@ -284,7 +311,8 @@ class _Batch:
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
                 books, decisions = settle(books, [case for _, case in chunk], now, self.max_rows)
-                self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions)
+                voided = [case.voided for _, case in chunk if isinstance(case, VoidCase)]
+                self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions, voided)
             except CommitRefused as refused:
                 self.shelf |= refused.documents
                 left = self._without_decided(chunk, refused.decided)
@@ -334,10 +362,14 @@ class _Batch:
 
     def _compare(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
         """What came of a request that is decided: a repeat if the payload is the same, else a conflict."""
-        same = [each for each in arrivals if each.request.payload_hash == decision.payload_hash]
-        others = [each for each in arrivals if each.request.payload_hash != decision.payload_hash]
+        same = [each for each in arrivals if _is_repeat(each.request, decision)]
+        others = [each for each in arrivals if each not in same]
         self._count_repeats(same, decision)
-        refused = [(each.message, each.raw, conflict(each.request, decision)) for each in others]
+        refused = [
+            (each.message, each.raw, conflict(each.request, decision))
+            for each in others
+            if isinstance(each.request, Request)
+        ]
         if self._refuse(refused, decision):
             for each in others:
                 each.done = True
@@ -376,19 +408,62 @@ class _Batch:
         return True
 
 
-def first_of_each(arrivals: Iterable[Arrival]) -> list[Arrival]:
-    """The first arrival of each request; the later ones are its copies, or its rivals.
+def stretches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
+    """Split so that no part holds a request and its void.
+
+    Whichever comes later waits for what becomes of the other, with all that comes after it of the organization.
+    """
+    rest = list(arrivals)
+    while rest:
+        asked: set[RequestKey] = set()
+        waiting: set[str] = set()
+        stretch: list[Arrival] = []
+        later: list[Arrival] = []
+        for arrival in rest:
+            request = arrival.request
+            other = request.voided if isinstance(request, Void) else void_of(request.key)
+            if other in asked:
+                waiting.add(request.organization)
+            asked.add(request.key)
+            (later if request.organization in waiting else stretch).append(arrival)
+        yield stretch
+        rest = later
+
+
+def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
+    """The first arrival of each request, with its copies and rivals; and what has to wait for these.
 
     The same event again shares the fate of the first. Another payload meets the first's decision; if the first is
-    refused, the rivals are judged anew.
+    refused, the rivals are judged anew. A request and its void are never decided together: whichever comes later waits
+    for what becomes of the other, with all that comes after it of the organization.
     """
     found: dict[RequestKey, Arrival] = {}
+    taken_back: set[RequestKey] = set()
+    waiting: set[str] = set()
+    later: list[Arrival] = []
     for arrival in arrivals:
+        voided = arrival.request.voided if isinstance(arrival.request, Void) else None
+        if voided in found or arrival.request.key in taken_back:
+            waiting.add(arrival.request.organization)
+        if arrival.request.organization in waiting:
+            later.append(arrival)
+            continue
+        if voided:
+            taken_back.add(voided)
         first = found.setdefault(arrival.request.key, arrival)
         if first is not arrival:
-            same = first.request.payload_hash == arrival.request.payload_hash
-            (first.copies if same else first.rivals).append(arrival)
-    return list(found.values())
+            (first.copies if is_same(first.request, arrival.request) else first.rivals).append(arrival)
+    return list(found.values()), later
+
+
+def is_same(first: Request | Void, other: Request | Void) -> bool:
+    """Whether two events of one key say the same: all voids of a request do."""
+    return isinstance(other, Void) or first.payload_hash == other.payload_hash
+
+
+def _is_repeat(request: Request | Void, decision: Decision) -> bool:
+    """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
+    return isinstance(request, Void) or request.payload_hash == decision.payload_hash
 
 
 def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]:
@@ -412,20 +487,36 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
 
 
 def chunk_size(
-    counter: CounterId, days: Sequence[date], shelf: Mapping[CounterId, Document], max_items: int = MAX_ITEMS
+    counter: CounterId,
+    cases: Sequence[Case | VoidCase],
+    shelf: Mapping[CounterId, Document],
+    max_items: int = MAX_ITEMS,
 ) -> int:
-    """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers."""
+    """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers.
+
+    A void takes two items: it also checks that the voided decision is there.
+    """
     documents = {counter}
     seen: set[date] = set()
-    others = 0
-    for count, day in enumerate(days):
-        if day not in seen:
-            seen.add(day)
-            documents.add(totals_of(counter, day))
+    others = items = 0
+    for count, case in enumerate(cases):
+        if case.day not in seen:
+            seen.add(case.day)
+            documents.add(totals_of(counter, case.day))
             others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
-        if count + 1 + others > max_items:
+        items += 2 if isinstance(case, VoidCase) else 1
+        if items + others > max_items:
             return count
-    return len(days)
+    return len(cases)
+
+
+def unknown_request(void: Void) -> Rejected:
+    """A void of what was never decided: it may come later, or the id or the day is another."""
+    return Rejected(
+        "unknown_request",
+        f"data.request_id: there is no decision on {void.request_id!r} of {void.organization} on {void.day}, "
+        "so there is nothing to void",
+    )
 
 
 def conflict(request: Request, decision: Decision) -> Rejected:
@@ -439,8 +530,10 @@ def conflict(request: Request, decision: Decision) -> Rejected:
     )
 
 
-def too_late(request: Request) -> Rejected:
+def too_late(request: Request | Void) -> Rejected:
     """It was in time when it arrived, and waited until its decision could no longer be kept long enough."""
+    if isinstance(request, Void):
+        return Rejected("too_old", f"data.day: {request.day} is too long ago to be decided now")
     return Rejected("too_old", f"time: {moment.text(request.occurred_at)} is too long ago to be decided now")
 
 

@@ -12,7 +12,10 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
 class Refused(GratisError):
-    """Answered with `status` and an error envelope; nothing was stored. `retry_after`: seconds, always 1 of 503."""
+    """Answered with `status` and an error envelope; nothing was stored. `retry_after`: seconds, always 1 of 503.
+
+    `known_sender`: whether whoever sent it had shown that it holds a secret of ours, or one that was replaced.
+    """
 
     def __init__(
         self, status: int, code: str, message: str, param: str | None = None, *, retry_after: int | None = None
@@ -22,6 +25,7 @@ class Refused(GratisError):
         self.code = code
         self.param = param
         self.retry_after = retry_after if status != 503 else 1
+        self.known_sender = False
 
     def answer(self) -> dict[str, Any]:
         """The HTTP answer. Shape: SPEC section 5."""

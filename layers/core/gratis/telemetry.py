@@ -170,8 +170,10 @@ def report_received(received: "Received", logger: Logger, metrics: Metrics) -> N
 
 def report_refused(refused: "Refused", cause: str, logger: Logger, metrics: Metrics) -> None:
     """A call of `receive_usage` that stored nothing. The log says why, not what was in the request."""
-    logger.warning("refused", extra={"status": refused.status, "code": refused.code, "cause": cause})
+    said = {"status": refused.status, "code": refused.code, "cause": cause, "known_sender": refused.known_sender}
+    logger.warning("refused", extra=said)
     metrics.add_metric(name="RequestsRefused", unit=MetricUnit.Count, value=1)
+    metrics.add_metric(name="KnownSendersRefused", unit=MetricUnit.Count, value=int(refused.known_sender))
 
 
 def report_sent(sent: "Sent", logger: Logger, metrics: Metrics) -> None:

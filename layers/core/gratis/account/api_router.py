@@ -47,7 +47,7 @@ class Api(APIGatewayHttpResolver):
 
     def get_openapi_schema(self, **described: Any) -> "OpenAPI":
         """The OpenAPI document."""
-        return openapi.with_our_errors(super().get_openapi_schema(**described))
+        return openapi.with_events(openapi.with_our_errors(super().get_openapi_schema(**described)))
 
     @staticmethod
     def _compile_regex(rule: str, base_regex: str = "^{}$") -> re.Pattern[str]:

@@ -69,6 +69,18 @@ def with_our_errors(document: "OpenAPI") -> "OpenAPI":
     return document
 
 
+def with_events(document: "OpenAPI") -> "OpenAPI":
+    """The document with the routes by which events come in: another function serves them."""
+    from gratis.account import event_documents  # noqa: PLC0415 - only the document needs it
+
+    written = document.model_dump(mode="json", by_alias=True, exclude_none=True)
+    components = written.setdefault("components", {})
+    components["schemas"] = components.get("schemas", {}) | event_documents.schemas()
+    components["securitySchemes"] |= event_documents.SECURITY_SCHEMES
+    written["paths"] |= event_documents.paths(ENVELOPE)
+    return type(document).model_validate(written)
+
+
 @cache
 def add_docs(app: APIGatewayHttpResolver) -> None:
     """Add the page /docs, when it is first asked for: the models of OpenAPI are a good part of a cold start."""
@@ -79,7 +91,8 @@ def add_docs(app: APIGatewayHttpResolver) -> None:
         middlewares=[_with_headers],
         title="Gratis",
         version=__version__,
-        description="What an organization has left of its free tokens, what it used, what it pays, and why.",
+        description="What an organization has left of its free tokens, what it used, what it pays, and why. "
+        f"The [JSON Schema of a usage event](.{pages.SCHEMA_PATH}).",
         servers=[Server(url="./")],
         security_schemes={SCHEME: HTTPBearer()},
         security=[{SCHEME: []}],

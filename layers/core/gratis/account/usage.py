@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from gratis import moment
 from gratis.http import Refused
-from gratis.rules.decision import NO_GROUP
-from gratis.rules.offer import Offer
+from gratis.rules.offer import NO_GROUP, Offer
 from gratis.rules.receipt import Decision
 from gratis.rules.totals import RowKey, Sums
 from gratis.table.ledger import Ledger

@@ -10,14 +10,15 @@ from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow, OfferOf, window_of
 from gratis.rules import pricing
 from gratis.rules.account import Account
-from gratis.rules.decision import NO_GROUP, Case, case_under, price_of
+from gratis.rules.decision import Case, case_under, price_of
 from gratis.rules.eligibility import terms_of_versions
 from gratis.rules.figures import Figure, parsed, written
 from gratis.rules.formats import FIRST
-from gratis.rules.offer import Version
+from gratis.rules.offer import NO_GROUP, Version
 from gratis.rules.offer_file import ending, in_first_form
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Request
+from gratis.rules.void import OWN, turned
 
 
 @dataclass
@@ -76,6 +77,8 @@ class DecidedAgain(Check):
     def _differs(self, entry: Entry) -> str | None:
         """Why the decision, taken again from its receipt, would be another one; None if it is the same."""
         decision = entry.decision
+        if decision.is_void:
+            return _void_differs(decision, entry.voided)
         try:
             case = self._case(decision, entry.request)
         except LookupError as error:
@@ -144,6 +147,22 @@ def _running_total(decision: Decision) -> Figure:
 
 def _reserved(decision: Decision) -> Figure:
     return parsed(decision.reserved_before or 0)
+
+
+def _void_differs(void: Decision, voided: Decision | None) -> str | None:
+    """Why a void is not that of the decision that it names; None if it is."""
+    if voided is None:
+        return f"takes back {void.voids}, which is not there"
+    expected = turned(voided, void.figure("used_before"))
+    names = [name for name in void._fields if name not in OWN]
+    pairs = {name: (_plain(getattr(void, name)), _plain(getattr(expected, name))) for name in names}
+    changed = [f"{name} is {stated}, not {meant}" for name, (stated, meant) in pairs.items() if stated != meant]
+    return f"as a void of {void.voids} {'; '.join(changed)}" if changed else None
+
+
+def _plain(value: Any) -> Any:
+    """Lists as tuples: what is stored comes back as a list."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _with_end(version: Version, decision: Decision) -> Version:

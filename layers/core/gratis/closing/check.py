@@ -3,27 +3,36 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
-from gratis import moment
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow
 from gratis.rules.figures import Figure
-from gratis.rules.receipt import Decision
-from gratis.rules.request import Request, Tokens
+from gratis.rules.receipt import Decision, request_of
+from gratis.rules.request import Request
 
 
 class Entry(NamedTuple):
-    """A decision with what the checks need of it. `also_on`: the days of other decisions on the same request id."""
+    """A decision with what the checks need of it.
+
+    `also_on`: the days of other decisions on the same request id; `voided`: what a void takes back, if it is there.
+    """
 
     decision: Decision
     request: Request
     record: Mapping[str, Any]
     counter: CounterWindow | None
     also_on: Sequence[str] = ()
+    voided: Decision | None = None
 
     @classmethod
-    def of(cls, decision: Decision, counter: CounterWindow | None, also_on: Sequence[str] = ()) -> "Entry":
+    def of(
+        cls,
+        decision: Decision,
+        counter: CounterWindow | None,
+        also_on: Sequence[str] = (),
+        voided: Decision | None = None,
+    ) -> "Entry":
         """The entry of a decision that was taken in this counter."""
-        return cls(decision, request_of(decision), decision.record(), counter, also_on)
+        return cls(decision, request_of(decision), decision.record(), counter, also_on, voided)
 
 
 class Held(NamedTuple):
@@ -57,23 +66,3 @@ class Check:
 
     def take_up(self, content: Any) -> None:
         """Go on from what `content` gave."""
-
-
-def request_of(decision: Decision) -> Request:
-    """The request, as far as it mattered to its decision."""
-    return Request(
-        kind=decision.kind,
-        organization=decision.organization,
-        id=decision.request_id,
-        project=decision.project,
-        model=decision.model,
-        endpoint=decision.endpoint,
-        service_tier=decision.service_tier,
-        batch=decision.batch,
-        tools=tuple(filter(None, (decision.hosted_tool or "").split(", "))),
-        shared=decision.shared,
-        tokens=Tokens(decision.input, decision.cached, decision.output, decision.cache_write, decision.audio),
-        occurred_at=moment.parse(decision.occurred_at),
-        received_at=moment.parse(decision.received_at),
-        payload_hash=decision.payload_hash,
-    )

@@ -1,6 +1,6 @@
 """Whether a request id was decided on more than one of three neighbouring days. Pure.
 
-Most likely that is one request, which its sender sent again with another time.
+Most likely that is one request, which its sender sent again with another time. Voiding one of them puts it right.
 """
 
 from gratis.closing.check import Check, Entry

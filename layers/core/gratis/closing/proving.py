@@ -21,10 +21,11 @@ from gratis.closing.totals import StoredTotals
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, used_of, utc_days
 from gratis.errors import Busy
 from gratis.rules.figures import Figure, parsed, written
-from gratis.rules.formats import FORMAT as READABLE
+from gratis.rules.formats import RESERVING
 from gratis.rules.receipt import Decision
+from gratis.rules.request import RequestKey, void_of, voided_by
 from gratis.rules.window import CounterId
-from gratis.table.ledger import KEEP_DECISIONS, Document, Ledger
+from gratis.table.ledger import KEEP_DECISIONS, MAX_ITEMS, Document, Ledger
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""
@@ -58,7 +59,7 @@ class Proving:
         self.organization = organization
         self.day = day
         documents = self._documents()
-        if any(document.format > READABLE for document in documents.values()):
+        if any(document.format > RESERVING for document in documents.values()):
             raise Busy(f"{organization} {day}: a later release has written to it, and has to prove it")
         self.own = documents.keys()
         self.versions = _versions(documents)
@@ -79,7 +80,8 @@ class Proving:
         self.others: list[date] = []
         """Days still to be read, after the day itself, since windows of this day reach into them."""
         self.beyond: dict[CounterWindow, Figure] = {}
-        """What those windows held when the day had been read. A free decision always raises it."""
+        """What those windows held when the day had been read. Decisions change it; those that a void takes back are
+        either both read or neither, or the path is torn, and is looked at once more."""
         self.after = ""
         """The request id up to which all was read of the day that is being read."""
         if kept and (kept["format"], kept["versions"]) == (FORMAT, self.versions):
@@ -135,34 +137,49 @@ class Proving:
     def _read(self) -> Iterator[None]:
         """Looks at one request id a step, so that it can be put down after any."""
         if not self.own_read:
-            for request_id, decisions in self._by_request():
-                self._add(list(decisions))
-                self.after = request_id
-                yield
+            by_request = self._by_request()
+            while several := list(islice(by_request, MAX_ITEMS)):
+                voided = self._voided(several)
+                for request_id, decisions in several:
+                    self._add(decisions, voided)
+                    self.after = request_id
+                    yield
             self.others = sorted({day for counter in self._reaching() for day in utc_days(counter)} - {self.day})
             self.beyond = self._used_beyond()
             self.own_read, self.after = True, ""
         while self.others:
             for decision in self.ledger.decisions_of_day(self.organization, self.others[0], self.after):
                 self._add_beyond(decision)
-                self.after = decision.request_id
+                self.after = decision.key.request_id
                 yield
             self.others, self.after = self.others[1:], ""
 
-    def _by_request(self) -> Iterator[tuple[str, Iterator[Decision]]]:
-        """The decisions of the day and of its neighbours, by request id."""
+    def _by_request(self) -> Iterator[tuple[str, list[Decision]]]:
+        """The decisions of the day and of its neighbours, by request id, that of a void being one of its own."""
         days = (self.day - moment.DAY, self.day, self.day + moment.DAY)
         streams = [self.ledger.decisions_of_day(self.organization, each, self.after) for each in days]
-        merged = heapq.merge(*streams, key=lambda decision: decision.request_id)
-        return groupby(merged, key=lambda decision: decision.request_id)
+        merged = heapq.merge(*streams, key=lambda decision: decision.key.request_id)
+        grouped = groupby(merged, key=lambda decision: decision.key.request_id)
+        return ((request_id, list(decisions)) for request_id, decisions in grouped)
 
-    def _add(self, decisions: Sequence[Decision]) -> None:
-        """All decisions on one request id."""
-        day = self.day.isoformat()
+    def _voided(self, several: Sequence[tuple[str, Sequence[Decision]]]) -> Mapping[RequestKey, Decision]:
+        """What the voids among these decisions take back, and the voids of requests that were decided twice."""
+        voids = [each for _, decisions in several for each in decisions if each.is_void and self._is_of_day(each)]
+        twice = [each for _, decisions in several if len(decisions) > 1 for each in decisions if not each.is_void]
+        wanted = {voided_by(each.key) for each in voids} | {void_of(each.key) for each in twice}
+        return self.ledger.decisions(wanted) if wanted else {}
+
+    def _is_of_day(self, decision: Decision) -> bool:
+        return decision.day == self.day.isoformat()
+
+    def _add(self, decisions: Sequence[Decision], voided: Mapping[RequestKey, Decision]) -> None:
+        """All decisions on one request id. What was voided is no duplicate any more."""
+        stand = [each for each in decisions if not each.is_void and void_of(each.key) not in voided]
         for decision in decisions:
-            if decision.day == day:
-                also_on = [other.day for other in decisions if other is not decision] if len(decisions) > 1 else ()
-                entry = Entry.of(decision, self._counter_of(decision), also_on)
+            if self._is_of_day(decision):
+                also_on = [other.day for other in stand if other is not decision] if decision in stand else ()
+                taken_back = voided.get(voided_by(decision.key)) if decision.is_void else None
+                entry = Entry.of(decision, self._counter_of(decision), also_on, taken_back)
                 for check in self.checks.values():
                     check.add(entry, self.found)
 
@@ -191,7 +208,7 @@ class Proving:
     def _has_read_all(self, documents: Mapping[CounterId, Document]) -> bool:
         """Whether there was every decision that the totals count. Where there is neither, they are both gone."""
         counted = (row.requests for document in documents.values() for row in document.totals.rows.values())
-        return sum(counted) == self.sums.decisions > 0
+        return sum(counted) == self.sums.decisions and self.sums.records > 0
 
     def _reaching(self) -> list[CounterWindow]:
         """The counters that no document of the day holds: their windows reach beyond it."""

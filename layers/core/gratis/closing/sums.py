@@ -31,13 +31,19 @@ class Sums(Check):
         self.unpriced: list[str] = []
         """The first hundred ids without a price."""
         self.unpriced_count = 0
+        self.voids = 0
         self.hash = bytes(32)
         self.tree = MerkleTree()
 
     @property
     def decisions(self) -> int:
-        """How many records there are."""
+        """How many stand: a void counts one off."""
         return self.free + self.billed
+
+    @property
+    def records(self) -> int:
+        """How many records there are, voids among them."""
+        return self.decisions + 2 * self.voids
 
     def add(self, entry: Entry, found: Differences) -> None:  # noqa: ARG002 - sums are never wrong
         """Count a decision of the day."""
@@ -45,28 +51,34 @@ class Sums(Check):
 
     def count(self, record: Record) -> None:
         """Count one record."""
-        tokens = record["tokens"]["total"]
+        tokens, is_void = record["tokens"]["total"], record.get("kind") == "usage.void"
+        count = -1 if is_void else 1
+        self.voids += is_void
         if record["verdict"] == "free":
-            self.free, self.free_tokens = self.free + 1, self.free_tokens + tokens
+            self.free, self.free_tokens = self.free + count, self.free_tokens + tokens
         else:
-            self.billed, self.billed_tokens = self.billed + 1, self.billed_tokens + tokens
+            self.billed, self.billed_tokens = self.billed + count, self.billed_tokens + tokens
         self.list_amount += Decimal(record["list_amount_usd"] or 0)
         self.amount += Decimal(record["amount_usd"] or 0)
         if record["list_amount_usd"] is None:
-            self.unpriced_count += 1
-            self.unpriced += [record["id"]][: MAX_IDS - len(self.unpriced)]
+            self.unpriced_count += count
+            if is_void:
+                self.unpriced = [each for each in self.unpriced if each != record["voids"]]
+            else:
+                self.unpriced += [record["id"]][: MAX_IDS - len(self.unpriced)]
         written = canonical(record)
         self.hash = hashlib.sha256(self.hash + written).digest()
         self.tree.add(record["id"].removeprefix(f"{self.organization}:{self.day}:"), written)
 
     def statement(self) -> dict[str, Any]:
-        """The statement."""
+        """The statement. `voids` stands in it only where there are any: so it is that of the releases before."""
         return {
             "organization": self.organization,
             "day": self.day.isoformat(),
             "decisions": self.decisions,
             "free": self.free,
             "billed": self.billed,
+            **({"voids": self.voids} if self.voids else {}),
             "free_tokens": self.free_tokens,
             "billed_tokens": self.billed_tokens,
             "list_amount_usd": pricing.usd(self.list_amount),
@@ -85,6 +97,7 @@ class Sums(Check):
         """Go on from what `content` gave."""
         for name in ("free", "billed", "free_tokens", "billed_tokens", "unpriced", "unpriced_count"):
             setattr(self, name, content[name])
+        self.voids = content.get("voids", 0)
         self.list_amount, self.amount = Decimal(content["list_amount_usd"]), Decimal(content["amount_usd"])
         self.hash = bytes.fromhex(content["hash"])
         self.tree.take_up(content["tree"])

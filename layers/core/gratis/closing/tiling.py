@@ -7,7 +7,7 @@ from typing import Any
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.closing.windows import CounterWindow
-from gratis.rules.tiling import Path, Step, Tear, over_granted, overlaps, step_of, tiling
+from gratis.rules.tiling import Path, Step, Tear, over_granted, step_of, tiling
 
 
 class Tiling(Check):
@@ -34,14 +34,14 @@ class Tiling(Check):
         """Name what is torn; only for that the decisions have to be looked at once more."""
         counters = self.paths.keys() | held.used.keys()
         torn = {each for each in counters if not self.paths.get(each, Path()).leads_to(held.used.get(each, 0))}
-        torn -= held.moving
+        torn -= held.moving | held.partial
         steps: dict[CounterWindow, list[Step]] = defaultdict(list)
         for entry in held.read_again(torn) if torn else ():
             if entry.counter is not None and (step := step_of(entry.record)):
                 steps[entry.counter].append(step)
         for counter in sorted(torn, key=str):
             taken, used = steps[counter], held.used.get(counter, 0)
-            add_tears(counter, overlaps(taken) if counter in held.partial else tiling(taken, used=used), found)
+            add_tears(counter, tiling(taken, used=used), found)
 
     def content(self) -> list[Any]:
         """The balance of each path."""

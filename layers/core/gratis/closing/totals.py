@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
-from gratis.rules.decision import NO_GROUP
+from gratis.rules.offer import NO_GROUP
 from gratis.rules.totals import OTHER, RowKey, Sums, Totals
 
 
@@ -19,7 +19,7 @@ class StoredTotals(Check):
         """Count a decision of the day."""
         decision = entry.decision
         listed = None if decision.list_amount_usd is None else Decimal(decision.list_amount_usd)
-        self._of(decision.group or NO_GROUP).add(entry.request, decision.verdict, listed)
+        self._of(decision.group or NO_GROUP).add(entry.request, decision.verdict, listed, count=decision.counts)
 
     def differences(self, found: Differences, held: Held) -> None:  # noqa: ARG002 - the totals are known from the start
         """Name the groups whose totals are other sums."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -23,17 +23,20 @@ from pydantic import (
 from gratis import moment
 from gratis.errors import Rejected
 from gratis.rules.account import IDENTIFIER, PRINTABLE, Identifier, ProjectName
-from gratis.rules.request import AHEAD, REQUEST_ID, Request, Tokens
+from gratis.rules.request import AHEAD, REQUEST_ID, Request, Tokens, Void
 
 HORIZON = timedelta(days=35)
 """How old an event may be when it arrives: for that long its decision is kept to recognize a repeat."""
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 MAX_TOKENS = 10**12
 """More than any request has; keeps every total far inside DynamoDB's 38 digits."""
+MAX_WHY = 1000
+"""Characters of what a void says of its cause."""
 MAX_EVENT_BYTES = 80_000
 """Of one event, as compact JSON in ASCII: it fits a queue message whole."""
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
@@ -45,6 +48,16 @@ def _moment(value: object) -> datetime:
     if not FIRST_YEAR <= stated.year <= LAST_YEAR:
         raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
     return stated.astimezone(UTC)
+
+
+def _day(value: object) -> date:
+    """A UTC day."""
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        raise ValueError("must be a UTC day, like 2025-03-11")
+    day = date.fromisoformat(value)
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return day
 
 
 RequestId = Annotated[str, Field(pattern=REQUEST_ID)]
@@ -235,7 +248,7 @@ class UsageEvent(_NullIsAbsent):
     """One CloudEvent. `id` and `time` are the sender's, never invented: they make a retry a repeat."""
 
     specversion: Literal["1.0"]
-    type: Literal["usage.request", "usage.eval_run"]
+    type: Literal["usage.request", "usage.eval_run"]  # `usage.void` is VoidEvent
     source: Annotated[str, Field(min_length=1, max_length=1024)]
     id: RequestId
     time: Annotated[datetime, BeforeValidator(_moment)]
@@ -257,9 +270,47 @@ class UsageEvent(_NullIsAbsent):
         return hashlib.sha256(_canonical(parts).encode()).hexdigest()
 
 
-def parse_event(raw: Any, received_at: datetime) -> Request:
-    """One decoded event as a request to decide, whatever its size. Raises Rejected, naming the field and the value."""
+class VoidData(_NullIsAbsent):
+    """Which request is taken back. `day`: the UTC day on which it occurred; `why`: for people."""
+
+    request_id: RequestId
+    day: Annotated[date, BeforeValidator(_day)]
+    why: Annotated[str, Field(max_length=MAX_WHY)] | None = None
+
+
+class VoidEvent(_NullIsAbsent):
+    """One CloudEvent that takes back the decision on a request. SPEC section 2, "Voids"."""
+
+    specversion: Literal["1.0"]
+    type: Literal["usage.void"]
+    source: Annotated[str, Field(min_length=1, max_length=1024)]
+    id: RequestId
+    time: Annotated[datetime, BeforeValidator(_moment)]
+    subject: Identifier
+    data: VoidData
+
+    def payload_hash(self) -> str:
+        """SHA-256 over the validated event; not over its source, and not over its bytes."""
+        payload = self.data.model_dump(mode="json", exclude_defaults=True)
+        parts = [self.type, self.subject, self.id, self.time.isoformat(), payload]
+        return hashlib.sha256(_canonical(parts).encode()).hexdigest()
+
+
+def parse_event(raw: Any, received_at: datetime) -> Request | Void:
+    """One decoded event as a request, or a void, to decide, whatever its size.
+
+    Raises Rejected, naming the field and the value.
+    """
     event = checked(raw, received_at)
+    if isinstance(event, VoidEvent):
+        return Void(
+            organization=event.subject,
+            id=event.id,
+            request_id=event.data.request_id,
+            day=event.data.day,
+            received_at=received_at,
+            payload_hash=event.payload_hash(),
+        )
     return Request(
         kind=event.type,
         organization=event.subject,
@@ -303,13 +354,17 @@ def _is_json(raw: Any) -> bool:
     return True
 
 
-def checked(raw: Any, received_at: datetime) -> UsageEvent:
+def checked(raw: Any, received_at: datetime) -> UsageEvent | VoidEvent:
     """One decoded event, validated. Raises Rejected, naming the field and the value."""
+    is_void = isinstance(raw, Mapping) and raw.get("type") == "usage.void"
     try:
-        event: UsageEvent = _EVENT.validate_python(raw)
+        event: UsageEvent | VoidEvent = (_VOID if is_void else _EVENT).validate_python(raw)
     except ValidationError as error:
         raise _rejected(error, raw) from None
     check_age(event.time, received_at)
+    if isinstance(event, VoidEvent) and event.data.day < moment.day_of(received_at - HORIZON):
+        now = moment.text(received_at)
+        raise Rejected("too_old", f"data.day: {event.data.day} is over 35 days before {now}")
     return event
 
 
@@ -331,6 +386,7 @@ def check_age(occurred_at: datetime, now: datetime) -> None:
 
 
 _EVENT = TypeAdapter(UsageEvent).validator
+_VOID = TypeAdapter(VoidEvent).validator
 
 
 MAX_NAMED = 3
@@ -375,6 +431,8 @@ def _worded(problem: Any) -> str:
     """A problem in words for whoever sent the event."""
     if problem["type"] == "model_type":
         return "must be a JSON object"
+    if problem["type"] == "literal_error" and problem["loc"] == ("type",):
+        return "must be usage.request, usage.eval_run or usage.void"
     if problem["type"] == "string_pattern_mismatch":
         pattern: str = problem["ctx"]["pattern"]
         return _ALPHABETS.get(pattern, f"must match {pattern}")

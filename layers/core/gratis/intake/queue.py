@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis import moment
 from gratis.errors import Busy
 from gratis.intake.messages import MAX_MESSAGE_EVENTS, pack
-from gratis.table.dynamo import Pause, Spread, pause
+from gratis.table.dynamo import Pause, Spread, pause, spread_out
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -54,23 +54,7 @@ class UsageQueue:
             for organization, of_one in events.items()
         ]
         for turn in zip_longest(*by_organization):
-            self._send_all(_batches(filter(None, turn)))
-
-    def _send_all(self, batches: Iterable[Sequence[Any]]) -> None:
-        """Send batches that share no organization; once one fails, no other is begun."""
-        failures: list[Busy] = []
-
-        def send(batch: Sequence[Any]) -> None:
-            if not failures:
-                try:
-                    self._send(batch)
-                except Busy as busy:
-                    failures.append(busy)
-
-        for _ in self.spread(send, batches):
-            pass
-        if failures:
-            raise failures[0]
+            spread_out(self.spread, self._send, _batches(filter(None, turn)))  # no two share an organization
 
     def _send(self, messages: Sequence[Any]) -> None:
         waiting: dict[str, Any] = {str(index): {"Id": str(index), **message} for index, message in enumerate(messages)}

@@ -32,16 +32,20 @@ def require_signature(secrets: Sequence[str], headers: Mapping[str, str], body: 
     message_id, sent_at, signatures = (_header(headers, name) for name in ("id", "timestamp", "signature"))
     if not sent_at.isascii() or not sent_at.isdigit() or len(sent_at) > 12:
         raise _invalid(f"webhook-timestamp: {sent_at[:40]!r} is no unix time in seconds")
-    if abs(int(sent_at) - now.timestamp()) > TOLERANCE_SECONDS:
-        raise _invalid(f"webhook-timestamp: {sent_at} is over {TOLERANCE_SECONDS} s away from {int(now.timestamp())}")
     given = [_digest(each) for each in _SIGNATURE.findall(signatures)[:MAX_SIGNATURES]]
-    signed = f"{message_id}.{sent_at}.".encode(errors="replace") + body
-    for secret in secrets:
-        key = _key(secret)
-        expected = hmac.digest(key, signed, hashlib.sha256) if key else None
-        if expected and any(hmac.compare_digest(expected, each) for each in given):
-            return
-    raise _invalid("webhook-signature: no v1 signature in it is by an active secret over this body")
+    signed = _is_signed(secrets, given, f"{message_id}.{sent_at}.".encode(errors="replace") + body)
+    if abs(int(sent_at) - now.timestamp()) > TOLERANCE_SECONDS:
+        late = _invalid(f"webhook-timestamp: {sent_at} is over {TOLERANCE_SECONDS} s away from {int(now.timestamp())}")
+        late.known_sender = signed
+        raise late
+    if not signed:
+        raise _invalid("webhook-signature: no v1 signature in it is by an active secret over this body")
+
+
+def _is_signed(secrets: Sequence[str], given: Sequence[bytes], content: bytes) -> bool:
+    keys = [key for secret in secrets if (key := _key(secret))]
+    expected = [hmac.digest(key, content, hashlib.sha256) for key in keys]
+    return any(hmac.compare_digest(one, each) for one in expected for each in given)
 
 
 def require_bearer(secrets: Sequence[str], headers: Mapping[str, str]) -> None:

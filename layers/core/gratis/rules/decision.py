@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from gratis import moment
 from gratis.rules import pricing
@@ -12,15 +12,13 @@ from gratis.rules.account import Account
 from gratis.rules.eligibility import Ruling, Terms, group_of, judge, terms_of
 from gratis.rules.figures import Figure, written
 from gratis.rules.formats import FIRST, FORMAT
-from gratis.rules.offer import EVALS, Group, Offer, Version
+from gratis.rules.offer import EVALS, NO_GROUP, Group, Offer, Version
 from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
 from gratis.rules.request import Request
 from gratis.rules.reservation import Binding, Reservation, open_at, reserved, settled_by
 from gratis.rules.totals import MAX_ROWS, Totals
+from gratis.rules.void import VoidCase, take_back
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
-
-NO_GROUP = "-"
-"""Where traffic is totalled that no group's quota is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +35,7 @@ class Case:
     price: pricing.Price | None
     list_amount: Decimal | None
     form: int = FORMAT
+    counts: ClassVar[int] = 1
 
     @property
     def day(self) -> date:
@@ -101,7 +100,7 @@ class Books:
 
 
 def settle(
-    books: Books, cases: Sequence[Case], decided_at: datetime, max_rows: int = MAX_ROWS
+    books: Books, cases: Sequence[Case | VoidCase], decided_at: datetime, max_rows: int = MAX_ROWS
 ) -> tuple[Books, list[Decision]]:
     """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back.
 
@@ -111,8 +110,12 @@ def settle(
     totals = {day: each.copy() for day, each in books.totals.items()}
     decisions = []
     for case in cases:
-        counter, decision = decide(counter, case, decided_at)
-        totals.setdefault(case.day, Totals()).add(case.request, decision.verdict, case.list_amount, max_rows)
+        if isinstance(case, VoidCase):
+            counter, decision = take_back(counter, case, decided_at)
+        else:
+            counter, decision = decide(counter, case, decided_at)
+        added = case.request, decision.verdict, case.list_amount
+        totals.setdefault(case.day, Totals()).add(*added, max_rows, case.counts)
         decisions.append(decision)
     return Books(counter, totals), decisions
 
@@ -160,7 +163,9 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
     after = used + units if fits else used
     if window and units:
         announced = window.announced | {quota} if 100 in reached else window.announced
-        changed = replace(window, used=after, overflowed=window.overflowed or not fits, announced=announced)
+        crossed = window.crossed | {quota} if 80 in reached else window.crossed
+        overflowed = window.overflowed or not fits
+        changed = replace(window, used=after, overflowed=overflowed, announced=announced, crossed=crossed)
         counter = counter.having(changed, group.window)
     figures = _Figures(
         quota=written(quota),
@@ -196,14 +201,14 @@ def binding_of(terms: Terms) -> Binding:
 
 
 def _reached(window: Window | None, units: Figure, quota: Figure, *, fits: bool) -> tuple[int, ...]:
-    """Thresholds to announce of the quota in force. 80 %: the free decision that crosses it.
+    """Thresholds to announce of the quota in force. 80 %: the first free decision that crosses it.
 
     100 %, once for each quota: exact fill, or the first miss of a request that an unused quota would hold.
     """
     if window is None or not units:
         return ()
     used = window.used
-    crosses_80 = fits and used * 100 < quota * 80 <= (used + units) * 100
+    crosses_80 = fits and quota not in window.crossed and used * 100 < quota * 80 <= (used + units) * 100
     full = not window.has_announced(quota) and (used + units == quota if fits else units <= quota)
     return (80,) * crosses_80 + (100,) * full
 

@@ -1,5 +1,7 @@
 """A decision in one sentence that a support person could send."""
 
+from decimal import Decimal
+
 from gratis.rules.figures import Figure
 from gratis.rules.offer import Exclusion, Group, Version
 from gratis.rules.receipt import Decision
@@ -35,8 +37,19 @@ def explain(decision: Decision, version: Version | None) -> str:
 
     `version`: of the offer, as the decision names it; None if nobody knows it any more.
     """
+    if decision.is_void:
+        return f"Void: {_taken_back(decision)}"
     start = "Free" if decision.verdict == "free" else "Billed"
     return f"{start}: {_because(decision, version)}"
+
+
+def _taken_back(void: Decision) -> str:
+    """What a void gave back."""
+    before, after = void.figure("used_before"), void.figure("used_after")
+    said = f"request {void.request_id} of {void.day} (UTC), which was {void.verdict}, is taken back"
+    if before is None or after is None or before == after:
+        return f"{said}; it had used nothing of an allowance."
+    return f"{said}; {amount(void.unit, before - after)} of group {void.group} went back."
 
 
 def _because(decision: Decision, version: Version | None) -> str:
@@ -73,7 +86,7 @@ def _quota_sentence(decision: Decision, version: Version | None) -> str:
     aside = decision.figure("reserved_before") or 0
     units, left = total - used, max(quota - used - aside, 0)
     kind = _kind(decision, version)
-    span, where = _span(decision, kind), f"group {decision.group}"
+    span, where = _span(decision, kind), _pool(decision)
     if decision.reservation is not None and units:
         return f"{amount(decision.unit, units)} were reserved for it in the allowance of {where} {span}."
     if decision.unit == "runs":
@@ -100,14 +113,21 @@ def amount(unit: str | None, units: Figure) -> str:
 
 
 def figure(unit: str | None, units: Figure) -> str:
-    """A figure as people write it: `30,000`, `$0.13`."""
-    return f"${units:,}" if unit == "usd" else f"{units:,}"
+    """A figure as people write it: `30,000`, `$0.13`, `$0.00000015`."""
+    return f"${Decimal(units).normalize():,f}" if unit == "usd" else f"{units:,}"
 
 
 def stated(group: Group, quota: Figure) -> str:
     """A quota in words: `1,500 requests a day (America/Los_Angeles) and project`."""
     pool = " and project" if group.scope == "project" else ""
     return f"{amount(group.unit, quota)} {group.window.each()}{pool}"
+
+
+def _pool(decision: Decision) -> str:
+    """Whose quota it is: `group 1m`, `group 1m of the project proj_web`."""
+    if decision.pool is None:
+        return f"group {decision.group}"
+    return f"group {decision.group} of {f'the project {decision.pool}' if decision.pool else 'traffic of no project'}"
 
 
 def _kind(decision: Decision, version: Version | None) -> Kind | None:

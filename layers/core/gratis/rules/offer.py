@@ -16,6 +16,8 @@ from gratis.rules.window import ALWAYS, Kind, Span, Window
 
 EVALS = "evals"
 """The group of evaluation runs, as every offer names it."""
+NO_GROUP = "-"
+"""Where traffic is totalled that no group's quota is asked for."""
 Unit = Literal["tokens", "uncached_tokens", "requests", "usd", "runs"]
 Scope = Literal["organization", "project"]
 Overflow = Literal["skip", "close"]

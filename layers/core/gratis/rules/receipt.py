@@ -13,10 +13,11 @@ from typing import Any, Literal, NamedTuple, Self
 
 import pydantic_core
 
+from gratis import moment
 from gratis.rules.figures import Figure, parsed
 from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import EVALS
-from gratis.rules.request import Kind, RequestKey
+from gratis.rules.request import VOID, Kind, Request, RequestKey, Tokens, void_of
 
 Verdict = Literal["free", "billed"]
 Written = int | str | None
@@ -75,7 +76,6 @@ class Decision(NamedTuple):
     audio: int = 0
     reserved_before: Written = 0
     """What others had reserved of the quota."""
-    voids: str | None = None
     reservation: str | None = None
     """The reservation that this decision settled and that was kept."""
     platform_verdict: Verdict | None = None
@@ -86,13 +86,29 @@ class Decision(NamedTuple):
 
     @property
     def key(self) -> RequestKey:
-        """What this is the one decision of."""
-        return RequestKey(self.organization, date.fromisoformat(self.day), self.request_id)
+        """What this is the one decision of: a request, or the void of one."""
+        key = RequestKey(self.organization, date.fromisoformat(self.day), self.request_id)
+        return void_of(key) if self.is_void else key
 
     @property
     def record_id(self) -> str:
         """The id of the billing record: derived, so a consumer can drop repeats."""
-        return f"{self.organization}:{self.day}:{self.request_id}"
+        return f"{self.organization}:{self.day}:{self.request_id}{VOID if self.is_void else ''}"
+
+    @property
+    def is_void(self) -> bool:
+        """Whether this takes an earlier decision back."""
+        return self.kind == "usage.void"
+
+    @property
+    def voids(self) -> str | None:
+        """The id of the record that this takes back."""
+        return self.record_id.removesuffix(VOID) if self.is_void else None
+
+    @property
+    def counts(self) -> int:
+        """How many requests it adds to totals: a void counts one off."""
+        return -1 if self.is_void else 1
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -137,6 +153,26 @@ class Decision(NamedTuple):
         more = {"unit": usual_unit(named.get("group"))} | (json.loads(added) if added else {})
         known = {name: more.pop(name) for name in _ADDED if name in more}
         return cls(**named | known, format=form, later=more)
+
+
+def request_of(decision: Decision) -> Request:
+    """The request, as far as it mattered to its decision; of a void with the tokens that it counts off."""
+    return Request(
+        kind=decision.kind,
+        organization=decision.organization,
+        id=decision.request_id,
+        project=decision.project,
+        model=decision.model,
+        endpoint=decision.endpoint,
+        service_tier=decision.service_tier,
+        batch=decision.batch,
+        tools=tuple(filter(None, (decision.hosted_tool or "").split(", "))),
+        shared=decision.shared,
+        tokens=Tokens(decision.input, decision.cached, decision.output, decision.cache_write, decision.audio),
+        occurred_at=moment.parse(decision.occurred_at),
+        received_at=moment.parse(decision.received_at),
+        payload_hash=decision.payload_hash,
+    )
 
 
 def usual_unit(group: str | None) -> str | None:

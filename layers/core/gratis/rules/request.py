@@ -7,8 +7,11 @@ from typing import Literal, NamedTuple
 
 from gratis import moment
 
-Kind = Literal["usage.request", "usage.eval_run"]
+Kind = Literal["usage.request", "usage.eval_run", "usage.void"]
+"""Of a decision. A request is one of the first two."""
 REQUEST_ID = r"^[A-Za-z0-9._:/-]{1,256}$"
+VOID = "~void"
+"""What the id of a void has after the id of the request that it voids. No request id holds `~`."""
 AHEAD = timedelta(minutes=5)
 """How far ahead of us a sender's clock may be."""
 
@@ -19,6 +22,16 @@ class RequestKey(NamedTuple):
     organization: str
     day: date
     request_id: str
+
+
+def void_of(key: RequestKey) -> RequestKey:
+    """The key of the void of a request."""
+    return key._replace(request_id=f"{key.request_id}{VOID}")
+
+
+def voided_by(key: RequestKey) -> RequestKey:
+    """The key of the request whose void has this one."""
+    return key._replace(request_id=key.request_id.removesuffix(VOID))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +95,33 @@ class Request:
     def key(self) -> RequestKey:
         """Organization, UTC day of `occurred_at` and request id."""
         return RequestKey(self.organization, moment.day_of(self.occurred_at), self.id)
+
+
+@dataclass(frozen=True)
+class Void:
+    """A validated event that takes back the decision on a request. SPEC section 2, "Voids".
+
+    `day`: the UTC day of the request; `payload_hash`: of this event.
+    """
+
+    organization: str
+    id: str
+    request_id: str
+    day: date
+    received_at: datetime
+    payload_hash: str
+
+    @property
+    def voided(self) -> RequestKey:
+        """The request whose decision is taken back."""
+        return RequestKey(self.organization, self.day, self.request_id)
+
+    @cached_property
+    def key(self) -> RequestKey:
+        """There is one void of a request, whatever the ids of the events that ask for it."""
+        return void_of(self.voided)
+
+    @property
+    def occurred_at(self) -> datetime:
+        """The last moment at which the request can have occurred: how long its decision is there depends on that."""
+        return moment.midnight(self.day) + moment.DAY - datetime.resolution

@@ -92,13 +92,6 @@ def tiling(steps: Iterable[Step], *, start: Figure = 0, used: Figure | None = No
         yield Tear("gap", f"the decisions reach {last}, the counter holds {used}", points.reached_by[last])
 
 
-def overlaps(steps: Iterable[Step]) -> Iterator[Tear]:
-    """Two decisions on the same tokens, where some steps are not known and the others may begin and end anywhere."""
-    points = _Points(steps)
-    ends, begins = points.loose()
-    return (points.overlap(end, begin) for end, begin in zip(ends, begins[1:], strict=False) if begin < end)
-
-
 class _Points:
     """The points of a counter: which decisions reach and leave each, and how many more reach it than leave it."""
 

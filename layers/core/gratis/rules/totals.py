@@ -49,19 +49,22 @@ class Totals:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def add(self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MAX_ROWS) -> None:
+    def add(
+        self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MAX_ROWS, count: int = 1
+    ) -> None:
         """Count one decided request. A free one costs nothing, a billed one its list amount.
 
-        Once there are `max_rows` rows, a request that has none yet is counted as `(other)`.
+        Once there are `max_rows` rows, a request that has none yet is counted as `(other)`. `count`: -1 for a void,
+        whose tokens and amounts are negative.
         """
         key = RowKey(request.project, request.model, request.service_tier, request.batch, verdict)
         sums = self._row(key, max_rows)
-        sums.requests += 1
+        sums.requests += count
         sums.input += request.tokens.input
         sums.cached += request.tokens.cached
         sums.output += request.tokens.output
         if list_amount is None:
-            sums.unpriced += 1
+            sums.unpriced += count
             return
         sums.list_amount += list_amount
         if verdict == "billed":

@@ -29,13 +29,15 @@ class Window:
     """One window of a counter. `used`: free units so far; `overflowed`: a request did not fit.
 
     `announced`: the quotas of which it was announced that they are used up. The first release kept only that one was:
-    None, which stands for any.
+    None, which stands for any. `crossed`: the quotas of which it was announced that 80 % are used: a void may
+    lead below that again.
     """
 
     start: datetime
     used: Figure = 0
     overflowed: bool = False
     announced: frozenset[Figure | None] = frozenset()
+    crossed: frozenset[Figure] = frozenset()
 
     def has_announced(self, quota: Figure) -> bool:
         """Whether it was announced that this quota is used up."""

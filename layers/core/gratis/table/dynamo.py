@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from gratis.errors import Busy, Rejected
+from gratis.errors import Busy, GratisError, Rejected
 
 Item = dict[str, Any]
 Spread = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
@@ -24,6 +24,23 @@ def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
     if code == "ValidationException":
         return Rejected("internal_error", f"DynamoDB does not take it: {error}")
     return Busy(f"{code}: {error}")
+
+
+def spread_out(spread: Spread, call: Callable[[Any], None], things: Iterable[Any]) -> None:
+    """Make a call for each thing; once one fails, no other is begun. Raises the first failure of ours."""
+    failures: list[GratisError] = []
+
+    def unless_failed(thing: Any) -> None:
+        if not failures:
+            try:
+                call(thing)
+            except GratisError as failure:
+                failures.append(failure)
+
+    for _ in spread(unless_failed, things):
+        pass
+    if failures:
+        raise failures[0]
 
 
 def pause(attempt: int) -> None:

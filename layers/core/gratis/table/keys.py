@@ -4,7 +4,7 @@
 |-------------------|-------------------------|--------------------------------------------------------|
 | counter document  | COUNTER#<org>#<group>   | <slot>: <day>, WEEK#<Monday>, ROLLING, ...             |
 | ... of a project  | COUNTER#<org>#<group>   | POOL#<slot>#<project>                                  |
-| decision          | DAY#<org>#<day>#<shard> | REQ#<request id>                                       |
+| decision          | DAY#<org>#<day>#<shard> | REQ#<request id>; of its void: REQ#<request id>~void   |
 | organization      | ORG#<org>               | ACCOUNT                                                |
 | day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
 | statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
@@ -31,13 +31,14 @@ from datetime import date
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
-from gratis.rules.request import RequestKey
+from gratis.rules.request import VOID, RequestKey
 from gratis.rules.window import CounterId, day_of_slot
 
 Item = dict[str, Any]
 """An item, or a part of one, in DynamoDB's JSON."""
 NEW = "attribute_not_exists(pk)"
 UNCHANGED = "version = :version_read"
+AS_READ = "contains(receipt, :payload_hash)"
 DECISION_SHARDS = 8
 """Partitions that an organization's day of decisions is spread over. Part of the keys: it never changes."""
 MARKER_SHARDS = 16
@@ -59,6 +60,11 @@ def unchanged(version_read: int) -> dict[str, Any]:
         return {"ConditionExpression": NEW}
     values = {":version_read": {"N": str(version_read)}}
     return {"ConditionExpression": UNCHANGED, "ExpressionAttributeValues": values}
+
+
+def as_read(payload_hash: str) -> dict[str, Any]:
+    """The condition that a decision is there, and on the payload that was read."""
+    return {"ConditionExpression": AS_READ, "ExpressionAttributeValues": {":payload_hash": {"S": payload_hash}}}
 
 
 # Counter documents --------------------------------------------------------------------------------------------------
@@ -115,7 +121,7 @@ def after_request(request_id: str) -> str:
 
 
 class DecisionName(NamedTuple):
-    """What a decision's key says."""
+    """What a decision's key says. `request_id`: also of a void that of the request."""
 
     organization: str
     day: str
@@ -125,7 +131,7 @@ class DecisionName(NamedTuple):
 def name_of_decision(item: Item) -> DecisionName:
     """What `decision_key` named."""
     _, organization, day, _ = _pk(item).split("#")
-    return DecisionName(organization, day, _sk(item).removeprefix(REQUEST))
+    return DecisionName(organization, day, _sk(item).removeprefix(REQUEST).removesuffix(VOID))
 
 
 def is_decision(item: Item) -> bool:

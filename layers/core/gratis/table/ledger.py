@@ -133,14 +133,14 @@ class Ledger:
         return dict(map(_document, self._query("pk = :pk AND begins_with(sk, :pools)", values)))
 
     def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
-        """The decisions of an organization's UTC day by request id, consistently: those past `after`, or all of them.
+        """The decisions of an organization's UTC day by what their keys say, consistently: past `after`, or all.
 
         The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
         """
         condition, values = "pk = :pk AND sk > :after", {":after": {"S": keys.after_request(after)}}
         partitions = keys.decisions_of(organization, day)
         shards = [self._read_ahead(self._pages(condition, values | {":pk": {"S": pk}})) for pk in partitions]
-        return heapq.merge(*shards, key=lambda decision: decision.request_id)
+        return heapq.merge(*shards, key=lambda decision: decision.key.request_id)
 
     def _read_ahead(self, pages: Iterator[Any]) -> Iterator[Decision]:
         def next_page() -> Any:
@@ -201,13 +201,15 @@ class Ledger:
         counter: CounterId,
         books: Books,
         decisions: Sequence[Decision],
+        voided: Sequence[Decision] = (),
     ) -> dict[CounterId, Document]:
         """Write new books and the decisions that led to them, all or nothing, and return the new documents.
 
-        It happens only on the very documents that the decisions were taken on (`read`), and only if none of the
-        requests was decided before. Raises CommitRefused with what stands in the way, Busy if it may work later (or
-        even has worked: a lost response), Rejected if DynamoDB will never take it. Busy, too, on a document of a later
-        format: it holds what this release cannot see and a verdict rests on.
+        It happens only on the very documents that the decisions were taken on (`read`), only if none of the requests
+        was decided before, and only while the decisions that voids take back (`voided`) are there. Raises CommitRefused
+        with what stands in the way, Busy if it may work later (or even has worked: a lost response), Rejected if
+        DynamoDB will never take it. Busy, too, on a document of a later format: it holds what this release cannot see
+        and a verdict rests on.
         """
         documents = merge(read, counter, books, decisions)
         if beyond := [identity for identity, document in documents.items() if document.format > RESERVING]:
@@ -215,7 +217,8 @@ class Ledger:
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
-        items = puts + [self._decision_put(decision) for decision in decisions] + markers
+        checks = [self._check_of_voided(each) for each in voided]
+        items = puts + [self._decision_put(decision) for decision in decisions] + markers + checks
         try:
             self.client.transact_write_items(TransactItems=items)
         except self.client.exceptions.TransactionCanceledException as cancelled:
@@ -250,6 +253,8 @@ class Ledger:
             "totals": {"B": zlib.compress(document.totals.to_json().encode())},
             **document.unknown,
         }
+        if crossed := _crossed_text(document.counter):
+            item["crossed"] = {"S": crossed}
         if document.recent:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
         if document.counter.reservations:
@@ -270,6 +275,10 @@ class Ledger:
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": keys.NEW}}
 
+    def _check_of_voided(self, voided: Decision) -> Any:
+        check = {"TableName": self.table, "Key": keys.decision_key(voided.key)}
+        return {"ConditionCheck": check | keys.as_read(voided.payload_hash)}
+
     def _marker_put(self, identity: CounterId) -> Any:
         item = keys.marker_key(identity)
         if self.expire:
@@ -281,17 +290,17 @@ def merge(
     read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision] = ()
 ) -> dict[CounterId, Document]:
     """The documents that hold `books`, each one version on from what was read."""
-    changed = {counter} | {totals_of(counter, day) for day in books.totals}
+    of_day = {totals_of(counter, day): each for day, each in books.totals.items()}
     merged = {}
-    for identity in changed:
+    for identity in {counter} | of_day.keys():
         before = read.get(identity, Document())
-        decided = [each.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
         after = books.counter if identity == counter else before.counter
         merged[identity] = replace(
             before,
             version=before.version + 1,
             counter=after,
-            totals=next((each for day, each in books.totals.items() if totals_of(counter, day) == identity), Totals()),
+            totals=of_day.get(identity, before.totals),
             recent=(*reversed(decided), *before.recent)[:RECENT],
             format=_format(before, after),
         )
@@ -335,11 +344,18 @@ def _window_array(window: Window) -> list[Any]:
     return [moment.text(window.start), written(window.used), window.overflowed, announced]
 
 
-def _window(array: Sequence[Any]) -> Window:
+def _crossed_text(counter: Counter) -> str:
+    """By the start of the window. Beside the windows, whose arrays the first release reads to the last entry."""
+    crossed = {moment.text(each.start): sorted(map(written, each.crossed), key=str) for each in counter.windows}
+    stated = {start: quotas for start, quotas in crossed.items() if quotas}
+    return json.dumps(stated, separators=(",", ":")) if stated else ""
+
+
+def _window(array: Sequence[Any], crossed: Mapping[str, Sequence[Any]]) -> Window:
     start, used, overflowed, announced = array
     stated = [None] * announced if isinstance(announced, bool) else announced
     quotas = frozenset(None if quota is None else parsed(quota) for quota in stated)
-    return Window(moment.parse(start), parsed(used), overflowed, quotas)
+    return Window(moment.parse(start), parsed(used), overflowed, quotas, frozenset(map(parsed, crossed.get(start, ()))))
 
 
 def _reservations_text(counter: Counter) -> str:
@@ -359,7 +375,7 @@ def _reservation(array: Sequence[Any]) -> Reservation:
     return Reservation(name, parsed(units), *moments, project, Binding(*binding), body)
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "totals", "recent", "reservations"}
+_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "crossed", "totals", "recent", "reservations"}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
@@ -375,7 +391,8 @@ def _document(item: Item) -> tuple[CounterId, Document]:
 
 
 def _counter(item: Item) -> Counter:
-    windows = tuple(map(_window, json.loads(item["windows"]["S"])))
+    crossed = json.loads(item["crossed"]["S"]) if "crossed" in item else {}
+    windows = tuple(_window(each, crossed) for each in json.loads(item["windows"]["S"]))
     if "reservations" not in item:
         return Counter(windows)
     return Counter(windows, tuple(map(_reservation, json.loads(item["reservations"]["S"]))))

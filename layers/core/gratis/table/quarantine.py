@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause, spread_out, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
@@ -92,15 +92,23 @@ def text_of(raw: Any) -> str:
 class Quarantine:
     """Stores entries in the ledger table, large ones in several items.
 
-    `max_bytes`: of a compressed raw event in one item. Entries are removed with the number that they were put with.
+    `spread`: calls that write. `max_bytes`: of a compressed raw event in one item. Entries are removed with the number
+    that they were put with.
     """
 
     def __init__(
-        self, client: "DynamoDBClient", table: str, *, pause: Pause = pause, max_bytes: int = MAX_RAW_BYTES
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        pause: Pause = pause,
+        spread: Spread = map,
+        max_bytes: int = MAX_RAW_BYTES,
     ) -> None:
         self.client = client
         self.table = table
         self.pause = pause
+        self.spread = spread
         self.max_bytes = max_bytes
 
     def put(self, entries: Iterable[Entry]) -> None:
@@ -112,22 +120,23 @@ class Quarantine:
         self._write([item for item in items.values() if "code" not in item])
         self._write([item for item in items.values() if "code" in item])
 
-    def _write(self, items: Iterable[Item]) -> None:
-        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in items]
-        attempts = 0
-        while waiting:
-            page, waiting = waiting[:MAX_WRITES], waiting[MAX_WRITES:]
+    def _write(self, items: Sequence[Item]) -> None:
+        pages = [items[start : start + MAX_WRITES] for start in range(0, len(items), MAX_WRITES)]
+        spread_out(self.spread, self._write_page, pages)
+
+    def _write_page(self, page: Sequence[Item]) -> None:
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in page]
+        for attempt in range(MAX_ATTEMPTS + 1):
+            if attempt:
+                self.pause(attempt)
             try:
-                answer = self.client.batch_write_item(RequestItems={self.table: page})
+                answer = self.client.batch_write_item(RequestItems={self.table: waiting})
             except (ClientError, BotoCoreError) as error:
                 raise translated(error) from error
-            unprocessed = answer.get("UnprocessedItems", {}).get(self.table, [])
-            waiting += unprocessed
-            if unprocessed:
-                attempts += 1
-                if attempts > MAX_ATTEMPTS:
-                    raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
-                self.pause(attempts)
+            waiting = answer.get("UnprocessedItems", {}).get(self.table, [])
+            if not waiting:
+                return
+        raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""

@@ -1,5 +1,6 @@
-"""The account page: its files, as they are, to whoever asks."""
+"""The account page: its files, as they are, to whoever asks; and the JSON Schema of a usage event."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
 }
 """By how a file's name ends; no other file is served."""
+SCHEMA_PATH = "/page/usage-event.schema.json"
+"""Where the JSON Schema of a usage event is."""
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -26,7 +29,7 @@ PAGE_HEADERS = {
 
 
 def pages(folder: Path) -> Routes:
-    """Routes to the files of this folder. `/` is its index.html."""
+    """Routes to the files of this folder, `/` being its index.html, and to the event's JSON Schema."""
     routes = Routes()
 
     @cache
@@ -37,6 +40,13 @@ def pages(folder: Path) -> Routes:
     @routes.get("/", include_in_schema=False)
     def page() -> Response[Any]:
         return page_file("index.html")
+
+    @routes.get(SCHEMA_PATH, include_in_schema=False)
+    def event_schema() -> Response[Any]:
+        from gratis.account import event_documents  # noqa: PLC0415 - no other route needs it at a start
+
+        written = json.dumps(event_documents.event_schema(), indent=1)
+        return Response(200, "application/schema+json", written, headers=PAGE_HEADERS)
 
     @routes.get("/page/<name>", include_in_schema=False)
     def page_file(name: str) -> Response[Any]:

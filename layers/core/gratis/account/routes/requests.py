@@ -16,7 +16,7 @@ from gratis.config import known_version
 from gratis.http import Refused
 from gratis.rules.explanation import explain
 from gratis.rules.receipt import Decision
-from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey
+from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey, void_of
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
 
 Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day, YYYY-MM-DD.")]
@@ -56,12 +56,16 @@ def one_request(
     days = (
         [_day(day)] if day is not None else [latest - timedelta(days=back) for back in range(KEEP_DECISIONS.days + 2)]
     )
-    decisions = call.ledger.decisions([RequestKey(whose, each, wanted) for each in days])
+    keys = [RequestKey(whose, each, wanted) for each in days]
+    found = call.ledger.decisions([*keys, *map(void_of, keys)])
+    decisions = {key: each for key, each in found.items() if not each.is_void}
     if not decisions:
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
         raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}", "id")
     decision = max(decisions.values(), key=lambda decision: decision.day)
-    return answered(_explained(decision) | (_inclusion(decision, call.ledger) if proof else {}))
+    void = found.get(void_of(decision.key))
+    taken_back = {"void": _explained(void)} if void else {}
+    return answered(_explained(decision) | taken_back | (_inclusion(decision, call.ledger) if proof else {}))
 
 
 def _inclusion(decision: Decision, ledger: Ledger) -> dict[str, Any]:
