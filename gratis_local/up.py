@@ -35,6 +35,7 @@ class Running:
     base_url: str
     page_url: str
     owner_key: str
+    gateway_key: str
     platform_key: str
     webhook_secret: str
     litellm_secret: str
@@ -59,9 +60,9 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
     with _alone(state), engine(port) as url:
         stack = deploy(url, PARAMETERS)
         webhook, litellm = _replace_secrets(stack)
-        owner, platform = _seed(stack)
+        owner, gateway, platform = _seed(stack)
         _wait_for_api(stack)
-        up = Running(stack.base_url, stack.page_url, owner, platform, webhook, litellm, url)
+        up = Running(stack.base_url, stack.page_url, owner, gateway, platform, webhook, litellm, url)
         text = json.dumps(asdict(up), indent=1) + "\n"
         try:
             state.touch(0o600)  # it holds keys and secrets
@@ -113,8 +114,8 @@ def _replace_secrets(stack: Stack) -> tuple[str, str]:
     return webhook, litellm
 
 
-def _seed(stack: Stack) -> tuple[str, str]:
-    """The demo organization, and a key for its owner and one for the platform."""
+def _seed(stack: Stack) -> tuple[str, str, str]:
+    """The demo organization, and keys for its owner, its gateway and the platform."""
     since = datetime.now(UTC) - IN_FORCE
     shared = Sharing(mode="enabled")
     account = Account(
@@ -126,7 +127,8 @@ def _seed(stack: Stack) -> tuple[str, str]:
     Accounts(ledger, table).put(account)
     keys = Keys(ledger, table)
     owner = keys.create(Holder("owner", DEMO, "gratis up"))
-    return owner, keys.create(Holder("platform", None, "gratis up"))
+    gateway = keys.create(Holder("gateway", DEMO, "gratis up"))
+    return owner, gateway, keys.create(Holder("platform", None, "gratis up"))
 
 
 def _wait_for_api(stack: Stack) -> None:

@@ -97,6 +97,7 @@ def test_up_answers_and_leaves_nothing_behind_when_it_is_stopped(
         "base_url",
         "page_url",
         "owner_key",
+        "gateway_key",
         "platform_key",
         "webhook_secret",
         "litellm_secret",
