@@ -1,9 +1,9 @@
 """LiteLLM's hooks: only what is free goes to the platform. config.yaml names it as `gate.gate`; docs/gateway.md.
 
-From the environment: GRATIS_URL; GRATIS_KEYS, a JSON object with keys of the role `gateway` by organization, "" for all
-others; OTHERWISE, the route that takes what would be billed, else the answer is 429; WITHOUT_GRATIS, open or closed;
-LET_THROUGH, reasons for which what would be billed goes to the platform all the same; UNKNOWN_TOKENS, of an input that
-cannot be counted, and of an output without a limit.
+From the environment: GRATIS_URL; GRATIS_BEARER, for the usage that is reported; GRATIS_KEYS, a JSON object with keys of
+the role `gateway` by organization, "" for all others; OTHERWISE, the route that takes what would be billed, else the
+answer is 429; WITHOUT_GRATIS, open or closed; LET_THROUGH, reasons for which what would be billed goes to the platform
+all the same; UNKNOWN_TOKENS, of an input that cannot be counted, and of an output without a limit.
 """
 
 import json
@@ -12,6 +12,7 @@ import os
 from fastapi import HTTPException
 from litellm.exceptions import GuardrailRaisedException
 from litellm.integrations.custom_logger import CustomLogger
+from litellm.integrations.generic_api.generic_api_callback import GenericAPILogger
 
 from gratis_client import Gratis
 from gratis_client import litellm_calls as calls
@@ -89,3 +90,9 @@ def waiting(refused):
 
 
 gate = FreeTokensOnly()
+usage = GenericAPILogger(
+    endpoint=f"{os.environ['GRATIS_URL']}/usage-events/litellm",
+    headers={"Authorization": f"Bearer {os.environ['GRATIS_BEARER']}"},
+    max_retries=12,
+    retry_delay=1,
+)
