@@ -68,11 +68,16 @@ class Gate:
         self._calls[call_id] = _Call(time.monotonic(), room)
         return call_id
 
+    def may_go_on(self, call_id: str) -> None:
+        """Raises Refused if an attempt of this call was refused, wherever its next attempt goes."""
+        call = self._calls.get(call_id)
+        if call and call.refused:
+            raise call.refused
+
     async def attempt(self, call_id: str, attempt: Attempt) -> str:
         """The id of an attempt's room, the first one's that of what was reserved as the call began. Raises Refused."""
+        self.may_go_on(call_id)
         call = self._calls.setdefault(call_id, _Call(time.monotonic()))
-        if call.refused:
-            raise call.refused
         room, call.room = call.room, None
         if room and room[1] == attempt:
             return room[0]

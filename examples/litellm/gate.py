@@ -46,11 +46,14 @@ class FreeTokensOnly(CustomLogger):
     async def async_pre_call_deployment_hook(self, kwargs, call_type):
         """Once an attempt, whatever retry or fallback it is: each has room of its own."""
         model, endpoint, call_id = calls.model_of(kwargs), calls.endpoint_of(call_type), calls.call_id_of(kwargs)
-        if not (model and endpoint and call_id) or calls.reservation_of(kwargs):
+        if not (endpoint and call_id) or calls.reservation_of(kwargs):
             return kwargs
         try:
+            self.gate.may_go_on(call_id)
+            if not model:
+                return kwargs
             room = await self.gate.attempt(call_id, calls.attempt_of(kwargs, model, endpoint, UNKNOWN_TOKENS))
-        except Refused as refused:  # raised as what LiteLLM neither tries again nor falls back from
+        except Refused as refused:  # raised as what LiteLLM does not try again; a fallback gets the same
             raise GuardrailRaisedException("gratis", str(refused), False, 429) from refused
         return calls.with_reservation(kwargs, room)
 

@@ -220,6 +220,8 @@ def test_a_refusal_is_final_for_the_call_and_for_no_other(server: Server) -> Non
         for _ in "ab":
             with pytest.raises(Refused, match="Billed"):
                 await gate.attempt(call, OTHER)
+        with pytest.raises(Refused, match="Billed"):
+            gate.may_go_on(call)
         await gate.attempt(await gate.enter(None), OTHER)
         return await gate.leave(call)
 
