@@ -15,7 +15,7 @@ from gratis.rules.request import RequestKey
 from gratis.table.ledger import CommitRefused, Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_simulation.machines.release import Release
-from gratis_simulation.machines.table import TransactionCanceledException, key_of
+from gratis_simulation.machines.table import TransactionCanceledException, key_in, key_of
 from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]
@@ -34,8 +34,8 @@ def on_puts(change: Callable[[Item], Item | None]) -> Callable[[Any], Any]:
     """Changes each put of a transaction before it is sent, or leaves it out (None)."""
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        changed = [{"Put": change(each["Put"])} if "Put" in each else each for each in TransactItems]
-        return real(TransactItems=[each for each in changed if next(iter(each.values())) is not None], **more)
+        parts = [{"Put": change(each["Put"])} if "Put" in each else each for each in TransactItems]
+        return real(TransactItems=[part for part in parts if part.get("Put", part) is not None], **more)
 
     def put(real: Any, **request: Any) -> Any:
         return real(**(change(request) or request))
@@ -123,21 +123,19 @@ def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
     def kept(item: Item) -> Item:
         return item | {"pk": {"S": key(item["pk"]["S"])}} if item["sk"]["S"].startswith("REQ#") else item
 
-    def checked(each: Any) -> Any:
-        return {"ConditionCheck": each["ConditionCheck"] | {"Key": kept(each["ConditionCheck"]["Key"])}}
+    def kept_part(part: Item) -> Item:
+        [(operation, told)] = part.items()
+        name = "Item" if operation == "Put" else "Key"
+        return {operation: told | {name: kept(told[name])}}
 
     def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
-        moved = [
-            {"Put": each["Put"] | {"Item": kept(each["Put"]["Item"])}} if "Put" in each else checked(each)
-            for each in TransactItems
-        ]
         try:
-            return real(TransactItems=moved, **more)
+            return real(TransactItems=[kept_part(each) for each in TransactItems], **more)
         except TransactionCanceledException as cancelled:
             answer: Any = cancelled.response
-            for reason, each in zip(answer["CancellationReasons"], TransactItems, strict=True):
-                if "Item" in reason and "Put" in each:
-                    reason["Item"] = reason["Item"] | {"pk": each["Put"]["Item"]["pk"]}
+            for reason, part in zip(answer["CancellationReasons"], TransactItems, strict=True):
+                if "Item" in reason:
+                    reason["Item"] = reason["Item"] | {"pk": {"S": key_in(part)[0]}}
             raise
 
     def read(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
@@ -165,16 +163,9 @@ def expiring_sooner(put: Item) -> Item:
 class Planned(Ledger):
     """Takes what it planned for what is there, where its commit was refused."""
 
-    def commit(
-        self,
-        read: Any,
-        counter: CounterId,
-        books: Books,
-        decisions: Sequence[Decision],
-        voided: Sequence[Decision] = (),
-    ) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, voided)
+            return super().commit(read, counter, books, *more)
         except CommitRefused as refused:
             planned = {counter: Document(read[counter].version, books.counter)}
             raise CommitRefused(planned | dict(refused.documents), refused.decided) from refused
@@ -183,16 +174,9 @@ class Planned(Ledger):
 class Unread(Ledger):
     """Takes over the versions of what another writer committed meanwhile, and nothing of it."""
 
-    def commit(
-        self,
-        read: Any,
-        counter: CounterId,
-        books: Books,
-        decisions: Sequence[Decision],
-        voided: Sequence[Decision] = (),
-    ) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, voided)
+            return super().commit(read, counter, books, *more)
         except CommitRefused as refused:
             empty = {identity: Document(document.version) for identity, document in refused.documents.items()}
             raise CommitRefused(empty, refused.decided) from refused
@@ -201,31 +185,17 @@ class Unread(Ledger):
 class Forgetful(Ledger):
     """Goes on from nothing after each commit."""
 
-    def commit(
-        self,
-        read: Any,
-        counter: CounterId,
-        books: Books,
-        decisions: Sequence[Decision],
-        voided: Sequence[Decision] = (),
-    ) -> Any:
-        committed = super().commit(read, counter, books, decisions, voided)
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
+        committed = super().commit(read, counter, books, *more)
         return {identity: Document(document.version) for identity, document in committed.items()}
 
 
 class Confused(Ledger):
     """Takes requests of the same id for decided, whatever their day."""
 
-    def commit(
-        self,
-        read: Any,
-        counter: CounterId,
-        books: Books,
-        decisions: Sequence[Decision],
-        voided: Sequence[Decision] = (),
-    ) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, decisions: Sequence[Decision], *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, voided)
+            return super().commit(read, counter, books, decisions, *more)
         except CommitRefused as refused:
             alike = [
                 each._replace(day=decision.day)
@@ -239,16 +209,9 @@ class Confused(Ledger):
 class Resigned(Ledger):
     """Takes a table that is busy for one that will never take it."""
 
-    def commit(
-        self,
-        read: Any,
-        counter: CounterId,
-        books: Books,
-        decisions: Sequence[Decision],
-        voided: Sequence[Decision] = (),
-    ) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         try:
-            return super().commit(read, counter, books, decisions, voided)
+            return super().commit(read, counter, books, *more)
         except Busy as busy:
             raise ValueError("it does not work") from busy
 
@@ -256,18 +219,11 @@ class Resigned(Ledger):
 class Hesitant(Ledger):
     """Does not commit at the first attempt."""
 
-    def commit(
-        self,
-        read: Any,
-        counter: CounterId,
-        books: Books,
-        decisions: Sequence[Decision],
-        voided: Sequence[Decision] = (),
-    ) -> Any:
+    def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         if not self.__dict__.setdefault("asked", 0):
             self.__dict__["asked"] = 1
             raise Busy("no cause at all")
-        return super().commit(read, counter, books, decisions, voided)
+        return super().commit(read, counter, books, *more)
 
 
 class Blind(Ledger):
@@ -330,6 +286,8 @@ def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
 # The faults ---------------------------------------------------------------------------------------------------------
 
 BEYOND_US = "[some_name for some_name, some_document in some_documents.items() if some_document.format > RESERVING]"
+KEPT = "some_kept is not None and some_used + some_units <= some_quota"
+GIVES_BACK = "self._commit(some_read, some_counter, tuple(some_other for some_other in some_there if some_test))"
 FITS = "some_used + some_units <= some_quota and not some_closed"
 
 COMMITS = (
@@ -406,9 +364,9 @@ COMMITS = (
         "totals are sums of decisions",
         (
             (
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
-                'some_verdict == "free" and '
-                "some_totals.setdefault(some_day, Totals()).add(some_request, some_verdict, some_amount, some_rows)",
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_rows, some_count)",
+                'some_added[1] == "free" and '
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_rows, some_count)",
             ),
         ),
     ),
@@ -447,14 +405,16 @@ REPEATS = (
         "whatever was decided before counts as a repeat, whatever its payload",
         "nothing lost",
         (
-            ("[some_one for some_one in some_all if some_one.request.payload_hash == some_hash]", "list(some_all)"),
-            ("[some_one for some_one in some_all if some_one.request.payload_hash != some_hash]", "[]"),
+            (
+                "isinstance(some_request, Void) or some_request.payload_hash == some_decision.payload_hash",
+                "True",
+            ),
         ),
     ),
     Fault(
         "a conflict within a batch counts as a repeat",
         "nothing lost",
-        (("some_first.request.payload_hash == some_other.request.payload_hash", "True"),),
+        (("isinstance(some_other, Void) or some_first.payload_hash == some_other.payload_hash", "True"),),
     ),
     Fault(
         "decided before is whoever has the same request id",
@@ -474,7 +434,12 @@ REPEATS = (
     Fault(
         "who reports an event makes another event of it",
         "exactly once",
-        (("_canonical(some_parts).encode()", "_canonical([some_parts, self.source]).encode()"),),
+        (
+            (
+                "some_payload['usage'] = some_usage.tokens.hashed",
+                "some_payload['usage'] = [some_usage.tokens.hashed, self.source]",
+            ),
+        ),
     ),
     Fault(
         "a request belongs to the day on which it arrived",
@@ -513,7 +478,7 @@ RULES = (
     Fault(
         "an empty request does not fit into a window that is closed",
         "never wrongly billed",
-        ((f"some_units == 0 or ({FITS})", FITS),),
+        ((f"some_units == 0 or some_room or ({KEPT})", f"some_room or ({KEPT})"),),
     ),
     Fault(
         "evaluation runs are counted by their tokens",
@@ -813,4 +778,98 @@ RELEASES = (
     ),
 )
 
-FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES)
+RESERVATIONS = (
+    Fault(
+        "what is reserved for others is not seen",
+        "a reservation is kept",
+        ((FITS.replace("some_used", "some_used + some_others"), FITS),),
+    ),
+    Fault(
+        "whoever reserved is treated as everybody else",
+        "a reservation is kept",
+        (("some_own if some_own and some_bound and some_units <= some_own.units else None", "None"),),
+    ),
+    Fault(
+        "more than was reserved is free as well",
+        "never over-granted",
+        (("some_own and some_bound and some_units <= some_own.units", "some_own and some_bound"),),
+    ),
+    Fault(
+        "a reservation is kept under other terms than it was made",
+        "explained",
+        (("some_own and some_own.binding == some_terms and some_small", "some_own and some_small"),),
+    ),
+    Fault(
+        "a reservation never expires",
+        "reservations right",
+        (("some_now < some_each.expires_at", "True"),),
+    ),
+    Fault(
+        "a reservation lasts a moment longer than was said",
+        "reservations right",
+        (("some_now < some_each.expires_at", "some_now <= some_each.expires_at"),),
+    ),
+    Fault(
+        "a reservation that was settled stays",
+        "reservations right",
+        (("rest = tuple(some_each for some_each in some_there if some_each is not some_own)", "rest = some_there"),),
+    ),
+    Fault(
+        "a request of another project settles a reservation",
+        "reservations right",
+        (
+            (
+                "some_each.id == some_name and some_each.project == some_project and some_counts",
+                "some_each.id == some_name and some_counts",
+            ),
+        ),
+    ),
+    Fault(
+        "what a request names is not looked for",
+        "reservations right",
+        (("some_request.reservation or some_request.id", "some_request.id"),),
+    ),
+    Fault(
+        "tokens in all count at the price of input",
+        "reservations right",
+        (("some_replaced if (some_amounts[1] or 0) > (some_amounts[0] or 0) else some_request", "some_request"),),
+    ),
+    Fault(
+        "a reservation is answered and not written",
+        "a reservation is kept",
+        (("self._commit(some_documents, some_case.counter, (*some_there, some_reservation))", "None"),),
+        alone="reservations",
+    ),
+    Fault(
+        "a reservation empties the totals of its day",
+        "totals are sums of decisions",
+        (("some_days.get(some_identity, some_before.totals)", "some_days.get(some_identity, Totals())"),),
+    ),
+    Fault(
+        "a day whose reservations are still there is never closed",
+        "it comes to an end",
+        (
+            (
+                "any(some_document.format > RESERVING for some_document in some_list)",
+                "any(some_document.format > 2 for some_document in some_list)",
+            ),
+        ),
+    ),
+    Fault(
+        "what is given back stays",
+        "reservations right",
+        ((GIVES_BACK, "None"),),
+    ),
+    Fault(
+        "100 % is announced of a counter that only reservations fill",
+        "thresholds announced once and right",
+        (("() if some_only_reserved else some_reached", "some_reached"),),
+    ),
+    Fault(
+        "a void does not see what is reserved",
+        "explained",
+        (("if case.start is None or not counter.reservations:\n    return 0", "return 0"),),
+    ),
+)
+
+FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES, *RESERVATIONS)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gratis.rules.formats import FORMAT
+from gratis.rules.formats import FORMAT, RESERVING
 from gratis.rules.request import RequestKey
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
@@ -64,7 +64,7 @@ def test_this_release_decides_after_the_next_one_and_keeps_what_it_does_not_know
 
 def test_this_release_waits_where_only_the_next_one_may_decide(table: Table) -> None:
     decide(table, BEYOND, "r1")
-    assert item(table, "COUNTER#")["format"] == LATER_FORMAT
+    assert item(table, "COUNTER#")["format"] == {"N": str(RESERVING + 1)}
     assert decide(table, "this", "r2") == ["m"]
     assert decide(table, BEYOND, "r2") == []
     assert record(table, "r2")["used_before"] == 100

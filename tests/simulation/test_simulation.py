@@ -24,7 +24,12 @@ from tests.simulation.faulty import Fault
 NOTHING_COMMITTED = Fault(
     "what is decided is never written",
     "exactly once",
-    (("self.shelf |= self.ledger.commit(some_documents, some_counter, some_books, some_decisions)", "pass"),),
+    (
+        (
+            "self.shelf |= self.ledger.commit(some_documents, some_counter, some_books, some_decisions, some_voided)",
+            "pass",
+        ),
+    ),
 )
 WORLDS = 300
 FIRST = 100_000
@@ -129,7 +134,8 @@ def test_worlds_end_long_before_they_are_taken_for_endless() -> None:
 
 
 def test_what_a_world_may_take_follows_from_what_happens_in_it() -> None:
-    world = build(FIRST)
+    built = build(FIRST)
+    world = replace(built, knobs=replace(built.knobs, faults=0.1, workers=2))
     quiet = replace(world, knobs=replace(world.knobs, faults=0.0, again=0.0))
     alone = replace(quiet, knobs=replace(quiet.knobs, workers=1))
     idle = replace(alone, plan=())

@@ -152,6 +152,7 @@ def test_a_page_of_usage_has_the_shape_of_openais(api: Api) -> None:
         "input_audio_tokens": 0,
         "output_audio_tokens": 0,
         "num_model_requests": 2,
+        "saved_usd": "0.006525",
         "project_id": None,
         "user_id": None,
         "api_key_id": None,

@@ -7,7 +7,7 @@ import pytest
 from gratis import config
 from gratis.rules.account import Account
 from tests.ledger_builders import MINI, account
-from tests.unit.account_api import ALLOWANCE, Api, billed, organization, used, utc
+from tests.unit.account_api import ALLOWANCE, Api, billed, organization, unix, used, utc
 from tests.unit.builders import settings
 
 # --- allowance -------------------------------------------------------------------------------------------------------
@@ -79,7 +79,19 @@ def test_the_allowance_has_the_documented_shape(api: Api) -> None:
             group("10m", 10_000_000, 5_000, "2025-03-12", "2025-03-13T00:00:00Z"),
         ],
         "eval_runs": {"quota": 7, "used": 2, "remaining": 5, "resets_at": "2025-03-17T00:00:00Z"},
+        "saved_usd": {"today": "1.85575", "month": "1.85575"},
     }
+
+
+def test_what_was_saved_is_what_free_requests_of_the_day_and_the_month_would_have_cost(api: Api) -> None:
+    assert api.get(ALLOWANCE).content["saved_usd"] == {"today": "0", "month": "0"}
+    last_month, first = (used(100_000, at=f"2025-{day}T23:59:59Z") for day in ("02-28", "03-01"))
+    api.decide(last_month, first, used(200_000), billed(1_000_000))
+    assert api.get(ALLOWANCE).content["saved_usd"] == {"today": "0.5", "month": "0.75"}
+    [yesterday, today] = api.usage(start_time=unix("2025-03-11T00:00:00Z")).results
+    assert (yesterday, [each["saved_usd"] for each in today]) == ([], ["0.5"])
+    hours = api.usage(start_time=unix("2025-03-12T00:00:00Z"), bucket_width="1h").results
+    assert [each["saved_usd"] for results in hours for each in results] == ["0.5"]
 
 
 def rows(api: Api) -> list[dict[str, Any]]:

@@ -310,6 +310,16 @@ def test_reservations_are_compared_with_what_is_in_force() -> None:
     assert (settled.verdict, settled.reservation, counter.reservations) == ("free", None, ())
 
 
+def test_a_reservation_is_not_kept_beyond_a_quota_that_others_have_passed() -> None:
+    """Who had a larger quota in this window may have used more than this one allows: never over-granted goes first."""
+    counter, _ = decided(held(Counter(), ROLLING, 600_000, EARLY), ROLLING, 1, EARLY)
+    counter = replace(counter, windows=(replace(counter.windows[0], used=400_001),))
+    _, over = decided(counter, ROLLING, 600_000, EARLY, "r1")
+    assert (over.verdict, over.reservation, over.used_after) == ("billed", None, 400_001)
+    _, fits = decided(counter, ROLLING, 599_999, EARLY, "r1")
+    assert (fits.verdict, fits.reservation, fits.used_after) == ("free", "r1", 1_000_000)
+
+
 def test_in_dollars_tokens_alone_count_at_the_dearer_price() -> None:
     dear = request_of(Asked(model=LARGE, tokens=1_000), "org_a", NOW)
     assert (dear.tokens.input, dear.tokens.output) == (0, 1_000)

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "intake": {"intake", "table", "rules", "http", *PLAIN},
     "closing": {"closing", "table", "rules", *PLAIN},
     "outgoing": {"outgoing", "table", *PLAIN},
-    "account": {"account", "intake", "outgoing", "closing", "table", "rules", "http", "config", "__version__", *PLAIN},
+    "account": {"account", "outgoing", "closing", "intake", "table", "rules", "http", "config", "__version__", *PLAIN},
 }
 """What each package of the core may import of the core, by its first name below `gratis`."""
 

@@ -13,9 +13,15 @@ export function status(allowance) {
     allowance.status === "eligible" && hint(),
     allowance.status !== "ended" && lastDay(allowance.ends),
     allowance.status !== "ended" && groups(allowance),
+    saved(allowance.saved_usd),
   ]
     .flat()
     .filter(Boolean);
+}
+
+/** What the free requests would have cost. */
+function saved({ today, month }) {
+  return el("p", { class: "saved" }, `Saved by free requests: ${usd(today)} today, ${usd(month)} this month (UTC).`);
 }
 
 function hint() {
@@ -47,7 +53,8 @@ function quotaOf(group) {
     notes: [
       ["Window", closed ? "Not open yet" : span(group)],
       ["Resets", closed ? "The next free request opens the window" : reset(group.resets_at)],
-    ],
+      group.used_up_at && ["At this pace used up", [countdown(group.used_up_at), moments(group.used_up_at)]],
+    ].filter(Boolean),
   });
 }
 
@@ -79,16 +86,17 @@ function reset(moment) {
   return [countdown(moment), moments(moment)];
 }
 
-function meter({ title, unit, quota, used, remaining, notes }) {
+function meter({ title, unit, quota, used, reserved = 0, remaining, notes }) {
   const share = quota > 0 ? Math.min(used / quota, 1) * 100 : 100;
   const written = unit === "usd" ? usd : count;
-  const figures = `${written(used)} of ${written(quota)} used`;
+  const aside = Number(reserved) > 0 ? `, ${written(reserved)} reserved` : "";
+  const figures = `${written(used)} of ${written(quota)} used${aside}`;
   const bar = el("div", { class: "fill" });
   bar.style.width = `${share}%`;
   return el(
     "article",
     { class: `meter ${level(share, remaining)}` },
-    el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining)),
+    el("div", { class: "head" }, el("h3", {}, title), warning(share, remaining, aside)),
     el("p", { class: "remaining" }, el("strong", {}, written(remaining)), ` ${unitName(remaining, unit)} left`.replace("  ", " ")),
     el(
       "div",
@@ -103,14 +111,14 @@ function meter({ title, unit, quota, used, remaining, notes }) {
       },
       bar,
     ),
-    el("p", { class: "figures" }, `${figures} (${percent(share, remaining)}%)`),
+    el("p", { class: "figures" }, `${figures} (${percent(share)}%)`),
     facts(notes),
   );
 }
 
-/** Never rounded up to 100 while something is left. */
-function percent(share, remaining) {
-  return remaining > 0 ? Math.min(Math.round(share), 99) : 100;
+/** Never rounded up to 100 while not all is used. */
+function percent(share) {
+  return share < 100 ? Math.min(Math.round(share), 99) : 100;
 }
 
 function level(share, remaining) {
@@ -118,7 +126,7 @@ function level(share, remaining) {
   return share >= NEARLY ? "nearly" : "plenty";
 }
 
-function warning(share, remaining) {
+function warning(share, remaining, aside) {
   const kind = level(share, remaining);
-  return { gone: badge("gone", "Used up"), nearly: badge("nearly", "Nearly used up"), plenty: null }[kind];
+  return { gone: badge("gone", aside ? "The rest is reserved" : "Used up"), nearly: badge("nearly", "Nearly used up"), plenty: null }[kind];
 }

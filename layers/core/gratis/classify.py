@@ -19,7 +19,7 @@ from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
-from gratis.rules.request import Request, RequestKey, Void, void_of
+from gratis.rules.request import Request, RequestKey, Void
 from gratis.rules.totals import MAX_ROWS
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
@@ -406,28 +406,6 @@ class _Batch:
         self.outcome.quarantined += kept
         self.outcome.fates += zip(messages, kept, strict=True)
         return True
-
-
-def stretches(arrivals: Sequence[Arrival]) -> Iterator[list[Arrival]]:
-    """Split so that no part holds a request and its void.
-
-    Whichever comes later waits for what becomes of the other, with all that comes after it of the organization.
-    """
-    rest = list(arrivals)
-    while rest:
-        asked: set[RequestKey] = set()
-        waiting: set[str] = set()
-        stretch: list[Arrival] = []
-        later: list[Arrival] = []
-        for arrival in rest:
-            request = arrival.request
-            other = request.voided if isinstance(request, Void) else void_of(request.key)
-            if other in asked:
-                waiting.add(request.organization)
-            asked.add(request.key)
-            (later if request.organization in waiting else stretch).append(arrival)
-        yield stretch
-        rest = later
 
 
 def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arrival]]:

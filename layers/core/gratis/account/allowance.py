@@ -10,6 +10,7 @@ from gratis.rules.eligibility import Terms, ruled_out, terms_at
 from gratis.rules.explanation import stated
 from gratis.rules.figures import Figure, written
 from gratis.rules.offer import Group, Offer
+from gratis.rules.pricing import usd
 from gratis.rules.reservation import open_at, reserved
 from gratis.rules.window import CounterId, Window
 from gratis.table.ledger import Document, Ledger
@@ -19,7 +20,10 @@ ENDED = "offer_ended"
 
 
 def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, platform: str) -> dict[str, Any]:
-    """One read of account and counters. Shape: SPEC section 5. `platform`: whose traffic it is, for the messages."""
+    """One read of account and counters, and a query for each group of what the month has saved. Shape: SPEC section 5.
+
+    `platform`: whose traffic it is, for the messages.
+    """
     version = offer.version_at(now)
     groups = version.all_groups()
     shared = [_counter(organization, group, now) for group in groups if group.scope == "organization"]
@@ -40,7 +44,21 @@ def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, pl
         "as_of": moment.text(now),
         "groups": list(rows),
         "eval_runs": _eval_runs(terms, organization, documents, now),
+        "saved_usd": _saved(ledger, offer, organization, now),
     }
+
+
+def _saved(ledger: Ledger, offer: Offer, organization: str, now: datetime) -> dict[str, str]:
+    """What the free requests of the UTC day and of the month would have cost, as far as they have a price."""
+    today = moment.day_of(now)
+    days = {
+        identity: sum(
+            (sums.list_amount for key, sums in document.totals.rows.items() if key.verdict == "free"), Decimal()
+        )
+        for identity, document in ledger.each_day(organization, offer.groups(), today.replace(day=1), today)
+    }
+    of_today = (saved for identity, saved in days.items() if identity.slot == today.isoformat())
+    return {"today": usd(sum(of_today, Decimal())), "month": usd(sum(days.values(), Decimal()))}
 
 
 def quotas(terms: Terms) -> list[tuple[Group, Figure]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from gratis import moment
 from gratis.http import Refused
 from gratis.rules.offer import NO_GROUP, Offer
+from gratis.rules.pricing import usd
 from gratis.rules.receipt import Decision
 from gratis.rules.totals import RowKey, Sums
 from gratis.table.ledger import Ledger
@@ -130,7 +131,7 @@ def _require_few_decisions(ledger: Ledger, offer: Offer, organization: str, days
 def usage_page(
     rows: Mapping[datetime, Rows], width: timedelta, next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of completions usage, free tokens included."""
+    """A page of completions usage, free tokens included. `saved_usd` is ours: what the free ones would have cost."""
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         for names, sums in _grouped(kept, group_by, _usage_name):
@@ -142,6 +143,7 @@ def usage_page(
                 "input_audio_tokens": 0,
                 "output_audio_tokens": 0,
                 "num_model_requests": sums.requests,
+                "saved_usd": usd(sums.list_amount - sums.amount),
                 **dict.fromkeys(("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")),
                 **names,
             }
@@ -197,6 +199,7 @@ def _grouped(
         total.input += each.input
         total.cached += each.cached
         total.output += each.output
+        total.list_amount += each.list_amount
         total.amount += each.amount
     for names in sorted(sums, key=str):
         yield dict(zip(group_by, names, strict=True)), sums[names]
@@ -214,8 +217,8 @@ def _cost_name(key: RowKey, name: str) -> Any:
 
 def _row(decision: Decision) -> tuple[RowKey, Sums]:
     key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
-    amount = Decimal(decision.amount_usd or 0)
-    return key, Sums(1, decision.input, decision.cached, decision.output, amount=amount)
+    amounts = Decimal(decision.list_amount_usd or 0), Decimal(decision.amount_usd or 0)
+    return key, Sums(decision.counts, decision.input, decision.cached, decision.output, *amounts)
 
 
 def _floor(when: datetime, width: timedelta) -> datetime:
