@@ -12,6 +12,8 @@ AGAIN = urllib3.Retry(
     total=2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, backoff_factor=0.2, raise_on_status=False
 )
 """A repeated reservation changes nothing, and neither does a repeated release, so both are sent again."""
+CONNECTIONS = 32
+"""Kept by a client."""
 
 
 class NoAnswer(Exception):
@@ -69,7 +71,7 @@ class Gratis:
     def __init__(self, url: str, key: str, *, timeout: float = 5.0) -> None:
         self._url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
-        self._http = urllib3.PoolManager(maxsize=32, timeout=timeout, retries=AGAIN)
+        self._http = urllib3.PoolManager(maxsize=CONNECTIONS, timeout=timeout, retries=AGAIN)
 
     def check(self, model: str, tokens: int, **data: Any) -> Answer:
         """Whether a request would be free if it came now. `data`: other fields of a usage event's. Raises NoAnswer."""

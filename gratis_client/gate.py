@@ -8,13 +8,16 @@ later attempt of it passes. What if this process dies on any line? Then reservat
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
-from gratis_client.client import Answer, Gratis, NoAnswer, new_id
+from gratis_client.client import CONNECTIONS, Answer, Gratis, NoAnswer, new_id
 
 logger = logging.getLogger(__name__)
+Done = TypeVar("Done")
 
 
 class Refused(Exception):
@@ -47,7 +50,8 @@ class _Call:
 
 @dataclass
 class Gate:
-    """`clients`: one for each organization; `""`: for all others. Calls of an organization without a client pass.
+    """`clients`: one for each organization; `""`: for calls that name none, the organization to which Gratis counts
+    them. Calls without a client pass.
 
     `expires_in`: seconds for which room is kept, from the attempt to the decision on its usage event. `closed`: what is
     refused when Gratis does not answer; else it passes, and may be billed. `let_through`: reasons for which what would
@@ -59,6 +63,8 @@ class Gate:
     closed: bool = False
     let_through: frozenset[str] = frozenset()
     _calls: dict[str, _Call] = field(default_factory=dict)
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(CONNECTIONS))
+    """Its own: where Gratis is slow, the gateway's other work still has threads."""
 
     async def enter(self, first: Attempt | None) -> str:
         """An id for a call, with room for its first attempt if that goes to the platform. Raises Refused."""
@@ -102,7 +108,7 @@ class Gate:
         client = self._client(organization)
         if client:
             try:
-                await asyncio.to_thread(client.release, name)
+                await self._asked(lambda: client.release(name))
             except NoAnswer as unknown:
                 logger.warning("the reservation %s was not released and expires: %s", name, unknown)
 
@@ -112,8 +118,8 @@ class Gate:
         if client is None:
             return name
         try:
-            answer = await asyncio.to_thread(
-                client.reserve, name, attempt.model, attempt.tokens, expires_in=self.expires_in, **attempt.data
+            answer = await self._asked(
+                lambda: client.reserve(name, attempt.model, attempt.tokens, expires_in=self.expires_in, **attempt.data)
             )
         except NoAnswer as unknown:
             logger.warning("Gratis did not say whether %s would be free: %s", attempt.model, unknown)
@@ -124,11 +130,14 @@ class Gate:
             raise Refused(answer.explanation, answer)
         return name
 
+    async def _asked(self, call: Callable[[], Done]) -> Done:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
     def _client(self, organization: str | None) -> Gratis | None:
-        return self.clients.get(organization or "") or self.clients.get("")
+        return self.clients.get(organization or "")
 
     def _forget(self) -> None:
         """Drop calls whose end nobody reported, the oldest first; the room of their first attempt has expired."""
         oldest = time.monotonic() - self.expires_in
-        for call_id in [each for each, call in list(self._calls.items())[:2] if call.began < oldest]:
+        for call_id in [each for each, call in islice(self._calls.items(), 2) if call.began < oldest]:
             del self._calls[call_id]

@@ -39,6 +39,8 @@ REFUSALS = (
     litellm.exceptions.UnprocessableEntityError,
 )
 """Answers by which the platform says that it did not do what it was asked."""
+SENT_ALONG = "extra_body"
+"""The part of a call that LiteLLM sends to the platform over the others."""
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 CHOICES = ("n", "best_of")
 TOKENS_OF_A_MESSAGE = 8
@@ -78,16 +80,23 @@ def model_of(call: Mapping[str, Any]) -> str | None:
 
 def attempt_of(call: Mapping[str, Any], model: str, endpoint: str, unknown: int) -> Attempt:
     """What a call may use at most. `unknown`: tokens of input that cannot be counted, and of output without limit."""
-    metadata = metadata_of(call)
-    counted = input_tokens(call, model)
+    metadata, sent = metadata_of(call), _as_sent(call)
+    counted = input_tokens(sent, model)
     read = unknown if counted is None else counted
-    written = 0 if endpoint == "embeddings" else _choices(call) * _output_limit(call, model, unknown)
+    written = 0 if endpoint == "embeddings" else _answers(sent) * _output_limit(sent, model, unknown)
     data = {
         "project": metadata.get("user_api_key_project_id") or metadata.get("user_api_key_team_id"),
         "endpoint": endpoint,
-        "tools": [*dict.fromkeys(_hosted(call))],
+        "tools": [*dict.fromkeys(_hosted(sent))],
     }
+    if sent.get("service_tier") not in (None, "auto"):
+        data["service_tier"] = sent["service_tier"]
     return Attempt(organization_of(call), model, read + written, data)
+
+
+def _as_sent(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    more = call.get(SENT_ALONG)
+    return {**call, **more} if isinstance(more, Mapping) else call
 
 
 def metadata_of(call: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -146,9 +155,10 @@ def input_tokens(call: Mapping[str, Any], model: str) -> int | None:
     except TypeError:
         return None
     described = [json.dumps(call[name], default=str) for name in WRITTEN_OUT if call.get(name)]
-    whole = "\n".join([*(each for each in texts if isinstance(each, str)), *described])
-    numbers = sum(1 for each in texts if isinstance(each, int))
-    return int(litellm.token_counter(model=model, text=whole)) + numbers + TOKENS_OF_A_MESSAGE * (1 + len(texts))
+    written = [each for each in texts if isinstance(each, str)]
+    numbers = len(texts) - len(written)
+    counted = int(litellm.token_counter(model=model, text="\n".join([*written, *described])))
+    return counted + numbers + TOKENS_OF_A_MESSAGE * (1 + len(written))
 
 
 def _texts(said: Any) -> Iterator[str | int]:
@@ -176,8 +186,12 @@ def _output_limit(call: Mapping[str, Any], model: str, unknown: int) -> int:
     return min(limit, own) if _is_count(own) else int(limit)
 
 
-def _choices(call: Mapping[str, Any]) -> int:
-    return max((call[name] for name in CHOICES if _is_count(call.get(name))), default=1)
+def _answers(call: Mapping[str, Any]) -> int:
+    """How many answers are written: for each of several prompts as many as the call says."""
+    prompts = call.get("prompt")
+    several = isinstance(prompts, list) and not all(isinstance(each, int) for each in prompts)
+    choices = max((call[name] for name in CHOICES if _is_count(call.get(name))), default=1)
+    return choices * (len(prompts) if several else 1)
 
 
 def _is_count(value: Any) -> bool:
