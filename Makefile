@@ -10,6 +10,7 @@ NO_PACKAGES = { echo "make: the packages of $(1) could not be installed: is a pa
 SAM := .venv-sam/bin/sam
 SENDERS := .venv-senders
 STAGE ?= default
+BUILT := .aws-sam/build/template.yaml
 
 .DEFAULT_GOAL := help
 .PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser senders scan
@@ -63,6 +64,7 @@ check: setup $(SAM) scan  ## lint, types, template
 	@$(BIN)/mypy
 	@for app in functions/*/app.py; do $(BIN)/mypy --no-error-summary $$app || exit 1; done
 	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint --template template.yaml
+	@.venv-sam/bin/cfn-lint --regions us-east-1 -- edge.yaml
 
 $(SAM): requirements/sam.txt
 	@echo "Setting up .venv-sam (once) ..."
@@ -107,6 +109,8 @@ build: $(SAM)  ## build what is deployed (sam build)
 	@export PYTHON="$$PWD/$(dir $(SAM))python"; python=$$PWD/$(dir $(SAM))python3.13; if test -x "$$python"; then export LAMBDA_PYTHON="$$python"; \
 		"$$python" -m compileall -q --invalidation-mode checked-hash functions; fi; \
 		SAM_CLI_TELEMETRY=0 $(SAM) build
+	@release=$$(date -u +%Y%m%dT%H%M%SZ)-$$(git rev-parse --short HEAD 2>/dev/null || echo source); \
+		sed -i.source "s/Id: source/Id: $$release/" $(BUILT) && grep -q "Id: $$release" $(BUILT) && echo "release $$release"
 	@$(if $(filter deploy,$(MAKECMDGOALS)),,echo "next: make deploy")
 
 deploy: build  ## deploy to AWS (sam deploy); STAGE=prod for another stage of samconfig.toml

@@ -5,6 +5,7 @@ batch, use the same client settings, and log and meter once a batch. They differ
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,6 +20,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 
 from gratis import config, moment
+from gratis.classify import Classifier
 from gratis.intake.events import parse_event
 from gratis.intake.messages import Message
 from gratis.rules import pricing
@@ -27,6 +29,7 @@ from gratis.rules.offer import NO_GROUP
 from gratis.rules.request import Request
 from gratis.table.keys import NEW, decision_key
 from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine
 from gratis_local.functions import Context, handler_of
 
 DEDUPE = timedelta(days=35)
@@ -62,6 +65,20 @@ class Gratis:
         answer = self.handler(batch, Context("classify_usage"))
         if answer["batchItemFailures"]:
             raise AssertionError(f"messages were not decided: {answer}")
+
+
+class OneDocument:
+    """Gratis with all totals of a day in its document, as it was before they were spread over pages."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self.client = client
+        ledger = Ledger(client, table, max_page_rows=sys.maxsize)
+        self.classifier = Classifier(ledger, Quarantine(client, table), config.config().offer)
+
+    def handle(self, batch: dict[str, Any]) -> None:
+        outcome = self.classifier.classify([Message.from_record(record) for record in batch["Records"]])
+        if outcome.unfinished or outcome.quarantined:
+            raise AssertionError(f"events were not decided: {outcome.causes}")
 
 
 class _PerEvent:

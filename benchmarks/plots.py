@@ -75,11 +75,16 @@ def _rows(grown: Grown) -> Figure:
     """What the rows of a day's totals (projects and models of one group) add to a commit."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes: Axes = figure.subplots()
-    for label, points in (("single events", grown.by_rows_single), ("batches of 100", grown.by_rows_batch)):
-        axes.plot([each.at for each in points], [each.write_units for each in points], "o-", label=label)
+    for label, points, before, color in (
+        ("single events", grown.by_rows_single, grown.by_rows_single_before, COLORS["gratis"]),
+        ("batches of 100", grown.by_rows_batch, grown.by_rows_batch_before, COLORS["idempotent_update"]),
+    ):
+        axes.plot([each.at for each in points], [each.write_units for each in points], "o-", color=color, label=label)
+        whole = [each.write_units for each in before]
+        axes.plot([each.at for each in before], whole, "o:", color=color, label=f"{label}, all rows in one document")
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("rows of totals in the day's document")
+    axes.set_xlabel("rows of the day's totals")
     axes.set_ylabel("write units an event")
     axes.legend(frameon=False)
     return figure

@@ -78,12 +78,14 @@ def aims(measured: Measured) -> list[Aim]:
     cpu = _by_round(batch["idempotent_update"].cpu_us, batch["gratis"].cpu_us)
     speed = _by_round(hot["gratis"].events_per_second, hot["single_transaction"].events_per_second)
     dollars = zipf["gratis"].usd_per_million / zipf["idempotent_update"].usd_per_million
+    widest = measured.grown.by_rows_single[-1]
     skew = f"1/r^{EXPONENT:g}, a post every {WINDOW_SECONDS} s"
     return [
         Aim("`batch_100`: write units an event", batch["gratis"].write_units, 2.2),
         Aim("`spent_quota`: write units an event", of["spent_quota"]["gratis"].write_units, 2.2),
         Aim("`single`: write units an event", of["single"]["gratis"].write_units, 4.1),
         Aim(f"`zipf_day` ({skew}): dollars, as a share of `idempotent_update`'s", dollars, 0.5),
+        Aim(f"write units of a single event on a day of {widest.at:,} rows", widest.write_units, 8),
         Aim.timed("`batch_100`: client CPU, times less than `idempotent_update`", cpu, 25, most=False),
         Aim("`batch_100`: calls an event", batch["gratis"].calls, 0.05),
         Aim.timed("`hot_organization`: events a second, times those of `single_transaction`", speed, 10, most=False),
@@ -280,11 +282,13 @@ def _memory_row(size: int, starts: Mapping[str, Start], batch: Figures) -> list[
 
 def _rows(grown: Grown) -> str:
     head = ["rows of a group in a day", *(f"{each.at:,}" for each in grown.by_rows_single)]
-    points = {
-        "write units of a single event": grown.by_rows_single,
-        "write units an event in a batch of 100": grown.by_rows_batch,
-    }
-    return table(head, [[what, *(f"{each.write_units:.2f}" for each in found)] for what, found in points.items()])
+    points = (
+        ("write units of a single event", grown.by_rows_single),
+        ("as before, all rows in one document", grown.by_rows_single_before),
+        ("write units an event in a batch of 100", grown.by_rows_batch),
+        ("as before, all rows in one document", grown.by_rows_batch_before),
+    )
+    return table(head, [[what, *(f"{each.write_units:.2f}" for each in found)] for what, found in points])
 
 
 def _reads(grown: Grown) -> str:

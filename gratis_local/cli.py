@@ -176,6 +176,36 @@ def _send(events: "Sequence[Any]", to: str, secret: str | None, move_to: str | N
         raise typer.Exit(UNDECIDED)
 
 
+@app.command("void")
+def void_command(
+    organization: Annotated[str, typer.Argument(metavar="ORGANIZATION", help="Whose requests.")],
+    day: Annotated[str, typer.Argument(metavar="DAY", help="The UTC day on which they occurred, YYYY-MM-DD.")],
+    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="The requests' ids.")] = None,
+    *,
+    to: Annotated[str, typer.Option(help="The deployed webhook that the voids are posted to.")],
+    file: Annotated[
+        str | None,
+        typer.Option(
+            help="A CSV of ids, - for standard input: the column request_id where there is one, else the first."
+        ),
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="For people: why they are taken back.")] = None,
+    secret: Annotated[
+        str | None, typer.Option(envvar="GRATIS_WEBHOOK_SECRET", help="The webhook's secret (whsec_...).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was taken as JSON and nothing else.")] = False,
+) -> None:
+    """Take back usage that was sent by mistake: each request once, however often this is run."""
+    with usable_input():
+        from gratis_local.arguments import organization_and_day, organization_of
+        from gratis_local.voiding import request_ids, void_events
+
+        whose, of_day = organization_and_day(organization, day)
+        chosen = request_ids(ids or (), file, of_day)
+        events = void_events(organization_of(whose), of_day, chosen, datetime.now(UTC), why)
+        _send(events, to, secret, None, as_json=as_json)
+
+
 @app.command("what-if")
 def what_if_command(
     files: Files,
@@ -222,6 +252,10 @@ def what_if_command(
 @app.command("up")
 def up_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep data, keys and secrets in .gratis/kept.json for the next start.")
+    ] = False,
 ) -> None:
     """Deploy the whole system on the local engine and run it until Ctrl-C."""
     with usable_input():
@@ -229,12 +263,13 @@ def up_command(
 
         needs_repository("gratis up")
         from gratis_local import report
-        from gratis_local.up import running
+        from gratis_local.up import STATE, running
 
+        kept = STATE.with_name("kept.json") if keep else None
         for number in STOPPING:
             signal.signal(number, _stop_once)
-        with running(port) as (_, up), suppress(SystemExit):
-            report.print_running(up, console())
+        with running(port, kept=kept) as (_, up), suppress(SystemExit):
+            report.print_running(up, console(), kept=keep)
             signal.pause()
 
 

@@ -1,5 +1,6 @@
 """The commands that operate a deployed stack: `emit`, `close`, `take-over` and `smoke`."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -30,10 +31,11 @@ def emit_command(
     """Put a day's billing records on the bus again, under the same ids."""
     with usable_input():
         from gratis_local.arguments import organization_and_day
-        from gratis_local.recovery import emit_again
+        from gratis_local.recovery import emit_again, require_kept
         from gratis_local.stack import stack_of
 
         whose, of_day = organization_and_day(organization, day)
+        require_kept(of_day, datetime.now(UTC))
         with progress("Emitting", 0) as advance:
             emitted = emit_again(stack_of(endpoint_url, stack), whose, of_day, advance)
     console().print(f"{emitted:,} records of {whose} on {of_day} are on the bus", highlight=False, markup=False)
@@ -49,11 +51,12 @@ def close_command(
     """Queue a day to be closed again: of every organization that had decisions on it, or of one."""
     with usable_input():
         from gratis_local.arguments import day_of
-        from gratis_local.recovery import close_again
+        from gratis_local.recovery import close_again, require_kept
         from gratis_local.sources import Unusable
         from gratis_local.stack import stack_of
 
         of_day = day_of(day, "DAY")
+        require_kept(of_day, datetime.now(UTC))
         queued = close_again(stack_of(endpoint_url, stack), of_day, organization)
         if organization and not queued:
             raise Unusable(f"--organization: {organization!r} had no decisions on {of_day}")
@@ -79,7 +82,7 @@ def smoke_command(
     endpoint_url: EndpointUrl = None,
     patience: Annotated[float, typer.Option(min=1, help="Seconds that an event may take to each place.")] = 60,
 ) -> None:
-    """Send a good and a bad event and a repeat through a deployed stack and look for each; exit 1 if one is missing."""
+    """Send a good and a bad event, a repeat and a void through a stack and look for each; exit 1 if one is missing."""
     with usable_input():
         from gratis_local.smoke import smoke
         from gratis_local.stack import stack_of

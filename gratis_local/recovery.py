@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from gratis import moment
 from gratis.closing.days import send_days
 from gratis.errors import Busy
 from gratis.outbox import Emitted, Unreadable, billing_records, bus_entries, send
 from gratis.rules.receipt import Decision
+from gratis.table.day_list import list_decisions
 from gratis.table.dynamo import Item
-from gratis.table.ledger import Ledger
+from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.sources import Unusable
 from gratis_local.stack import Stack, client_for
@@ -27,8 +29,19 @@ class NotOnTheBus(Busy):
     """The bus did not take everything; what it did take is not harmed by going out again."""
 
 
+def require_kept(day: date, now: datetime) -> None:
+    """Raises Unusable for a day whose decisions are gone, or some of them."""
+    if day < moment.day_of(now - KEEP_DECISIONS):
+        raise Unusable(
+            f"DAY: decisions are kept for {KEEP_DECISIONS.days} days: those of {day} are no longer all there"
+        )
+
+
 def emit_again(stack: Stack, organization: str, day: date, progress: Callable[[int], None]) -> int:
-    """Put every record of an organization's UTC day on the bus again; returns how many. Raises NotOnTheBus, Busy."""
+    """Put every record of an organization's UTC day on the bus again, and on the day's list.
+
+    Returns how many. Raises NotOnTheBus, Busy.
+    """
     ledger = Ledger(stack.client("dynamodb"), stack.outputs["LedgerTableName"])
     decisions = ledger.decisions_of_day(organization, day)
     emitted = 0
@@ -158,6 +171,7 @@ def _described(client: Any, table: str) -> Any:
 
 def _put(stack: Stack, entries: list[Any]) -> Emitted:
     emitted = send(entries, stack.client("events"), stack.outputs["BusName"])
+    list_decisions(stack.client("dynamodb"), stack.outputs["LedgerTableName"], emitted.billing)
     if emitted.failed:
         raise NotOnTheBus(f"the bus did not take {emitted.failed} of {len(entries)} events: {emitted.causes[0]}")
     return emitted

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from gratis import moment
+from gratis.classify import is_repeat
 from gratis.errors import Rejected
 from gratis.intake.events import compact, parse_event
 from gratis.intake.queue import UsageQueue
@@ -105,7 +106,7 @@ class Desk:
                 if decision is None:
                     continue
                 del waiting[entry]
-                if decision.payload_hash == request.payload_hash:
+                if is_repeat(request, decision):
                     self.quarantine.remove(entry)
                     yield Redriven(entry, "decided", f"{decision.verdict}: {decision.reason}")
                 else:

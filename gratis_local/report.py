@@ -375,9 +375,10 @@ def _proved(proof: Proof | ChainProof) -> str:
     return f"Proved: the records agree with each other, and with revision {proof.revision} of the statement."
 
 
-def print_running(up: Running, console: Console) -> None:
-    """Where the running system is, and a first call to try."""
-    console.print("[bold]Gratis is up.[/] Ctrl-C stops it and leaves nothing behind.\n")
+def print_running(up: Running, console: Console, *, kept: bool = False) -> None:
+    """Where the running system is, and a first call to try. `kept`: the next start goes on with its data and keys."""
+    end = "keeps data, keys and secrets for the next start" if kept else "leaves nothing behind"
+    console.print(f"[bold]Gratis is up.[/] Ctrl-C stops it and {end}.\n")
     for name, value in asdict(up).items():
         console.print(f"  {name:<15} {value}", soft_wrap=True, markup=False, highlight=False)
     bearer = f"-H 'Authorization: Bearer {up.litellm_secret}'"

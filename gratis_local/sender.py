@@ -17,6 +17,15 @@ from gratis.intake.receive import Received
 MAX_BODY_BYTES = 3_000_000
 """Of one request: the webhook takes 4 MB."""
 SECONDS = 30
+AGAIN = urllib3.Retry(
+    6,
+    redirect=0,
+    allowed_methods=None,
+    status_forcelist=(429, 500, 502, 503, 504),
+    backoff_factor=0.2,
+    raise_on_status=False,
+)
+"""An event that comes twice is decided once, so whatever was not answered is sent again, for about ten seconds."""
 
 
 class NotTaken(Exception):
@@ -62,7 +71,7 @@ def _post(pool: urllib3.PoolManager, webhook: Webhook, url: str, body: str) -> d
         "webhook-signature": webhook.sign(message_id, now, body),
     }
     try:
-        answer = pool.request("POST", url, body=body.encode(), headers=headers, retries=urllib3.Retry(3, redirect=0))
+        answer = pool.request("POST", url, body=body.encode(), headers=headers, retries=AGAIN)
     except urllib3.exceptions.HTTPError as error:
         raise NotTaken(f"{url} does not answer: {_why(error)}") from None
     if answer.status != 202:

@@ -1,4 +1,4 @@
-"""After a deployment: a good and a bad event and a repeat through the deployed stack, looked for where they must show.
+"""After a deployment: a good and a bad event, a repeat and a void through the stack, looked for where they must show.
 
 Its events are of an organization of its own, which shares nothing, so nobody's allowance is touched.
 """
@@ -6,7 +6,7 @@ Its events are of an organization of its own, which shares nothing, so nobody's 
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,11 +17,13 @@ from botocore.exceptions import ClientError
 
 from gratis import moment
 from gratis.intake.events import parse_event
+from gratis.intake.receive import Received
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.sender import NotTaken, send
 from gratis_local.stack import Stack
+from gratis_local.voiding import void_events
 
 ORGANIZATION = "gratis_smoke"
 PATIENCE_SECONDS = 60
@@ -44,11 +46,16 @@ def smoke(stack: Stack, name: str, patience: float = PATIENCE_SECONDS) -> Iterat
         yield sent
         if sent.wrong:
             return
+        void = _void(good)
         for place, look in (
             ("ledger: the decision", lambda: _decided(stack, good)),
+            ("webhook: a void", lambda: _taken(stack, void)),
+            ("ledger: the void", lambda: _decided(stack, void)),
             ("quarantine: the bad event", lambda: _quarantined(stack, bad)),
-            ("account API: the decision explained", lambda: _shown(stack, key, good)),
+            ("account API: the decision explained", lambda: bool(_shown(stack, key, good))),
+            ("account API: the void beside it", lambda: "void" in _shown(stack, key, good)),
             ("bus: the billing record and the refusal", lambda: heard() >= {good["id"], bad["id"]}),
+            ("bus: the void's record", lambda: f"{good['id']}~void" in heard()),
         ):
             found = _eventually(look, patience)
             yield Check(place, "" if found else f"not there after {patience:g} seconds")
@@ -115,17 +122,35 @@ def _event() -> dict[str, Any]:
     }
 
 
+def _void(event: Any) -> dict[str, Any]:
+    """A void of the event's request."""
+    day = moment.day_of(moment.parse(event["time"]))
+    return dict(*void_events(ORGANIZATION, day, [event["id"]], datetime.now(UTC), None))
+
+
 def _sent(stack: Stack, good: Any, bad: Any) -> Check:
     """A good event, a bad one and the good one again are taken, and the bad one is named."""
     place = "webhook: a good event, a bad one and a repeat"
-    secrets = stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs["WebhookSecretName"])
     try:
-        first = (secrets["SecretString"].split() or [""])[0]
-        answer = send([good, bad, good], f"{stack.base_url}/usage-events", first)
+        answer = _posted(stack, [good, bad, good])
     except NotTaken as error:
         return Check(place, str(error))
     refused = [each["id"] for each in answer.quarantined]
     return Check(place, "" if (answer.accepted, refused) == (2, [bad["id"]]) else f"answered {answer}")
+
+
+def _taken(stack: Stack, event: Any) -> bool:
+    try:
+        return _posted(stack, [event]).accepted == 1
+    except NotTaken:
+        return False
+
+
+def _posted(stack: Stack, events: Sequence[Any]) -> Received:
+    """Raises NotTaken."""
+    secrets = stack.client("secretsmanager").get_secret_value(SecretId=stack.outputs["WebhookSecretName"])
+    first = (secrets["SecretString"].split() or [""])[0]
+    return send(events, f"{stack.base_url}/usage-events", first)
 
 
 def _decided(stack: Stack, event: Any) -> bool:
@@ -141,11 +166,13 @@ def _quarantined(stack: Stack, event: Any) -> bool:
     )
 
 
-def _shown(stack: Stack, key: str, event: Any) -> bool:
+def _shown(stack: Stack, key: str, event: Any) -> dict[str, Any]:
+    """What the account API says of the request; nothing while there is no explanation."""
     url = f"{stack.base_url}/organization/requests/{event['id']}"
     with urllib3.PoolManager() as pool:
         answer = pool.request("GET", url, headers={"authorization": f"Bearer {key}"}, retries=False)
-    return answer.status == 200 and bool(answer.json()["explanation"])
+    shown: dict[str, Any] = answer.json() if answer.status == 200 else {}
+    return shown if shown.get("explanation") else {}
 
 
 @contextmanager
@@ -161,7 +188,10 @@ def _key(stack: Stack) -> Iterator[str]:
 
 @contextmanager
 def _listening(stack: Stack) -> Iterator[Callable[[], set[str]]]:
-    """Hears the bus through a queue and a rule of its own, which are removed: answers the request ids so far."""
+    """Hears the bus through a queue and a rule of its own, which are removed: answers the request ids so far.
+
+    A void is heard under the id of its decision, as the ledger has it.
+    """
     sqs, events, bus = stack.client("sqs"), stack.client("events"), stack.outputs["BusName"]
     name, ids = f"gratis-smoke-{uuid.uuid4().hex[:12]}", set[str]()
     url = sqs.create_queue(QueueName=name)["QueueUrl"]
@@ -175,7 +205,8 @@ def _listening(stack: Stack) -> Iterator[Callable[[], set[str]]]:
         def heard() -> set[str]:
             for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", []):
                 detail = json.loads(message["Body"])["detail"]
-                ids.update(each["request_id"] for each in detail.get("records", [detail]))
+                ids.update(each["id"].rpartition(":")[2] for each in detail.get("records", ()))
+                ids.add(detail.get("request_id"))
                 sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
             return ids
 

@@ -20,6 +20,7 @@ from gratis.rules.account import Account
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import OfferInvalid
 from gratis.strict_json import parse_json
+from gratis_local.lambda_events import other_kind
 
 MAX_PROBLEMS = 20
 """That a message names one by one."""
@@ -139,6 +140,10 @@ def _lines(file: str, content: bytes, skipped: Counter[str]) -> Iterator[Any]:
 
 def _unwrapped(place: str, decoded: Any, skipped: Counter[str]) -> Iterator[Any]:
     """The events in what was decoded: Lambda's SQS and HTTP API envelopes are opened, each source's entries mapped."""
+    if isinstance(decoded, dict) and (kind := other_kind(decoded)):
+        raise Unusable(
+            f"{place}: is {kind}: no usage events come in that way; replay what an HTTP API or SQS hands over"
+        )
     if isinstance(decoded, dict) and isinstance(decoded.get("Records"), list):
         for index, record in enumerate(decoded["Records"]):
             body = _decoded(f"{place}: Records.{index}.body", _body(place, record))
@@ -147,8 +152,6 @@ def _unwrapped(place: str, decoded: Any, skipped: Counter[str]) -> Iterator[Any]
         raise Unusable(f"{place}: holds organizations, not events; name it with --organizations")
     elif isinstance(decoded, dict) and "requestContext" in decoded:
         yield from _posted(place, decoded, skipped)
-    elif isinstance(decoded, dict) and (kind := _other_kind(decoded)):
-        raise Unusable(f"{place}: is {kind}, which holds no usage events to be replayed")
     else:
         for each in decoded if isinstance(decoded, list) else [decoded]:
             source, entries = source_of(each)
@@ -157,8 +160,6 @@ def _unwrapped(place: str, decoded: Any, skipped: Counter[str]) -> Iterator[Any]
 
 def _posted(place: str, envelope: dict[str, Any], skipped: Counter[str]) -> Iterator[Any]:
     """The events of a request to the webhook, as an HTTP API hands it over; its signature is not looked at."""
-    if kind := _other_kind(envelope):
-        raise Unusable(f"{place}: is {kind}, not of an HTTP API (payload format 2.0)")
     source = source_at(envelope.get("rawPath") or "")
     try:
         entries = source.read(_body(place, envelope), headers_of(envelope))
@@ -182,28 +183,11 @@ def _mapped(source: Source, entries: Iterable[Any], skipped: Counter[str]) -> It
             yield entry  # to be refused again, by name, where it is decided
 
 
-def _other_kind(envelope: dict[str, Any]) -> str | None:
-    """Which other kind of Lambda event this is; None if it is none that is known."""
-    context = envelope.get("requestContext")
-    if isinstance(context, dict):
-        return "a request of a load balancer" if "elb" in context else REST if "httpMethod" in envelope else None
-    if "detail-type" in envelope:
-        return "an event of EventBridge"
-    if "awslogs" in envelope:
-        return "a batch of CloudWatch logs"
-    return "a batch of Kafka" if envelope.get("eventSource") in ("aws:kafka", "SelfManagedKafka") else None
-
-
-REST = "a request of a REST API"
-
-
 def _body(place: str, envelope: Any) -> bytes:
     body = envelope.get("body") if isinstance(envelope, dict) else None
-    named = (envelope.get("eventSource") or envelope.get("EventSource")) if isinstance(envelope, dict) else None
-    if isinstance(envelope, dict) and "dynamodb" in envelope:
-        raise Unusable(f"{place}: a record of the table's stream holds decisions, not usage events to be replayed")
+    named = envelope.get("eventSource") if isinstance(envelope, dict) else None
     if isinstance(named, str) and named != "aws:sqs":
-        raise Unusable(f"{place}: is an event of {named}, not of SQS: it holds no usage events to be replayed")
+        raise Unusable(f"{place}: is an event of {named}, not of SQS: no usage events come in that way")
     if not isinstance(body, str):
         raise Unusable(f"{place}: the Lambda envelope has no body (found {body!r})")
     try:

@@ -19,6 +19,7 @@ from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis_local.deploy import deploy
 from gratis_local.engine import EngineFailed, engine
+from gratis_local.keeping import Credentials, restored, save
 from gratis_local.places import ROOT
 from gratis_local.stack import Stack
 
@@ -52,17 +53,18 @@ PARAMETERS = {
 
 
 @contextmanager
-def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running]]:
+def running(port: int = 0, state: Path = STATE, kept: Path | None = None) -> Iterator[tuple[Stack, Running]]:
     """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all.
 
+    `kept`: begins with what this file keeps of the last time, and keeps in it what there is in the end.
     Raises EngineFailed, also if another one runs here.
     """
     with _alone(state), engine(port) as url:
         stack = deploy(url, PARAMETERS)
-        webhook, litellm = _replace_secrets(stack)
-        owner, gateway, platform = _seed(stack)
+        credentials = (kept and restored(kept, stack)) or _seeded(stack)
+        _replace_secrets(stack, credentials)
         _wait_for_api(stack)
-        up = Running(stack.base_url, stack.page_url, owner, gateway, platform, webhook, litellm, url)
+        up = Running(base_url=stack.base_url, page_url=stack.page_url, endpoint_url=url, **asdict(credentials))
         text = json.dumps(asdict(up), indent=1) + "\n"
         try:
             state.touch(0o600)  # it holds keys and secrets
@@ -70,6 +72,8 @@ def running(port: int = 0, state: Path = STATE) -> Iterator[tuple[Stack, Running
             yield stack, up
         finally:
             _remove(state, text)
+            if kept:
+                save(kept, stack, credentials)
 
 
 @contextmanager
@@ -105,17 +109,14 @@ def _remove(state: Path, text: str) -> None:
         state.unlink()
 
 
-def _replace_secrets(stack: Stack) -> tuple[str, str]:
-    webhook = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-    litellm = secrets.token_urlsafe(32)
+def _replace_secrets(stack: Stack, credentials: Credentials) -> None:
     manager = stack.client("secretsmanager")
-    manager.put_secret_value(SecretId=stack.outputs["WebhookSecretName"], SecretString=webhook)
-    manager.put_secret_value(SecretId=stack.outputs["LitellmSecretName"], SecretString=litellm)
-    return webhook, litellm
+    manager.put_secret_value(SecretId=stack.outputs["WebhookSecretName"], SecretString=credentials.webhook_secret)
+    manager.put_secret_value(SecretId=stack.outputs["LitellmSecretName"], SecretString=credentials.litellm_secret)
 
 
-def _seed(stack: Stack) -> tuple[str, str, str]:
-    """The demo organization, and keys for its owner, its gateway and the platform."""
+def _seeded(stack: Stack) -> Credentials:
+    """Puts in the demo organization; keys for its owner, its gateway and the platform, and secrets for the webhooks."""
     since = datetime.now(UTC) - IN_FORCE
     shared = Sharing(mode="enabled")
     account = Account(
@@ -126,9 +127,13 @@ def _seed(stack: Stack) -> tuple[str, str, str]:
     ledger, table = stack.client("dynamodb"), stack.outputs["LedgerTableName"]
     Accounts(ledger, table).put(account)
     keys = Keys(ledger, table)
-    owner = keys.create(Holder("owner", DEMO, "gratis up"))
-    gateway = keys.create(Holder("gateway", DEMO, "gratis up"))
-    return owner, gateway, keys.create(Holder("platform", None, "gratis up"))
+    return Credentials(
+        owner_key=keys.create(Holder("owner", DEMO, "gratis up")),
+        gateway_key=keys.create(Holder("gateway", DEMO, "gratis up")),
+        platform_key=keys.create(Holder("platform", None, "gratis up")),
+        webhook_secret="whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        litellm_secret=secrets.token_urlsafe(32),
+    )
 
 
 def _wait_for_api(stack: Stack) -> None:

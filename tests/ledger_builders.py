@@ -30,7 +30,7 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId, Span, kind_of_slot
-from gratis.table import dynamo, ledger
+from gratis.table import dynamo, keys, ledger
 from gratis.table.ledger import Document, Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.engine import create_table
@@ -306,10 +306,21 @@ def stored(client: Any, table: str = TABLE) -> Stored:
     return Stored(
         items=items,
         decisions={decision.key: decision for decision in decisions},
-        documents=dict(ledger._document(item) for (pk, _), item in items.items() if pk.startswith("COUNTER#")),
+        documents=_whole(dict(map(ledger._document, filter(keys.is_document, items.values()))), client, table),
         markers={(pk.rpartition("#")[0], sk) for pk, sk in items if pk.startswith("DAY#") and sk.startswith("ORG#")},
         quarantine=[entry for day in sorted(days) for entry in Quarantine(client, table).of_day(day)],
     )
+
+
+def _whole(documents: dict[CounterId, Document], client: Any, table: str) -> dict[CounterId, Document]:
+    """The documents with all pages of their totals."""
+    whole = dict(documents)
+    for each in documents:
+        if ledger.is_day(each):
+            day = date.fromisoformat(each.slot)
+            whole |= Ledger(client, table).days(each.organization, [each.group], day, day)
+    assert not any(document.is_damaged for document in whole.values())
+    return whole
 
 
 def plain(decision: Decision) -> Decision:
@@ -350,16 +361,18 @@ def prove(found: Stored, *, overflow: str = "skip") -> None:
 
 
 def _used_by_tiles(decisions: Iterable[Decision]) -> dict[tuple[str, str | None, str | None], int]:
-    """What the free decisions of each window add up to, each starting where the one before ended."""
-    used: dict[tuple[str, str | None, str | None], int] = {}
-    free = [decision for decision in decisions if decision.verdict == "free" and decision.used_after]
-    for decision in sorted(free, key=lambda each: (each.used_before, each.used_after)):
-        window = (decision.organization, decision.group, decision.window)
-        if decision.used_before == decision.used_after:  # of 0 tokens: takes nothing
-            continue
-        assert decision.used_before == used.get(window, 0), f"a gap or an overlap at {decision}"
-        used[window] = decision.used_after
-    return used
+    """What the free decisions of each window, and the voids of such, add up to, each beginning where another ended."""
+    steps: dict[tuple[str, str | None, str | None], list[tuple[int, int]]] = {}
+    for each in decisions:
+        if each.verdict == "free" and each.used_before != each.used_after:  # of 0 tokens: takes nothing
+            window = (each.organization, each.group, each.window)
+            steps.setdefault(window, []).append((each.used_before, each.used_after))
+    used = {window: sum(after - before for before, after in taken) for window, taken in steps.items()}
+    for window, taken in steps.items():
+        begun = sorted([*(before for before, _ in taken), used[window]])
+        ended = sorted([*(after for _, after in taken), 0])
+        assert begun == ended, f"a gap or an overlap in {window}: {taken}"
+    return {window: each for window, each in used.items() if each}
 
 
 def _used_by_documents(documents: Mapping[CounterId, Document]) -> dict[tuple[str, str | None, str | None], int]:
@@ -379,13 +392,13 @@ def _summed(decisions: Iterable[Decision]) -> dict[tuple[str, str, str], dict[Ro
         rows = sums.setdefault((decision.organization, decision.group or "-", decision.day), {})
         key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
         row = rows.setdefault(key, Sums())
-        row.requests += 1
+        row.requests += -1 if decision.is_void else 1
         row.input += decision.input
         row.cached += decision.cached
         row.output += decision.output
         row.list_amount += Decimal(decision.list_amount_usd or 0)
         row.amount += Decimal(decision.amount_usd or 0)
-        row.unpriced += decision.list_amount_usd is None
+        row.unpriced += (-1 if decision.is_void else 1) * (decision.list_amount_usd is None)
     return sums
 
 

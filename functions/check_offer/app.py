@@ -19,6 +19,9 @@ from gratis.rules.offer_file import OfferInvalid
 logger = Logger(service="check_offer")
 SECONDS = 10
 """For CloudFormation to take the answer."""
+ACCEPTED = "offer "
+"""What the resource's physical id begins with; the parameter Offer that was accepted last follows. A roll-back goes
+back to it: CloudFormation then names the offer that was refused as the one before."""
 
 
 @logger.inject_lambda_context(log_event=False)
@@ -31,19 +34,33 @@ def handler(event: dict[str, Any], _: LambdaContext) -> None:
 
 
 def _mistake(event: Mapping[str, Any]) -> str | None:
-    asked, before = event["ResourceProperties"], event.get("OldResourceProperties")
+    asked = event["ResourceProperties"]
     try:
-        check(asked["Offer"], asked["OfferEnds"], before["Offer"] if before else None, day_of(datetime.now(UTC)))
+        check(asked["Offer"], asked["OfferEnds"], _accepted(event), day_of(datetime.now(UTC)))
     except OfferInvalid as error:
         return str(error)
     return None
+
+
+def _accepted(event: Mapping[str, Any]) -> str | None:
+    known: str = event.get("PhysicalResourceId", "")
+    if known.startswith(ACCEPTED):
+        return known.removeprefix(ACCEPTED)
+    before = event.get("OldResourceProperties")  # a stack of the release before
+    return before["Offer"] if before else None
+
+
+def _physical_id(event: Mapping[str, Any], mistake: str | None) -> str:
+    if mistake or event["RequestType"] == "Delete":
+        return str(event.get("PhysicalResourceId", "refused"))
+    return f"{ACCEPTED}{event['ResourceProperties']['Offer']}"
 
 
 def _answer(event: Mapping[str, Any], mistake: str | None) -> None:
     content = {
         "Status": "FAILED" if mistake else "SUCCESS",
         "Reason": mistake or "",
-        "PhysicalResourceId": "offer",
+        "PhysicalResourceId": _physical_id(event, mistake),
         **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
     }
     address = event["ResponseURL"]

@@ -13,9 +13,11 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from gratis.closing.late import LateDays
+from gratis.closing.locked import LockedStatements
 from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
 from gratis.outbox import Emitted, emit
+from gratis.table.day_list import list_decisions
 from gratis.telemetry import metrics_of, report_emitted
 from gratis.unlisted import Unlisted
 
@@ -47,6 +49,12 @@ def unlisted() -> Unlisted:
     return Unlisted(dynamodb(), os.environ["LEDGER_TABLE"], bus(), os.environ["EVENT_BUS"])
 
 
+@cache
+def locked_statements() -> LockedStatements | None:
+    bucket = os.environ.get("STATEMENTS_BUCKET")
+    return LockedStatements(boto3.client("s3", config=QUICK), bucket) if bucket else None
+
+
 @logger.inject_lambda_context(log_event=False)
 @metrics.log_metrics
 def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
@@ -54,8 +62,10 @@ def handler(event: dict[str, Any], _: LambdaContext) -> dict[str, Any]:
     emitted = emit(event["Records"], bus(), os.environ["EVENT_BUS"])
     now = datetime.now(UTC)
     _keep_unreadable(emitted)
+    _lock(emitted)
     late_days().close_again(emitted.late, now)
-    unlisted().announce(emitted.unlisted, now)
+    unlisted().announce(emitted.billing, now)
+    list_decisions(dynamodb(), os.environ["LEDGER_TABLE"], emitted.billing)
     report_emitted(emitted, now, logger, metrics)
     if emitted.retry_from and "AWS_ENDPOINT_URL" in os.environ:
         raise Busy("only AWS takes a part of a batch as failed; a local engine would take all of it as done")
@@ -66,3 +76,10 @@ def _keep_unreadable(emitted: Emitted) -> None:
     """Put what could not be read among the dead letters, or fail: then the whole batch comes again."""
     for unreadable in emitted.unreadable:
         queues().send_message(QueueUrl=os.environ["STREAM_DEAD_LETTERS"], MessageBody=unreadable.letter())
+
+
+def _lock(emitted: Emitted) -> None:
+    """Put statements under Object Lock, or fail: then the whole batch comes again."""
+    for stated in emitted.statements:
+        if locked := locked_statements():
+            locked.keep(stated)

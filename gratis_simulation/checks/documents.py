@@ -38,6 +38,8 @@ def _totals_agree(identity: CounterId, document: Document, decided: Sum) -> None
         tuple(key): [row.requests, row.input, row.cached, row.output, row.list_amount, row.amount, row.unpriced]
         for key, row in document.totals.rows.items()
     }
+    if document.is_damaged:
+        raise Broken("totals are sums of decisions", f"{identity} names other pages than there are: {document}")
     if held != decided.rows:
         raise Broken("totals are sums of decisions", f"{identity} holds {held}, its decisions make {decided.rows}")
     if list(document.recent) != decided.recent:

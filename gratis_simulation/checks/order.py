@@ -2,7 +2,7 @@
 
 from collections import Counter as Tally
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -74,7 +74,7 @@ def _commits_follow_arrival(ended: Ended) -> None:
         else:
             work = taken.actor.work.name
             batch = ended.run.seen.handed_out[work]
-            in_batch = [each for each in places if each[0] in batch]
+            in_batch = [each for each in places if each[0] in batch and each > _asked_before(ended, taken, batch)]
             if in_batch or not decision.is_void:
                 _in_order(last, (work, *counter), min(in_batch), decision)
 
@@ -86,6 +86,17 @@ def _places(ended: Ended, taken: Taken) -> Sequence[tuple[int, int]]:
         return places
     voided = ended.told.taken[taken.payload.voided].payload
     return [place for place in places if voided and place > ended.arrivals.places[voided][0]]
+
+
+def _asked_before(ended: Ended, taken: Taken, batch: Collection[int]) -> tuple[int, int]:
+    """Where in its batch the request of a void came, if the same worker decided it: no void was decided before."""
+    start = (-1, -1)
+    if not isinstance(taken.payload, Voiding):
+        return start
+    voided = ended.told.taken[taken.payload.voided]
+    if voided.payload is None or voided.actor.work.name != taken.actor.work.name:
+        return start
+    return min((each for each in ended.arrivals.places[voided.payload] if each[0] in batch), default=start)
 
 
 def _in_order(last: dict[Any, Any], counter: Any, place: Any, decision: Decision) -> None:

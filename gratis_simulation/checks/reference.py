@@ -124,13 +124,12 @@ Row = tuple[str | None, str, str, bool, str]
 class Reference:
     """All counters and totals, as they must be after the decisions so far."""
 
-    def __init__(self, offer: Stated, most_rows: int) -> None:
+    def __init__(self, offer: Stated) -> None:
         self.spans: dict[tuple[Any, ...], list[Span]] = defaultdict(list)
         self.totals: dict[tuple[str, str, str], dict[Row, list[Any]]] = defaultdict(dict)
         self.rooms: dict[tuple[Any, ...], tuple[Room, ...]] = defaultdict(tuple)
         """What is set aside, by the document that it lies in."""
         self._offer = offer
-        self._most_rows = most_rows
 
     def expected(self, payload: Payload, account: Account | None, now: datetime) -> Expected:
         """What the decision on `payload` must be by a clock that says `now`. Changes nothing."""
@@ -300,8 +299,6 @@ class Reference:
     def _count(self, payload: Payload, figures: dict[str, Any], group: str, times: int = 1) -> None:
         rows = self.totals[payload.organization, group, payload.day.isoformat()]
         key: Row = (payload.project, payload.model, payload.service_tier, payload.batch, figures["verdict"])
-        if key not in rows and len(rows) >= self._most_rows:
-            key = ("(other)", "(other)", "(other)", payload.batch, figures["verdict"])
         row = rows.setdefault(key, [0, 0, 0, 0, Decimal(0), Decimal(0), 0])
         listed = figures["list_amount_usd"]
         added: list[Any] = [1, payload.input, payload.cached, payload.output, Decimal(listed or 0)]

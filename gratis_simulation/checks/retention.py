@@ -11,7 +11,7 @@ from gratis_simulation.worlds.traffic import KEPT
 
 
 def check(ended: Ended) -> None:
-    """Whatever is in the table at the end and expires."""
+    """Whatever is in the table at the end and expires; a page with its document."""
     for key, item in ended.run.table.items.items():
         if "expires" not in item:
             continue
@@ -19,7 +19,8 @@ def check(ended: Ended) -> None:
             decision = ended.told.taken[_key(key)].decision
             _outlives(item, moment.parse(decision.occurred_at) + KEPT, key)
         elif key[0].startswith("COUNTER#"):
-            _outlives(item, _last_moment(counter_of_key(item).slot) + KEPT, key)
+            slot = key[1].split("#")[1] if key[1].startswith("PAGE#") else counter_of_key(item).slot
+            _outlives(item, _last_moment(slot) + KEPT, key)
 
 
 def _last_moment(slot: str) -> datetime:

@@ -7,17 +7,19 @@ so far add up to, right or wrong.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Any, cast
 
 from gratis import moment
+from gratis.errors import Busy
 from gratis.rules.account import Account
 from gratis.rules.offer import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
 from gratis.table.keys import counter_of_key
-from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of
+from gratis.table.ledger import RECENT, Document, Ledger, account_of, decision_of, is_day
+from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import Arrivals
 from gratis_simulation.checks.reference import Expected, Place, Reference, Room, Span
 from gratis_simulation.machines.run import TABLE, Run
@@ -97,8 +99,8 @@ class Told:
         self._run = run
         self._arrivals = arrivals
         self._past = Table()
-        self._ledger = Ledger(self._past, TABLE)  # type: ignore[arg-type]  # a client by its looks
-        self._reference = Reference(run.world.stated, run.limits.rows)
+        self._ledger = Ledger(self._past, TABLE, pause=lambda _: None)  # type: ignore[arg-type]  # a client by its looks
+        self._reference = Reference(run.world.stated)
         self._places: dict[CounterId, set[Any]] = defaultdict(set)
         """The counters that the rules know for a document: before and after something else came, if it rolls."""
         self._recent: dict[CounterId, list[str]] = defaultdict(list)
@@ -125,17 +127,27 @@ class Told:
             elif change.key[1].startswith("REQ#"):
                 self._decision(number, change, commit, touched)
             elif change.key[0].startswith("COUNTER#"):
-                identity = counter_of_key({"pk": {"S": change.key[0]}, "sk": {"S": change.key[1]}})
+                identity = _document_at(change.key)
                 touched.add(identity)
                 if change.actor and (asking := self._asking.get(id(change.actor.work))):
                     self._asked(identity, number, change, asking)
         self._note_ends(changes[-1][0], touched)
         if touched:
-            documents = self._ledger.documents(touched)
+            documents = self._whole(self._ledger.documents(touched))
             commit.documents = {
                 identity: (documents.get(identity, Document()), self._sum(identity)) for identity in touched
             }
             self.commits.append(commit)
+
+    def _whole(self, documents: dict[CounterId, Document]) -> dict[CounterId, Document]:
+        """The documents with all pages of their totals."""
+        for identity in filter(is_day, list(documents)):
+            day = date.fromisoformat(identity.slot)
+            try:
+                documents |= self._ledger.days(identity.organization, [identity.group], day, day)
+            except Busy as busy:
+                raise Broken("totals are sums of decisions", f"a page is newer than its document: {busy}") from busy
+        return documents
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
@@ -227,7 +239,7 @@ class Told:
         wanted, stands = asking.step.wanted, rooms_in(self._ledger.documents([identity])[identity])
         accounts = self._accounts_read(wanted.asked.organization, number, cast("Actor", change.actor))
         rooms = [self._reference.room(wanted, account, asking.now) for account in accounts]
-        meant = [each for each in rooms if each and _document_at(each[0], asking.now) == identity]
+        meant = [each for each in rooms if each and _counter_at(each[0], asking.now) == identity]
         if meant:
             place, room = next((each for each in meant if each[1] in stands), meant[0])
             self._reference.set_aside(place, room, asking.now)
@@ -267,6 +279,13 @@ def name_of(decision: Decision) -> Key:
     return decision.organization, decision.day, f"{decision.request_id}{mark}"
 
 
+def _document_at(key: tuple[str, str]) -> CounterId:
+    """The document under a key, or the one that the page under it belongs to."""
+    pk, sk = key
+    slot = sk.split("#")[1] if sk.startswith("PAGE#") else sk
+    return counter_of_key({"pk": {"S": pk}, "sk": {"S": slot}})
+
+
 SAME = ("kind", "project", "model", "endpoint", "service_tier", "batch", "shared", "input", "cached", "output")
 """What a decision and what was sent have in common, word for word."""
 
@@ -304,9 +323,9 @@ def rooms_in(document: Document) -> tuple[Room, ...]:
 
 
 def _document_of(place: Place, payload: Payload) -> CounterId:
-    return _document_at(place, payload.occurred_at)
+    return _counter_at(place, payload.occurred_at)
 
 
-def _document_at(place: Place, when: datetime) -> CounterId:
+def _counter_at(place: Place, when: datetime) -> CounterId:
     organization, group, pool, window, _ = place.counter
     return CounterId(organization, group, kind_of(dict(window)).slot(when), pool)

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from gratis.rules.formats import FORMAT, RESERVING
+from gratis.table.ledger import MAX_ITEMS
 from gratis_simulation.machines.release import THIS, Release
-from gratis_simulation.machines.table import Item, TransactionCanceledException, key_of
+from gratis_simulation.machines.table import Item, TransactionCanceledException, Unknown, key_of
 
 NEXT, BEYOND, LAST = "next", "beyond", "last"
 """`beyond`: the next release, where the documents that it writes say that others must not decide on them."""
@@ -26,6 +27,8 @@ LAST_WORKS = ("receive", "classify", "change")
 """What the last release does here."""
 
 Translation = Callable[[Item], Item]
+Reading = Callable[[Item], Item | None]
+"""None: it is not seen."""
 
 
 def releases(this: Release = THIS) -> dict[str, Release]:
@@ -34,12 +37,27 @@ def releases(this: Release = THIS) -> dict[str, Release]:
         "this": this,
         NEXT: _translating(this, NEXT, partial(_written_next, beyond=False), _read_next),
         BEYOND: _translating(this, BEYOND, partial(_written_next, beyond=True), _read_next),
-        LAST: _translating(this, LAST, _written_last, _known_to_the_last),
+        LAST: _last(this),
     }
 
 
-def _translating(this: Release, name: str, write: Translation, read: Translation) -> Release:
+def _translating(this: Release, name: str, write: Translation, read: Reading) -> Release:
     return replace(this, name=name, table=lambda client: this.table(_Translating(client, write, read)))
+
+
+def _last(this: Release) -> Release:
+    """It knows no pages: it keeps all rows in the document, writes none and sees none."""
+    last = _translating(this, LAST, _written_last, _seen_by_the_last)
+
+    def ledger(*parts: Any, max_page_rows: int, **more: Any) -> Any:  # noqa: ARG001 - that is what it does not know
+        return this.ledger(*parts, max_page_rows=MAX_ITEMS * MAX_ITEMS, **more)
+
+    return replace(last, ledger=ledger)
+
+
+def is_page(item: Item) -> bool:
+    """Whether this is a further page of a day's totals."""
+    return bool(item["sk"]["S"].startswith("PAGE#"))
 
 
 # The next release ---------------------------------------------------------------------------------------------------
@@ -56,6 +74,8 @@ def _written_next(item: Item, *, beyond: bool) -> Item:
     if item["pk"]["S"].startswith("COUNTER#"):
         later = {"N": str(RESERVING + 1)}
     marked = item | {LATER: {"S": f"version {item['version']['N']}" if "version" in item else "an entry"}}
+    if is_page(item):
+        return item
     if item["pk"]["S"].startswith("COUNTER#") and not beyond:
         return marked
     return marked | {"format": later}
@@ -73,11 +93,17 @@ def _read_next(item: Item) -> Item:
 
 def _written_last(item: Item) -> Item:
     """In the first form: without a format, what it does not know left out, and one flag for whatever was announced."""
+    if is_page(item):
+        raise Unknown("the last release writes no pages")
     known = _known_to_the_last(item)
     if "windows" in known:
         windows = [[*window[:3], bool(window[3])] for window in json.loads(known["windows"]["S"])]
         return known | {"windows": {"S": json.dumps(windows, separators=(",", ":"))}}
     return known
+
+
+def _seen_by_the_last(item: Item) -> Item | None:
+    return None if is_page(item) else _known_to_the_last(item)
 
 
 def _known_to_the_last(item: Item) -> Item:
@@ -92,7 +118,7 @@ def _known_to_the_last(item: Item) -> Item:
 class _Translating:
     """Looks like the client; `write` is applied to each item that is put, `read` to each that comes back."""
 
-    def __init__(self, client: Any, write: Translation, read: Translation) -> None:
+    def __init__(self, client: Any, write: Translation, read: Reading) -> None:
         self.exceptions = client.exceptions
         self._client = client
         self._write = write
@@ -145,10 +171,10 @@ class _Translating:
 
 
 class _Pages:
-    def __init__(self, paginator: Any, read: Translation) -> None:
+    def __init__(self, paginator: Any, read: Reading) -> None:
         self._paginator = paginator
         self._read = read
 
     def paginate(self, **request: Any) -> Iterator[Any]:
         for page in self._paginator.paginate(**request):
-            yield page | {"Items": list(map(self._read, page["Items"]))}
+            yield page | {"Items": [read for item in page["Items"] if (read := self._read(item)) is not None]}

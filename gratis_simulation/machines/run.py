@@ -221,7 +221,9 @@ class Run:
         return work.release.table(Line(self, work, self.table))
 
     def _ledger(self, work: Work, client: Any) -> Ledger:
-        return work.release.ledger(client, TABLE, pause=self.wait_before, readers=Serially())
+        return work.release.ledger(
+            client, TABLE, pause=self.wait_before, readers=Serially(), max_page_rows=self.limits.page_rows
+        )
 
     def _quarantine(self, work: Work, client: Any) -> Quarantine:
         max_bytes = self.limits.quarantined_bytes
@@ -239,7 +241,6 @@ class Run:
             lambda _: self.now_of(work),
             pause=self.wait_before,
             max_items=self.limits.transaction,
-            max_rows=self.limits.rows,
         )
 
     # Calls ----------------------------------------------------------------------------------------------------------

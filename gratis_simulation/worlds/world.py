@@ -13,7 +13,7 @@ from gratis.moment import midnight
 from gratis.outbox import MAX_RECORDS
 from gratis.rules.account import Account
 from gratis.rules.offer import Offer
-from gratis.rules.totals import MAX_ROWS
+from gratis.rules.pages import MAX_PAGE_ROWS
 from gratis.table.ledger import MAX_ITEMS
 from gratis.table.quarantine import MAX_RAW_BYTES
 from gratis_simulation.machines.faults import KINDS, SOMEWHERE
@@ -103,7 +103,7 @@ class Limits:
     message: int = MAX_MESSAGE_EVENTS
     records: int = MAX_RECORDS
     quarantined_bytes: int = MAX_RAW_BYTES
-    rows: int = MAX_ROWS
+    page_rows: int = MAX_PAGE_ROWS
     block: int = BLOCK
 
 
@@ -298,10 +298,10 @@ def _knobs(dice: random.Random, *, roomy: bool) -> Knobs:
 
 def _limits(dice: random.Random) -> Limits:
     return Limits(
-        transaction=dice.choice((6, 7, 9, 14)),
+        transaction=dice.choice((8, 9, 11, 14)),
         message=dice.choice((1, 2, 4)),
         records=dice.choice((1, 2, 5)),
         quarantined_bytes=dice.choice((MAX_RAW_BYTES, MAX_RAW_BYTES, MAX_RAW_BYTES, 120)),
-        rows=dice.choice((MAX_ROWS, MAX_ROWS, MAX_ROWS, 2)),
+        page_rows=dice.choice((MAX_PAGE_ROWS, 1, 2, 3)),
         block=dice.choice((1, 3)),
     )

@@ -17,6 +17,7 @@ from gratis.rules.account import Account
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.table.accounts import Accounts
+from gratis.table.day_list import DayList
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.stack import Stack
@@ -189,6 +190,12 @@ class System:
         eventually(
             lambda: any(record["id"] == record_id for record in self.bus.records(organization)),
             f"a record of the last request of {organization}",
+        )
+        day = date.fromisoformat(last["time"][:10])
+        lists = DayList(self.client("dynamodb"), self.table)
+        eventually(
+            lambda: lists.page(organization, day, 1, lambda row: row.name == last["id"]).rows,
+            f"the last request of {organization} on its day's list",
         )
         return self.stored(organization)
 

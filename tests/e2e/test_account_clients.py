@@ -341,6 +341,8 @@ OPERATIONS = [
     "POST /v1/organization/data_sharing",
     "GET /v1/organization/requests",
     "GET /v1/organization/requests/{request_id}",
+    "GET /v1/organization/quarantine",
+    "GET /v1/quarantine",
     "GET /v1/organizations/{organization}",
     "PUT /v1/organizations/{organization}",
     "GET /v1/organization/webhooks",

@@ -17,14 +17,18 @@ from tests.e2e.system import System, eventually
 
 
 class Answering(http.server.BaseHTTPRequestHandler):
-    """Keeps what is posted; the first post to /broken is answered with an error."""
+    """Keeps what is posted; a test message's first attempt at /broken is answered with an error.
+
+    Only a test message's: what else happens to the organization comes as well, and may come before it.
+    """
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         got: list[Any] = self.server.got  # type: ignore[attr-defined]
-        is_first = not any(path == self.path for path, _, _ in got)
+        is_first = self.headers["webhook-id"] not in [headers["webhook-id"] for _, headers, _ in got]
+        is_trial = self.headers["webhook-id"].startswith("evt_test_")
         got.append((self.path, dict(self.headers), body))
-        self.send_response(500 if self.path == "/broken" and is_first else 200)
+        self.send_response(500 if self.path == "/broken" and is_trial and is_first else 200)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -81,15 +85,20 @@ def test_what_an_endpoint_does_not_take_comes_again(system: System, organization
     url = f"http://127.0.0.1:{server.server_port}/broken"
     made = asked(system, key, "POST", "/organization/webhooks", {"url": url}).json()
     asked(system, key, "POST", f"/organization/webhooks/{made['id']}/test")
-    eventually(lambda: len(server.got) == 1, "the first attempt")
+
+    def attempts() -> list[str]:
+        """The ids under which the test message came."""
+        ids = (headers["webhook-id"] for _, headers, _ in server.got)
+        return [each for each in ids if each.startswith("evt_test_")]
+
+    eventually(lambda: len(attempts()) == 1, "the first attempt")
 
     def again() -> bool:
         system.invoke("SendWebhooks", {})  # the schedule's look at what is due
-        return len(server.got) == 2
+        return len(attempts()) == 2
 
     eventually(again, "the second attempt")
-    first, second = (headers["webhook-id"] for _, headers, _ in server.got)
-    assert first == second
+    assert len(set(attempts())) == 1
 
 
 def test_a_closed_day_is_proved_offline_with_the_stacks_own_key(

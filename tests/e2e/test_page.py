@@ -72,8 +72,20 @@ def test_an_owner_stops_and_starts_sharing_from_the_page(page: Page, system: Sys
     expect(page.locator("#status")).to_contain_text(
         "You're eligible for free daily usage on traffic shared with OpenAI"
     )
+    expect(page.locator("#sharing .saved")).to_have_text("The sharing settings were saved and are in force now.")
     history = page.locator("#sharing")
     expect(history).to_contain_text("History (2 versions)")
+
+
+def test_requests_without_a_price_are_named_beside_the_cost(page: Page, system: System, organization: str) -> None:
+    a_day(system, organization)
+    event = system.usage(organization, "page_unknown", 10) | {"time": system.now().isoformat()}
+    event["data"]["model"] = "gpt-99"
+    system.accepted(event)
+    system.through(organization)
+    sign_in(page, system, key_for(system, organization))
+    page.get_by_text("Show the figures as a table").click()
+    expect(page.locator("#usage table")).to_contain_text("+ 1 without a price")
 
 
 def test_a_wrong_key_is_said_clearly(page: Page, system: System) -> None:

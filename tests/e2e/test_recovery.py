@@ -43,8 +43,9 @@ def test_a_days_records_go_out_again_under_the_same_ids(system: System, organiza
 
 
 def test_a_day_without_records_is_nothing_to_emit(system: System, organization: str) -> None:
-    printed = on_stack(system, "emit", organization, "2025-03-11")
-    assert (printed.exit_code, printed.stdout) == (0, f"0 records of {organization} on 2025-03-11 are on the bus\n")
+    day = system.yesterday.isoformat()
+    printed = on_stack(system, "emit", organization, day)
+    assert (printed.exit_code, printed.stdout) == (0, f"0 records of {organization} on {day} are on the bus\n")
 
 
 def test_organization_and_day_in_the_wrong_order_are_said(system: System) -> None:
@@ -67,7 +68,7 @@ def test_a_missed_night_is_closed_by_hand(system: System, organization: str, cho
 
 
 def test_a_day_on_which_an_organization_had_nothing_is_said(system: System) -> None:
-    closed = on_stack(system, "close", "2025-03-11", "--organization", "org_of_nobody")
+    closed = on_stack(system, "close", system.yesterday.isoformat(), "--organization", "org_of_nobody")
     assert (closed.exit_code, closed.stdout) == (2, "")
     assert "org_of_nobody" in closed.stderr
 
@@ -101,22 +102,29 @@ def test_a_record_that_could_not_be_read_goes_out_once_it_can(system: System, or
     assert items.decisions([]) == {}
 
 
+def positions(streams: Any, arn: str, organization: str) -> tuple[str, list[str]]:
+    """The shard of a stream, and where in it the decisions of an organization lie."""
+    (shard, *_) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    at = {"StreamArn": arn, "ShardId": shard["ShardId"]}
+    page = streams.get_shard_iterator(**at, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+    numbers: list[str] = []
+    while records := (answer := streams.get_records(ShardIterator=page))["Records"]:
+        changes = (each["dynamodb"] for each in records)
+        numbers += [each["SequenceNumber"] for each in changes if organization in each["Keys"]["pk"]["S"]]
+        page = answer["NextShardIterator"]
+    return shard["ShardId"], numbers
+
+
 def test_positions_in_the_stream_are_read_again(system: System, organization: str) -> None:
     """What Lambda leaves of a batch that it gave up on: SQS gets positions only."""
     system.accepted(system.usage(organization, "r1"))
     system.through(organization)
     before = len(system.records(organization))
-    streams = system.client("dynamodbstreams")
     arn = system.client("dynamodb").describe_table(TableName=system.table)["Table"]["LatestStreamArn"]
-    (shard, *_) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")
-    numbers = [
-        each["dynamodb"]["SequenceNumber"]
-        for each in streams.get_records(ShardIterator=iterator["ShardIterator"])["Records"]
-    ]
+    shard, numbers = positions(system.client("dynamodbstreams"), arn, organization)
     batch = {
         "streamArn": arn,
-        "shardId": shard["ShardId"],
+        "shardId": shard,
         "startSequenceNumber": numbers[0],
         "endSequenceNumber": numbers[-1],
     }

@@ -42,7 +42,7 @@ def test_a_system_that_works_passes_and_nothing_of_the_test_is_left(up: tuple[St
     stack, _ = up
     passed = smoke(up, 60)
     assert (passed.exit_code, wrong(passed)) == (0, []), passed.output
-    assert len([line for line in passed.stdout.splitlines() if line.startswith("ok")]) == 9
+    assert len([line for line in passed.stdout.splitlines() if line.startswith("ok")]) == 13
     assert not [url for url in stack.client("sqs").list_queues().get("QueueUrls", []) if "smoke" in url]
     rules = stack.client("events").list_rules(EventBusName=stack.outputs["BusName"])["Rules"]
     assert [each["Name"] for each in rules if "smoke" in each["Name"]] == []

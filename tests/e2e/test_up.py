@@ -103,6 +103,7 @@ def test_up_answers_and_leaves_nothing_behind_when_it_is_stopped(
         "litellm_secret",
         "endpoint_url",
     }
+    assert [oct(each.stat().st_mode & 0o777) for each in (STATE, STATE.with_suffix(".lock"))] == ["0o600"] * 2
     assert settings["base_url"] == f"{settings['page_url']}v1"
     assert settings["base_url"].startswith(settings["endpoint_url"] + "/")
     assert "$" not in settings["base_url"]  # a shell would read it as a variable
@@ -217,3 +218,32 @@ def test_a_second_up_is_refused_and_leaves_the_first_alone_but_not_one_that_was_
     third.process.terminate()
     third.process.communicate(timeout=30)
     assert third.left_behind() == NOTHING
+
+
+def test_up_keep_goes_on_with_data_keys_and_secrets(start: Callable[..., Up]) -> None:
+    known, first, before = kept_run(start)
+    assert known == 404
+    known, again, after = kept_run(start)
+    assert known == 200
+    assert again == first
+    secrets = ("owner_key", "gateway_key", "platform_key", "webhook_secret", "litellm_secret")
+    assert [after[name] for name in secrets] == [before[name] for name in secrets]
+
+
+def kept_run(start: Callable[..., Up]) -> tuple[int, Any, dict[str, str]]:
+    """Starts, sends `first` and stops: its status before, its decision, what up.json held."""
+    up = start("--keep")
+    settings = up.settings()
+    bearer = {"authorization": f"Bearer {settings['owner_key']}"}
+    url = f"{settings['base_url']}/organization/requests/first"
+    with urllib3.PoolManager() as http:
+        before = http.request("GET", url, headers=bearer).status
+        assert answers(http, settings) == [202, 202, 200, 200, 200]
+        eventually(lambda: http.request("GET", url, headers=bearer).status == 200, "the decision")
+        decided = http.request("GET", url, headers=bearer).json()
+    up.process.terminate()
+    _, complaints = up.process.communicate(timeout=60)
+    assert (up.process.returncode, complaints) == (0, "")
+    (kept,) = STATE.parent.iterdir()
+    assert (kept.name, kept.stat().st_mode & 0o077) == ("kept.json", 0)
+    return before, decided, settings

@@ -125,6 +125,16 @@ def test_neither_a_commit_nor_the_account_api_takes_more_once_the_day_holds_more
     assert {route for route, *_ in at[0]} == set(growth.ROUTES)
 
 
+def test_a_single_event_on_a_wide_day_takes_a_page_and_not_the_whole_day(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "ROWS", (1, 300))
+    measured = Growth(bench)
+    (narrow, wide), (_, before) = measured.by_rows(1, measured.gratis), measured.by_rows(1, measured.before)
+    assert narrow.write_units == 4
+    assert wide.write_units <= 8 < before.write_units
+
+
 def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine_url: str, bench: Bench) -> None:
     found = receiving(engine_url, rounds=2)
     assert all(floor > 0 for floor in found.floor)
@@ -136,7 +146,7 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     figures = {design: Figures(300, 2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
     starts = {name: Start([0.2, 0.3], [0.2, 0.3], [0.4, 0.4]) for name in FUNCTIONS}
     points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
-    grown = Grown(points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
+    grown = Grown(points, points, points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
     measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
     shutil.copy(ROOT / "benchmarks/page.md", tmp_path)
     plots.draw(tmp_path / "plots", measured.workloads, grown)

@@ -71,11 +71,16 @@ class WitnessedLedger(Ledger):
         self.attempts = attempts
 
     def commit(
-        self, read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision]
+        self,
+        read: Mapping[CounterId, Document],
+        counter: CounterId,
+        books: Books,
+        decisions: Sequence[Decision],
+        voided: Sequence[Decision] = (),
     ) -> dict[CounterId, Document]:
         version = read.get(counter, Document()).version + 1
         self.attempts.append(Attempt(version, [plain(decision) for decision in decisions]))
-        return super().commit(read, counter, books, decisions)
+        return super().commit(read, counter, books, decisions, voided)
 
 
 @dataclass
@@ -257,13 +262,15 @@ def test_workers_that_compete_for_rolling_windows_open_each_of_them_once(
 def test_workers_that_crash_and_lose_responses_still_decide_everything_once(
     race: Callable[..., Race], clients: list[Any]
 ) -> None:
-    events = [usage(f"r{number}", tokens) for number, tokens in enumerate(sizes(4, 20_000))]
+    sized = enumerate(sizes(4, 20_000))
+    events = [usage(f"r{number}", tokens, project=f"proj_{number % 60}") for number, tokens in sized]
     competition = race(DAILY, events)
     unlucky = [unreliable(client, seed) for seed, client in enumerate(clients)]
     competition.run(unlucky, shares_of(events, 4))
 
     found = assert_serial(competition, COUNTER)
     prove(found)
+    assert found.documents[COUNTER].pages  # the day is a wide one
     assert competition.crashes > 0
     assert sum(plan.times == 0 for client in unlucky for plan in client.plans) > WORKERS
 

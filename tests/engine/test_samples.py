@@ -136,12 +136,12 @@ SAMPLES = {
     """),
     "voids.json": Sample(
         """
-        req_1  1m  2025-03-11  free    within_quota    600,000
-        req_2  1m  2025-03-11  free    within_quota    900,000
-        req_3  1m  2025-03-11  billed  over_quota    1,100,000
-        req_2  1m  2025-03-11  free    void            600,000
-        req_4  1m  2025-03-11  free    within_quota  1,000,000
-        req_3  1m  2025-03-11  billed  void          1,000,000
+        req_1  1m  2025-03-29  free    within_quota    600,000
+        req_2  1m  2025-03-29  free    within_quota    900,000
+        req_3  1m  2025-03-29  billed  over_quota    1,100,000
+        req_2  1m  2025-03-29  free    void            600,000
+        req_4  1m  2025-03-29  free    within_quota  1,000,000
+        req_3  1m  2025-03-29  billed  void          1,000,000
         """,
         quarantined="""
         7  void_4  unknown_request  data.request_id

@@ -40,7 +40,7 @@ DEPLOYED = {
 }
 NAME, REQUEST_ID, DAY = "[A-Za-z0-9._-]{1,64}", "[A-Za-z0-9._:/-]{1,256}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 KEY = re.compile(
-    rf"COUNTER#{NAME}#{NAME} ({DAY}|WEEK#{DAY}|ROLLING)"
+    rf"COUNTER#{NAME}#{NAME} ({DAY}|WEEK#{DAY}|ROLLING|PAGE#{DAY}#[01]*1)"
     rf"|DAY#{NAME}#{DAY}#[0-7] REQ#{REQUEST_ID}"
     rf"|DAY#{DAY}#(1[0-5]|[0-9]) ORG#{NAME}#{NAME}"
     rf"|ORG#{NAME} ACCOUNT"

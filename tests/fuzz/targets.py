@@ -396,7 +396,7 @@ def streamed(data: bytes) -> None:
     except (ValueError, TypeError, KeyError, AttributeError):
         return  # the service hands on records
     stream = parse_json(data)["Records"]
-    if any({"receipt", "statement", "code", "account"} & image.keys() for image in images):
+    if any({"receipt", "statement", "code", "account"} & image.keys() or is_request(image) for image in images):
         try:
             entries = list(bus_entries(stream))
         except Exception:  # noqa: BLE001 - whatever it is, Lambda hands the batch over again, with an alarm
@@ -407,6 +407,12 @@ def streamed(data: bytes) -> None:
         )
     elif all(isinstance(image.get(key, {}), dict) for image in images for key in ("pk", "sk")):
         assert list(bus_entries(stream)) == []
+
+
+def is_request(image: Mapping[str, Any]) -> bool:
+    """Whether an item lies where a decision does, whatever is in it."""
+    key = image.get("sk", {})
+    return isinstance(key, dict) and str(key.get("S")).startswith(keys.REQUEST)
 
 
 TARGETS: dict[str, Callable[[], AbstractContextManager[Check]]] = {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +11,7 @@ from gratis.classify import Classifier
 from gratis.errors import Busy
 from gratis.intake.queue import UsageQueue
 from gratis.rules.decision import Books, CounterId
+from gratis.rules.pages import added_up
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.table.ledger import CommitRefused, Document, Ledger
@@ -57,6 +59,10 @@ def is_counter(put: Item) -> bool:
     return str(put["Item"]["pk"]["S"]).startswith("COUNTER#")
 
 
+def is_page(put: Item) -> bool:
+    return str(put["Item"]["sk"]["S"]).startswith("PAGE#")
+
+
 def is_decision(put: Item) -> bool:
     return str(put["Item"]["sk"]["S"]).startswith("REQ#")
 
@@ -67,6 +73,10 @@ def is_marker(put: Item) -> bool:
 
 def is_account(put: Item) -> bool:
     return bool(put["Item"]["sk"]["S"] == "ACCOUNT")
+
+
+def is_void(put: Item) -> bool:
+    return is_decision(put) and str(put["Item"]["sk"]["S"]).endswith("~void")
 
 
 def first(put: Item) -> bool:
@@ -99,6 +109,25 @@ def without(*left_out: str, operation: str) -> Callable[[Any], Any]:
 def stale(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
     """Reads what was there a while ago."""
     return real(RequestItems={table: {**wanted, "ConsistentRead": False} for table, wanted in RequestItems.items()})
+
+
+def stale_pages(real: Any, RequestItems: Mapping[str, Any]) -> Any:  # noqa: N803 - the client's word
+    """Reads further pages of totals as they were a while ago."""
+    [wanted] = RequestItems.values()
+    pages = any(each["sk"]["S"].startswith("PAGE#") for each in wanted["Keys"])
+    return stale(real, RequestItems) if pages else real(RequestItems=RequestItems)
+
+
+def pages_first(client: Any) -> Any:
+    """Writes further pages of totals before their document, by themselves."""
+
+    def transact(real: Any, TransactItems: Sequence[Any], **more: Any) -> Any:  # noqa: N803 - the client's word
+        pages = [each for each in TransactItems if "Put" in each and is_page(each["Put"])]
+        for each in pages:
+            client.put_item(**each["Put"])
+        return real(TransactItems=[each for each in TransactItems if each not in pages], **more)
+
+    return lying(transact_write_items=transact)(client)
 
 
 def everything_taken(real: Any, **request: Any) -> Any:
@@ -151,9 +180,12 @@ def under_another_key(key: Callable[[str], str]) -> Callable[[Any], Any]:
 
 def expiring_sooner(put: Item) -> Item:
     """A decision that lives ten days less."""
-    if not is_decision(put):
-        return put
-    expires = int(put["Item"]["expires"]["N"]) - 10 * DAY_S
+    return expiring(put, 10) if is_decision(put) else put
+
+
+def expiring(put: Item, days: int) -> Item:
+    """An item that lives so many days less."""
+    expires = int(put["Item"]["expires"]["N"]) - days * DAY_S
     return put | {"Item": put["Item"] | {"expires": {"N": str(expires)}}}
 
 
@@ -188,6 +220,26 @@ class Forgetful(Ledger):
     def commit(self, read: Any, counter: CounterId, books: Books, *more: Any) -> Any:
         committed = super().commit(read, counter, books, *more)
         return {identity: Document(document.version) for identity, document in committed.items()}
+
+
+class Attached(Ledger):
+    """Takes the pages that it has read for those of the document that came back."""
+
+    def commit(self, read: Any, *rest: Any) -> Any:
+        try:
+            return super().commit(read, *rest)
+        except CommitRefused as refused:
+            bound = {
+                identity: replace(
+                    document,
+                    pages=read[identity].pages,
+                    totals=added_up(
+                        [document.totals.rows, *(page.totals.rows for page in read[identity].pages.values())]
+                    ),
+                )
+                for identity, document in refused.documents.items()
+            }
+            raise CommitRefused(bound, refused.decided) from refused
 
 
 class Confused(Ledger):
@@ -241,6 +293,13 @@ class Careless(Quarantine):
             super().put(entries)
         except Busy:
             return
+
+
+class Indulgent(Quarantine):
+    """Keeps no void of a request that was never decided."""
+
+    def put(self, entries: Any) -> None:
+        super().put([each for each in entries if each.code != "unknown_request"])
 
 
 class HeadFirst(Quarantine):
@@ -364,9 +423,8 @@ COMMITS = (
         "totals are sums of decisions",
         (
             (
-                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_rows, some_count)",
-                'some_added[1] == "free" and '
-                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_rows, some_count)",
+                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)",
+                'some_added[1] == "free" and some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)',
             ),
         ),
     ),
@@ -396,6 +454,56 @@ COMMITS = (
         "a decision expires before the last repeat of its event",
         "exactly once",
         release=release(table=on_puts(expiring_sooner)),
+        alone="retention",
+    ),
+)
+
+PAGES = (
+    Fault(
+        "a further page of totals is not written",
+        "totals are sums of decisions",
+        release=release(table=on_puts(lambda put: None if is_page(put) else put)),
+    ),
+    Fault(
+        "a further page of totals is written without its document",
+        "totals are sums of decisions",
+        release=release(table=pages_first),
+    ),
+    Fault(
+        "further pages of totals are read as they were a while ago",
+        "totals are sums of decisions",
+        release=release(table=lying(batch_get_item=stale_pages)),
+    ),
+    Fault(
+        "pages that were read are taken for those of a later version of their document",
+        "totals are sums of decisions",
+        release=release(ledger=Attached),
+    ),
+    Fault(
+        "a transaction has no room for the pages of totals",
+        "known to the services",
+        (("some_pages = sum(some_each.most() for some_each in some_documents.values())", "some_pages = 0"),),
+        alone="machines",
+    ),
+    Fault(
+        "nobody looks for the pages that the first release did not know",
+        "totals are sums of decisions",
+        (("some_document.format == FIRST and some_document.version and is_day(some_counter)", "False"),),
+    ),
+    Fault(
+        "what the first release counted in the document replaces what the page holds",
+        "totals are sums of decisions",
+        (("some_rows[some_key].plus(some_sums) if some_key in some_rows else some_sums", "some_sums"),),
+    ),
+    Fault(
+        "a document does not know of what versions its pages are",
+        "totals are sums of decisions",
+        (("some_document.stamps - sum(some_versions)", "some_document.stamps"),),
+    ),
+    Fault(
+        "a page expires before its document",
+        "exactly once",
+        release=release(table=on_puts(lambda put: expiring(put, 370) if is_page(put) else put)),
         alone="retention",
     ),
 )
@@ -550,6 +658,11 @@ ORDER = (
         (("some_message.id in some_again or some_message.group in some_groups", "some_message.id in some_again"),),
     ),
     Fault(
+        "an organization that has to wait is overtaken by what comes in its next wave",
+        "decided in arrival order",
+        (("self.stopped.add(some_organization)", "None"),),
+    ),
+    Fault(
         "a message with an undecided event is finished",
         "nothing lost",
         (("{some_arrival.message.id for some_arrival in some_arrivals if not some_arrival.done}", "set()"),),
@@ -616,6 +729,88 @@ ORDER = (
             ),
         ),
         alone="accounts",
+    ),
+)
+
+COUNTED = "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)"
+GIVEN_BACK = "replace(some_window, used=some_used - some_taken)"
+
+VOIDS = (
+    Fault(
+        "a request is taken back once for each void of it",
+        "exactly once",
+        (("isinstance(some_void, Void) and some_key in some_decided", "False"),),
+        release=release(table=unconditionally(is_void)),
+    ),
+    Fault(
+        "a void gives back twice what its request took",
+        "windows right",
+        ((GIVEN_BACK, "replace(some_window, used=some_used - 2 * some_taken)"),),
+    ),
+    Fault(
+        "a void gives nothing back",
+        "windows right",
+        ((GIVEN_BACK, "replace(some_window, used=some_used)"),),
+    ),
+    Fault(
+        "a void opens a window that was closed",
+        "windows right",
+        ((GIVEN_BACK, "replace(some_window, used=some_used - some_taken, overflowed=False)"),),
+    ),
+    Fault(
+        "what was announced of a window is announced again after a void",
+        "thresholds announced once and right",
+        (
+            (
+                GIVEN_BACK,
+                "replace(some_window, used=some_used - some_taken, announced=frozenset(), crossed=frozenset())",
+            ),
+        ),
+    ),
+    Fault(
+        "a void of a billed request gives back what it did not take",
+        "windows right",
+        (
+            (
+                "None if some_before is None or some_after is None else some_after - some_before",
+                "None if some_before is None else (voided.figure('running_total') or some_before) - some_before",
+            ),
+        ),
+    ),
+    Fault(
+        "totals do not count a voided request off",
+        "totals are sums of decisions",
+        ((COUNTED, f"some_count > 0 and {COUNTED}"),),
+    ),
+    Fault(
+        "a void is counted off the day on which it arrived",
+        "totals are sums of decisions",
+        (("self.void.day", "moment.day_of(self.void.received_at)"),),
+    ),
+    Fault(
+        "a void takes back the request of that id of the day on which it arrived",
+        "nothing lost",
+        (
+            (
+                "RequestKey(self.organization, self.day, self.request_id)",
+                "RequestKey(self.organization, moment.day_of(self.received_at), self.request_id)",
+            ),
+        ),
+    ),
+    Fault(
+        "a void in one batch with its request does not wait for it",
+        "nothing lost",
+        (("some_voided in some_found or some_arrival.request.key in some_taken", "False"),),
+    ),
+    Fault(
+        "a void that comes before its request is forgotten",
+        "nothing lost",
+        release=release(quarantine=Indulgent),
+    ),
+    Fault(
+        "a void comes with the amount of its request, not with that turned",
+        "explained",
+        (("None if some_amount is None else str(written(-Decimal(some_amount)))", "some_amount"),),
     ),
 )
 
@@ -872,4 +1067,4 @@ RESERVATIONS = (
     ),
 )
 
-FAULTS = (*COMMITS, *REPEATS, *RULES, *ORDER, *OUTWARDS, *RELEASES, *RESERVATIONS)
+FAULTS = (*COMMITS, *PAGES, *REPEATS, *RULES, *ORDER, *VOIDS, *OUTWARDS, *RELEASES, *RESERVATIONS)

@@ -17,11 +17,14 @@ from moto import mock_aws
 
 from gratis import config
 from gratis.config import QUICK
+from gratis.errors import Rejected
 from gratis.rules.account import Account
 from gratis.table import dynamo
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
+from gratis.table.day_list import list_decisions
 from gratis.table.ledger import Ledger
+from gratis.table.quarantine import Quarantine, entry
 from gratis_local.engine import create_table
 from gratis_local.functions import Context, Handler, handler_of
 from tests.ledger_builders import account, classifier, message, usage
@@ -34,6 +37,7 @@ USAGE, COSTS = "/v1/organization/usage/completions", "/v1/organization/costs"
 ALLOWANCE, SHARING = "/v1/organization/allowance", "/v1/organization/data_sharing"
 OFFER = "/v1/organization/offer"
 REQUESTS, ORGANIZATIONS = "/v1/organization/requests", "/v1/organizations"
+QUARANTINE = "/v1/organization/quarantine"
 _NUMBERS = count(1)
 
 
@@ -229,6 +233,16 @@ class Api:
             sent = message("m1", *batch, group=batch[0]["subject"], received_at=received_at or Clock.moment)
             outcome = classifier(self.client, config.config().offer, table=self.table).classify([sent])
             assert len(outcome.decisions) == len(batch), outcome.quarantined
+            self.list_decided([decision.record() for decision in outcome.decisions])
+
+    def list_decided(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Put the decisions of these records on their days' lists, as emit_billing does with a batch of the stream."""
+        list_decisions(self.client, self.table, records)
+
+    def refuse(self, event: Any, code: str = "too_old") -> None:
+        """Put an event into quarantine, as received now."""
+        kept = entry(event, Rejected(code, "time: is long ago"), Clock.moment, "receive_usage")
+        Quarantine(self.client, self.table).put([kept])
 
     def decide_at(self, event: Any, now: datetime) -> None:
         """Let a classifier whose clock stands at `now` decide this event."""

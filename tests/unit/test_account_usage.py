@@ -159,10 +159,26 @@ def test_a_page_of_usage_has_the_shape_of_openais(api: Api) -> None:
         "model": None,
         "batch": None,
         "service_tier": None,
+        "list_amount": {"value": Decimal("0.006525"), "currency": "usd"},
     }
     start = unix("2025-03-11")
     bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400, "results": [result]}
     assert page == {"object": "page", "data": [bucket], "has_more": True, "next_page": page["next_page"]}
+
+
+@pytest.mark.parametrize("width", ["1d", "1h"])
+def test_usage_says_what_it_costs_at_the_normal_rate_and_of_how_many_requests_nobody_knows(
+    api: Api, width: str
+) -> None:
+    api.decide(used(40_000), used(80_000, model=MINI), billed(40_000), billed(1, model="in-house"))
+    answer = api.usage(start_time=unix("2025-03-12T09:00"), group_by="service_tier", bucket_width=width)
+    found = {
+        each["service_tier"]: (each["list_amount"]["value"], each.get("unpriced_requests"))
+        for each in answer.results[0]
+    }
+    assert found == {"incentivized-tier": (Decimal("0.112"), None), "default": (Decimal("0.1"), 1)}
+    everything = api.usage(start_time=unix("2025-03-12T09:00"), bucket_width=width).results[0][0]
+    assert (everything["list_amount"]["value"], everything["unpriced_requests"]) == (Decimal("0.212"), 1)
 
 
 @pytest.mark.parametrize("width", ["1d", "1h"])
@@ -258,8 +274,14 @@ def test_a_start_in_the_future_without_an_end_is_an_empty_page(api: Api, path: s
 
 
 @pytest.mark.parametrize("path", [USAGE, COSTS])
-def test_a_span_before_anything_was_recorded_is_answered(api: Api, path: str) -> None:
-    assert api.get(path, start_time=0, end_time=86_400).results == [[]]
+def test_a_day_that_is_no_longer_kept_is_a_400_that_says_so(api: Api, path: str) -> None:
+    """It would be empty only because what was in it is gone."""
+    kept = unix("2024-02-06")  # 400 days before NOW
+    assert api.get(path, start_time=kept, end_time=kept + 1).results == [[]]
+    for start in (0, kept - 1):
+        answer = api.get(path, start_time=start, end_time=kept + 86_400)
+        assert answer.refused() == (400, "not_recorded", "start_time")
+        assert "used before 2024-02-06T00:00:00Z is no longer kept" in answer.error["message"]
 
 
 LIMITS = [(USAGE, "1d", 7, 31), (USAGE, "1h", 24, 168), (COSTS, "1d", 7, 180)]
@@ -268,7 +290,7 @@ LIMITS = [(USAGE, "1d", 7, 31), (USAGE, "1h", 24, 168), (COSTS, "1d", 7, 180)]
 @pytest.mark.parametrize(("path", "width", "usual", "most"), LIMITS)
 def test_a_page_has_as_many_buckets_as_asked_for(api: Api, path: str, width: str, usual: int, most: int) -> None:
     for limit in (None, 1, most):
-        start = unix(NOW - 40 * DAY) if width == "1h" else unix("2024-01-01")
+        start = unix(NOW - 40 * DAY) if width == "1h" else unix(NOW - 300 * DAY)
         parameters = {"start_time": start, "bucket_width": width} | ({"limit": limit} if limit else {})
         answer = api.get(path, **parameters)
         assert len(answer.starts) == (limit or usual)
@@ -352,6 +374,16 @@ def amounts(answer: Answer, *by: str) -> list[dict[Any, Decimal]]:
 def test_costs_leave_free_requests_out(api: Api) -> None:
     api.decide(used(1_000, at="2025-03-11T09:00:00Z"), used(40_000), billed(80_000))
     assert amounts(api.costs()) == [{}, {}, {(): Decimal("0.2")}]
+
+
+def test_costs_say_of_how_many_requests_the_price_is_not_known(api: Api) -> None:
+    """The sum is that of the others."""
+    api.decide(billed(400_000), *(used(9, model="gpt-99") for _ in range(3)))
+    (result,) = api.costs().results[-1]
+    assert (result["amount"]["value"], result["unpriced_requests"]) == (1, 3)
+    api.decide(used(5, at="2025-03-11T09:00:00Z"), billed(400_000, at="2025-03-11T09:00:00Z"))
+    (result,) = api.costs().results[-2]
+    assert "unpriced_requests" not in result
 
 
 def test_a_page_of_costs_has_the_shape_of_openais(api: Api) -> None:

@@ -136,8 +136,8 @@ CORE = (
     "startup table table.dynamo table.keys telemetry"
 )
 RULES = (
-    "rules.decision rules.eligibility rules.offer rules.pricing rules.receipt rules.spelling rules.totals rules.void "
-    "table.ledger"
+    "rules.decision rules.eligibility rules.offer rules.pages rules.pricing rules.receipt rules.spelling rules.totals "
+    "rules.void table.ledger"
 )
 IMPORTS = {
     "receive_usage": f"{CORE} "
@@ -145,7 +145,8 @@ IMPORTS = {
     "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources "
     "strict_json table.quarantine ",
     "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
-    "emit_billing": f"{CORE} {RULES} closing closing.days closing.late outbox unlisted ",
+    "emit_billing": f"{CORE} {RULES} "
+    "closing closing.chain closing.days closing.late closing.locked outbox table.day_list unlisted ",
     "close_day": f"{CORE} {RULES} "
     "closing closing.again closing.chain closing.check closing.close closing.days closing.duplicates "
     "closing.merkle closing.proof closing.proving closing.signing closing.statements "
@@ -156,11 +157,11 @@ IMPORTS = {
     "table.keys telemetry outgoing outgoing.deliveries outgoing.endpoints outgoing.sending outgoing.targets ",
     "account_api": f"{CORE} {RULES} "
     "account account.allowance account.api_answer account.api_request account.api_router account.asked "
-    "account.offer account.openapi account.reservations account.routes account.routes.allowance account.routes.call "
-    "account.routes.organizations account.routes.pages account.routes.requests account.routes.reservations "
-    "account.routes.sharing account.routes.statements account.routes.usage "
-    "account.routes.webhooks account.sharing account.usage http intake intake.events "
-    "rules.explanation rules.offer_words strict_json table.accounts table.api_keys ",
+    "account.listing account.offer account.openapi account.reservations account.routes account.routes.allowance "
+    "account.routes.call account.routes.organizations account.routes.pages account.routes.quarantine "
+    "account.routes.requests account.routes.reservations account.routes.sharing account.routes.statements "
+    "account.routes.usage account.routes.webhooks account.sharing account.usage http intake intake.events "
+    "rules.explanation rules.offer_words strict_json table.accounts table.api_keys table.day_list table.quarantine ",
 }
 """Modules of gratis."""
 ALSO: dict[str, str] = {}

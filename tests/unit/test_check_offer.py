@@ -13,7 +13,8 @@ import pytest
 from gratis import moment
 from gratis.deployment import OUT_OF_REACH, check
 from gratis.rules.offer_file import OfferInvalid, succession
-from gratis_local.functions import Context, handler_of
+from gratis_local.deploy import read_template
+from gratis_local.functions import ROOT, Context, handler_of
 from tests.unit.builders import LARGE, at
 
 TODAY = date(2026, 3, 10)
@@ -148,3 +149,61 @@ def test_cloudformation_is_answered(
         "LogicalResourceId": "l",
     }
     assert bool(answer["Reason"]) == (status == "FAILED")
+
+
+class CloudFormation:
+    """Keeps what it keeps of a custom resource: its properties and its physical id."""
+
+    def __init__(self, address: str, came: list[dict[str, Any]]) -> None:
+        self.address, self.came = address, came
+        self.properties: dict[str, str] = {}
+        self.physical_id: str | None = None
+
+    def deploy(self, offer: str, after: str | None = None) -> str:
+        """The status of the resource with this Offer; `after`: the one that CloudFormation names as the one before."""
+        asked, known = {"ServiceToken": "arn", "Offer": offer, "OfferEnds": ""}, {}
+        if self.physical_id is not None:
+            known = {"PhysicalResourceId": self.physical_id, "OldResourceProperties": self.properties}
+            if after is not None:
+                known["OldResourceProperties"] = asked | {"Offer": after}
+        kind = "Update" if known else "Create"
+        named = {"RequestType": kind, "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}
+        request = named | known | {"ResponseURL": self.address, "ResourceProperties": asked}
+        handler_of("check_offer")(request, Context("check_offer"))
+        answer = self.came.pop()
+        if answer["Status"] == "SUCCESS":
+            self.properties = asked
+        self.physical_id = answer["PhysicalResourceId"]
+        return str(answer["Status"])
+
+
+@pytest.mark.parametrize("refused", ["data-shering", "data-sharing-2025"])
+def test_what_was_refused_is_rolled_back(answers: tuple[str, list[dict[str, Any]]], refused: str) -> None:
+    """CloudFormation then names the refused offer as the one before; the stack must not stay half rolled back."""
+    cloudformation = CloudFormation(*answers)
+    assert cloudformation.deploy("data-sharing") == "SUCCESS"
+    assert cloudformation.deploy(refused) == "FAILED"
+    assert cloudformation.deploy("data-sharing", after=refused) == "SUCCESS"
+    assert cloudformation.deploy(refused) == "FAILED"
+
+
+def test_what_was_accepted_is_what_the_next_one_is_held_against(answers: tuple[str, list[dict[str, Any]]]) -> None:
+    cloudformation = CloudFormation(*answers)
+    assert cloudformation.deploy("data-sharing") == "SUCCESS"
+    assert cloudformation.deploy("data-sharing-2025", after="data-sharing-2025") == "FAILED"
+
+
+def test_a_stack_of_the_release_before_whose_id_says_nothing_is_held_against_what_cloudformation_names(
+    answers: tuple[str, list[dict[str, Any]]],
+) -> None:
+    cloudformation = CloudFormation(*answers)
+    cloudformation.deploy("data-sharing")
+    cloudformation.physical_id = "offer"
+    assert cloudformation.deploy("data-sharing-2025") == "FAILED"
+    cloudformation.physical_id = "offer"
+    assert cloudformation.deploy("data-sharing") == "SUCCESS"
+
+
+def test_the_longest_offer_that_the_template_takes_fits_a_physical_id() -> None:
+    content = read_template(ROOT / "template.yaml")
+    assert content["Parameters"]["Offer"]["MaxLength"] + len("offer ") <= 1024  # CloudFormation's quota

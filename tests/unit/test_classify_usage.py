@@ -352,10 +352,10 @@ def test_an_event_that_fails_in_an_unforeseen_way_is_quarantined_alone(
 def test_an_event_that_cannot_be_settled_is_quarantined_alone(
     client: Any, handle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fragile(books: Any, cases: Sequence[Case], now: datetime, max_rows: int) -> Any:
+    def fragile(books: Any, cases: Sequence[Case], now: datetime) -> Any:
         if any(case.request.id == "r2" for case in cases):
             raise ZeroDivisionError("of all things")
-        return settle(books, cases, now, max_rows)
+        return settle(books, cases, now)
 
     settle = classify.settle
     monkeypatch.setattr(classify, "settle", fragile)
@@ -538,6 +538,26 @@ def test_a_conflict_keeps_the_record_that_stands(client: Any, handle: Any) -> No
     assert "10 tokens" in kept.message
     assert "11 tokens" in kept.message
     assert versions(client) == {"2025-03-11": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "differing"),
+    [
+        ({"at": "2025-03-11T09:00:00.25Z"}, 'time ("2025-03-11T09:00:00Z" then, "2025-03-11T09:00:00.250Z" now)'),
+        ({"tokens": 11}, "input_tokens (10 then, 11 now)"),
+        ({"project": "proj_b", "batch": True}, 'project (null then, "proj_b" now), batch (false then, true now)'),
+        (
+            {"kind": "usage.eval_run"},
+            'type ("usage.request" then, "usage.eval_run" now), shared (false then, true now)',
+        ),
+        ({"tools": ["my_function"]}, "what a decision does not keep (tools, user_id, api_key_id)"),
+        ({"user_id": "user_1"}, "what a decision does not keep (tools, user_id, api_key_id)"),
+    ],
+)
+def test_a_conflict_says_in_what_it_differs(client: Any, said: dict[str, Any], differing: str) -> None:
+    classified(client, message("m0", usage("r1", 10)))
+    (kept,) = classified(client, message("m1", usage("r1", **{"tokens": 10} | said))).quarantined
+    assert kept.message.partition(" and differs in ")[2] == differing
 
 
 def test_whichever_payload_the_ledger_holds_is_the_one_that_counts(client: Any) -> None:

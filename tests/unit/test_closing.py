@@ -23,8 +23,8 @@ from gratis.closing.statements import Statements
 from gratis.errors import Busy
 from gratis.rules import pricing
 from gratis.rules.offer import Offer
+from gratis.rules.pages import MAX_PAGE_ROWS
 from gratis.rules.receipt import Decision
-from gratis.rules.totals import MAX_ROWS
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
@@ -68,10 +68,11 @@ def decide(
     offer: Offer = DAILY,
     received_at: Any = LATER,
     tier: int = 4,
-    max_rows: int = MAX_ROWS,
+    max_page_rows: int = MAX_PAGE_ROWS,
 ) -> None:
     Accounts(table, TABLE).put(account(tier=tier))
-    deciding = Classifier(Ledger(table, TABLE), Quarantine(table, TABLE), offer, event_clock, max_rows=max_rows)
+    ledger = Ledger(table, TABLE, max_page_rows=max_page_rows)
+    deciding = Classifier(ledger, Quarantine(table, TABLE), offer, event_clock)
     outcome = deciding.classify([message(f"m-{next(_NUMBERS)}", *events, received_at=received_at)])
     assert not outcome.unfinished
     assert not outcome.quarantined
@@ -284,8 +285,10 @@ def test_what_has_no_price_is_listed_and_counted(table: Any) -> None:
     assert statement["unpriced"][0] == "org_a:2025-03-11:r000"
 
 
-def test_the_rows_that_a_document_has_no_room_for_add_up(table: Any) -> None:
-    decide(table, *(usage(f"r{number}", project=f"proj_{number}") for number in range(9)), max_rows=3)
+def test_the_rows_of_all_pages_add_up(table: Any) -> None:
+    for number in range(9):
+        decide(table, usage(f"r{number}", project=f"proj_{number}"), max_page_rows=2)
+    assert len([key for key in table.items if key[1].startswith("PAGE#")]) > 1
     assert proof_of(table).holds
     tampered(table, "r8", input=999, list_amount_usd="0.0024975")
     assert "totals" in differences(proof_of(table))

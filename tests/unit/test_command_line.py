@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
-from datetime import date
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from botocore.exceptions import ProfileNotFound
@@ -16,13 +19,15 @@ from typer.testing import CliRunner, Result
 
 from gratis import __file__ as package
 from gratis import __version__
+from gratis.intake.events import parse_event
 from gratis.table.api_keys import ROLES
 from gratis_local import places, stack
 from gratis_local.arguments import event_files
 from gratis_local.cli import app
 from gratis_local.places import ROOT
-from gratis_local.sender import moved
+from gratis_local.sender import moved, send
 from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
+from gratis_local.voiding import request_ids, void_events
 
 SEED_DAY = str(ROOT / "events/seed-day.json")
 SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing-2025.json"
@@ -228,6 +233,12 @@ def test_without_aws_settings_it_says_what_to_set_and_how_to_do_without(
     assert [each in line for each in ("AWS_DEFAULT_REGION", "AWS_PROFILE", "--endpoint-url")] == [False, True, True]
 
 
+@pytest.mark.parametrize("command", [["close"], ["emit", "org_demo"]], ids=lambda command: command[0])
+def test_a_day_whose_decisions_are_gone_is_neither_closed_nor_emitted_again(command: list[str]) -> None:
+    line = refused(*command, "2025-01-01", "--endpoint-url", NOWHERE)
+    assert line.endswith("DAY: decisions are kept for 45 days: those of 2025-01-01 are no longer all there")
+
+
 def test_a_local_engine_is_reached_whatever_the_callers_settings_are(
     no_settings: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -386,3 +397,91 @@ def test_make_clean_keeps_what_make_fuzz_found(tmp_path: Path) -> None:
 def test_make_build_ends_with_what_comes_next(goal: str, is_said: bool) -> None:
     told = subprocess.run(["make", "-n", goal], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
     assert ('echo "next: make deploy"' in told.stdout) == is_said
+
+
+# --- void -------------------------------------------------------------------------------------------------------------
+
+TODAY = datetime.now(UTC).date()
+VOID = ("void", "org_demo", TODAY.isoformat())
+SENT = ("--to", NOWHERE, "--secret", "whsec_" + "A" * 44)
+
+
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        ("r1\nr2\n\nr1\n", ["r1", "r2", "r1"]),
+        ("\ufeffrequest_id\r\nr1\r\n", ["r1"]),
+        (f"id,request_id,occurred_at\nx,r1,{TODAY}T10:00:00Z\n", ["r1"]),
+    ],
+    ids=["a list", "from a spreadsheet", "requests as CSV"],
+)
+def test_a_csv_of_requests_to_void_is_a_list_or_names_its_column(tmp_path: Path, content: str, ids: list[str]) -> None:
+    file = tmp_path / "ids.csv"
+    file.write_text(content, encoding="utf-8")
+    assert request_ids([], str(file), TODAY) == ids
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("r1\nr 2\n", "line 2: must be a request id"),
+        ("request_id,occurred_at\nr1,2025-03-11T10:00:00Z\n", f"r1 occurred at 2025-03-11T10:00:00Z, not on {TODAY}"),
+        ("model,request_id\ngpt-4o\n", "line 2: has no column 2"),
+    ],
+    ids=["no id", "another day", "a short line"],
+)
+def test_what_is_wrong_with_a_csv_of_requests_is_named(tmp_path: Path, content: str, named: str) -> None:
+    file = tmp_path / "ids.csv"
+    file.write_text(content, encoding="utf-8")
+    assert named in refused(*VOID, "--file", str(file), *SENT)
+
+
+def test_what_cannot_be_voided_is_said_before_anything_is_sent(tmp_path: Path) -> None:
+    assert "name the requests" in refused(*VOID, *SENT)
+    assert "No such file" in refused(*VOID, "--file", str(tmp_path / "none.csv"), *SENT)
+    assert "not 'r~void'" in refused(*VOID, "r~void", *SENT)
+    assert "one of the last 35 days" in refused("void", "org_demo", "2025-03-11", "r1", *SENT)
+    assert "at most 1000 characters" in refused(*VOID, "r1", "--why", "x" * 1001, *SENT)
+    assert "ORGANIZATION: must match" in refused("void", "org demo", TODAY.isoformat(), "r1", *SENT)
+
+
+def test_the_same_requests_are_voided_by_the_same_events() -> None:
+    now = datetime.now(UTC)
+    first, again = (void_events("org_demo", TODAY, ids, now, "twice") for ids in (["r1", "r2", "r1"], ["r1", "r2"]))
+    assert first == again
+    voids = [parse_event(each, now) for each in first]
+    assert [each.key.request_id for each in voids] == ["r1~void", "r2~void"]
+    assert len({each.id for each in voids}) == 2
+
+
+def test_what_the_webhook_does_not_answer_is_sent_again() -> None:
+    with webhook_that_answers(503, 429, 202) as (url, heard):
+        sent = send(void_events("org_demo", TODAY, ["r1"], datetime.now(UTC), None), url, SENT[-1])
+    assert sent.accepted == 1
+    assert len(heard) == 3
+    assert len(set(heard)) == 1
+
+
+@contextmanager
+def webhook_that_answers(*statuses: int) -> Iterator[tuple[str, list[bytes]]]:
+    """A webhook on loopback that answers with these, one after the other; and the bodies that it heard."""
+    heard: list[bytes] = []
+
+    class Webhook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.rfile.read(int(self.headers["content-length"])))
+            body = json.dumps({"accepted": 1, "skipped": {}, "quarantined": []}).encode()
+            self.send_response(statuses[len(heard) - 1])
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Webhook) as server:
+        serving = Thread(target=server.serve_forever, daemon=True)
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}/", heard
+        server.shutdown()
+        serving.join()

@@ -122,7 +122,7 @@ class Days:
 
 @dataclass
 class Marks:
-    """The marks of late days in the table."""
+    """The marks of late days in the table, and the lists of days."""
 
     items: dict[tuple[str, str], Any] = field(default_factory=dict)
 
@@ -133,6 +133,11 @@ class Marks:
     def put_item(self, *, TableName: str, Item: Any) -> None:  # noqa: N803 - as boto3 does
         assert TableName == "ledger"
         self.items[Item["pk"]["S"], Item["sk"]["S"]] = Item
+
+    def batch_write_item(self, *, RequestItems: Any) -> Any:  # noqa: N803 - as boto3 does
+        for each in RequestItems["ledger"]:
+            self.put_item(TableName="ledger", Item=each["PutRequest"]["Item"])
+        return {}
 
 
 class Clock(datetime):

@@ -270,3 +270,21 @@ def test_the_group_of_another_model_is_named() -> None:
     assert "of 10,000,000 for group 10m on 2025-03-11 (UTC)." in explained(
         desk, desk.decide(request(1, model=SMALL))[-1]
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("gpt-4o-2024-08-07", " Did you mean gpt-4o-2024-08-06?"),
+        ("gpt-4o-20241120", " Did you mean gpt-4o-2024-11-20?"),
+        ("gpt-4o-2023-01-01", " Did you mean gpt-4o-2024-05-13?"),
+        ("gpt-4o-mini-2024-07-19", " Did you mean gpt-4o-mini-2024-07-18?"),
+        ("gpt-4-2024-08-06", ""),
+        ("gpt-9", ""),
+    ],
+)
+def test_an_id_that_misses_by_its_date_is_told_the_one_that_is_listed(model: str, said: str) -> None:
+    offer = shipped("data-sharing-2025")
+    (decision,) = Desk().decide(request(model=model))
+    version = offer.version_named(decision.offer)
+    assert explain(decision, version) == f"Billed: the offer does not list the model {model}.{said}"

@@ -5,7 +5,7 @@ import random
 import string
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from botocore.exceptions import (
@@ -20,7 +20,8 @@ from botocore.stub import Stubber
 from benchmarks.meter import size_of
 from gratis.classify import chunk_size
 from gratis.errors import Busy, Rejected
-from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.decision import Books, Case, case_of, settle
+from gratis.rules.pages import MAX_PAGE_ROWS
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.rules.totals import Totals
@@ -347,46 +348,50 @@ def test_nothing_is_asked_for_where_there_is_nothing_to_read(client: Any) -> Non
 # --- documents -----------------------------------------------------------------------------------------------------
 
 
-def test_the_totals_of_twenty_rows_fit_the_one_write_unit_of_their_document(client: Any) -> None:
+def test_the_totals_of_a_full_page_fit_the_one_write_unit_of_their_document(client: Any) -> None:
     dice = random.Random(1)
-    names = ["".join(dice.choices(string.ascii_letters, k=24)) for _ in range(20)]
+    names = ["".join(dice.choices(string.ascii_letters, k=24)) for _ in range(MAX_PAGE_ROWS)]
     events = [usage(f"r{n}", dice.randint(1, 9999), project=f"proj_{name}") for n, name in enumerate(names)]
     books, decisions = settled(*events)
     Ledger(client, TABLE).commit({}, COUNTER, books, decisions)
     (item,) = [each for each in client.scan(TableName=TABLE)["Items"] if each["pk"]["S"].startswith("COUNTER#")]
     assert size_of(item) <= 1024
-    assert len(Ledger(client, TABLE).documents([COUNTER])[COUNTER].totals.rows) == 20
+    assert len(Ledger(client, TABLE).documents([COUNTER])[COUNTER].totals.rows) == MAX_PAGE_ROWS
 
 
 # --- chunks --------------------------------------------------------------------------------------------------------
 
 
-class Pending(NamedTuple):
-    """As much of a case as its size depends on."""
-
-    day: date
-
-
-ONE = Pending(DAY)
+def cases(*days: date, projects: int = 1) -> list[Case]:
+    events = [
+        usage(f"r{number}", at=f"{day}T12:00:00Z", project=f"proj_{number % projects}")
+        for number, day in enumerate(days)
+    ]
+    return [case_of(request_of(event), DAILY, account()) for event in events]
 
 
 def test_99_decisions_fit_one_transaction_beside_a_document_that_is_there() -> None:
-    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: Document(version=1)}) == 99
+    assert chunk_size(COUNTER, cases(*[DAY] * 150), {COUNTER: Document(version=1)}) == 99
 
 
 def test_a_document_that_is_new_leaves_room_for_its_marker() -> None:
-    assert chunk_size(COUNTER, [ONE] * 150, {COUNTER: Document()}) == 98
+    assert chunk_size(COUNTER, cases(*[DAY] * 150), {COUNTER: Document()}) == 98
 
 
 def test_a_rolling_counter_leaves_room_for_each_days_totals_and_marker() -> None:
     counter = COUNTER._replace(slot="ROLLING")
-    days = [date(2025, 2, 1 + number % 20) for number in range(150)]
+    days = [date(2025, 2, 8 + number % 20) for number in range(150)]
     shelf = {counter: Document(), **{ledger.totals_of(counter, day): Document() for day in days}}
-    assert chunk_size(counter, [Pending(day) for day in days], shelf) == 100 - 1 - 20 - 20
+    assert chunk_size(counter, cases(*days), shelf) == 100 - 1 - 20 - 20
+
+
+def test_a_document_that_comes_apart_leaves_room_for_its_page() -> None:
+    wide = cases(*[DAY] * 150, projects=MAX_PAGE_ROWS)
+    assert chunk_size(COUNTER, wide, {COUNTER: Document(version=1)}) == 98
 
 
 def test_a_few_that_fit_are_one_chunk() -> None:
-    assert chunk_size(COUNTER, [ONE] * 3, {COUNTER: Document()}) == 3
+    assert chunk_size(COUNTER, cases(*[DAY] * 3), {COUNTER: Document()}) == 3
 
 
 # --- quarantine ----------------------------------------------------------------------------------------------------

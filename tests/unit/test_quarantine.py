@@ -318,7 +318,7 @@ def test_unprocessed_items_are_written_again_and_only_those(store: Quarantine) -
 
 def test_items_that_stay_unprocessed_are_busy_after_some_attempts(store: Quarantine) -> None:
     flaky(store).on("batch_write_item", lambda _, arguments: {"UnprocessedItems": arguments["RequestItems"]}, 99)
-    with pytest.raises(Busy, match="2 quarantine entries"):
+    with pytest.raises(Busy, match="2 items"):
         store.put([refused(1), refused(2)])
     assert len(flaky(store).asked("batch_write_item")) == MAX_ATTEMPTS + 1
 

@@ -152,3 +152,17 @@ def test_an_event_of_the_webhook_is_sent_through_as_it_is(webhook: Deployed) -> 
         "invalid_event",
     ]
     assert [redrive.event_of(each)["id"] for each in webhook.quarantined()] == ["r1", "r2"]
+
+
+def test_a_void_that_came_too_early_is_redriven_once_its_request_is_there(webhook: Deployed) -> None:
+    early, other = (
+        event(each, type="usage.void", data={"request_id": "r1", "day": now().date().isoformat()}) for each in "ab"
+    )
+    assert webhook.post_events(early).accepted == 1
+    decide(webhook)
+    (kept,) = webhook.quarantined()
+    assert kept.code == "unknown_request"
+    assert webhook.post_events(event("r1"), other).accepted == 2
+    decide(webhook)
+    assert [(each.state, each.why) for each in redriven(webhook, kept)] == [("decided", "billed: void")]
+    assert webhook.quarantined() == []

@@ -26,7 +26,7 @@ from gratis.table.keys import DAY
 from gratis.table.quarantine import entry
 from gratis_local import prove, report
 from gratis_local.functions import ROOT
-from gratis_local.prove import prove_from_records
+from gratis_local.prove import RecordsProof, prove_from_records
 from gratis_local.redrive import Redriven
 from gratis_local.sources import Unusable
 from tests.unit import webhook
@@ -252,17 +252,22 @@ def printed(print_it: Any, *given: Any) -> str:
     return out.getvalue()
 
 
+def proof_of(hostile: str) -> RecordsProof:
+    """What is shown of a day that does not hold."""
+    day, stated = (hostile, "2025-03-11"), {"hash": hostile, "revision": hostile}
+    return prove._proof(day, {day: []}, stated, {}, Differences())
+
+
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
 def test_what_a_stranger_wrote_is_shown_as_text_and_obeyed_by_no_terminal(hostile: str) -> None:
     raw = {"id": hostile, "subject": hostile, "data": None}
     kept = entry(raw, Rejected("invalid_event", hostile), datetime(2025, 3, 11, tzinfo=UTC), "receive_usage")
     refused = {"index": hostile, "id": hostile, "error": {"code": hostile, "message": hostile}}
-    day, stated = (hostile, "2025-03-11"), {"hash": hostile, "revision": hostile}
     for shown in (
         printed(report.print_quarantine, [kept]),
         printed(report.print_redriven, [Redriven(kept, "refused", hostile)], 0),
         printed(report.print_sent, Received(0, quarantined=[refused])),
-        printed(report.print_proofs, [prove._proof(day, {day: []}, stated, {}, Differences())]),
+        printed(report.print_proofs, [proof_of(hostile)]),
     ):
         assert [each for each in shown if unicodedata.category(each)[0] == "C" and each != "\n"] == []
         assert report.written_out(hostile) in shown

@@ -63,14 +63,23 @@ def deployed() -> Deployed:
     return Deployed()
 
 
+def logical_id(folder: str) -> str:
+    """The logical id of the function whose code lies in functions/<folder>."""
+    (found,) = [
+        name for name, each in of_type("AWS::Serverless::Function").items() if each["CodeUri"] == f"functions/{folder}"
+    ]
+    return found
+
+
 def role_of(folder: str) -> str:
     """The logical id of the role that a function has."""
-    (found,) = [
-        each["Properties"]["Role"]["Fn::GetAtt"][0]
-        for each in RESOURCES.values()
-        if each.get("Properties", {}).get("CodeUri") == f"functions/{folder}"
-    ]
-    return str(found)
+    return str(RESOURCES[logical_id(folder)]["Properties"]["Role"]["Fn::GetAtt"][0])
+
+
+def sources_of_function(folder: str) -> list[Any]:
+    """What hands a function its batches."""
+    mappings = deployed().of_type("AWS::Lambda::EventSourceMapping").values()
+    return [each for each in mappings if each["FunctionName"] == logical_id(folder)]
 
 
 def test_every_function_has_a_folder_and_every_folder_a_function() -> None:
@@ -227,18 +236,17 @@ def mentioned(folder: str) -> set[str]:
 
 WRITES_ITS_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 READS_ITS_SOURCE = {
-    "SQS": {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"},
-    "DynamoDB": {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"},
+    "sqs": {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"},
+    "dynamodb": {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"},
 }
 """What Lambda does in a function's name, as AWS documents it."""
 
 
 def done_for(folder: str) -> set[str]:
     """What Lambda itself does with a function's role."""
-    function = function_of(folder)
-    sources = [event for event in function.get("Events", {}).values() if event["Type"] in READS_ITS_SOURCE]
-    destinations = {"sqs:SendMessage"} if "OnFailure" in str(function) else set()
-    return WRITES_ITS_LOG.union(destinations, *(READS_ITS_SOURCE[event["Type"]] for event in sources))
+    services = [each["EventSourceArn"].split(":")[2] for each in sources_of_function(folder)]
+    kept = {"sqs:SendMessage"} if destinations(folder) else set()
+    return WRITES_ITS_LOG.union(kept, *(READS_ITS_SOURCE[service] for service in services))
 
 
 def allowed(folder: str) -> set[str]:
@@ -347,13 +355,10 @@ def is_named(logical_id: str, named: set[str]) -> bool:
 
 def destinations(folder: str) -> list[Any]:
     """The event sources and asynchronous calls of a function that have somewhere to put what failed."""
-    (logical_id,) = [
-        name for name, each in RESOURCES.items() if each.get("Properties", {}).get("CodeUri") == f"functions/{folder}"
-    ]
     configured = [
         each["Properties"]
         for each in deployed().resources.values()
-        if each["Properties"].get("FunctionName") == logical_id
+        if each["Properties"].get("FunctionName") == logical_id(folder)
     ]
     return [each for each in configured if "DestinationConfig" in each]
 
@@ -415,8 +420,12 @@ def matches(pattern: Any, value: Any) -> bool:
 
 def passes(record: Mapping[str, Any]) -> bool:
     """Whether the stream hands a record to emit_billing."""
-    filters = function_of("emit_billing")["Events"]["Ledger"]["Properties"]["FilterCriteria"]["Filters"]
-    return any(matches(json.loads(each["Pattern"]), record) for each in filters)
+    return any(matches(pattern, record) for pattern in stream_filters())
+
+
+def stream_filters() -> list[Any]:
+    (source,) = sources_of_function("emit_billing")
+    return [json.loads(each["Pattern"]) for each in source["FilterCriteria"]["Filters"]]
 
 
 class NoQueue:
@@ -482,13 +491,16 @@ def texts(pattern: Any) -> set[str]:
 
 
 def test_filters_and_conditions_name_the_keys_that_the_code_builds() -> None:
-    filters = function_of("emit_billing")["Events"]["Ledger"]["Properties"]["FilterCriteria"]["Filters"]
-    patterns = [json.loads(each["Pattern"])["dynamodb"]["Keys"] for each in filters]
-    assert texts(patterns) == {keys.REQUEST, keys.QUARANTINE, keys.STATEMENT, keys.ACCOUNT}
+    assert texts([each["dynamodb"]["Keys"] for each in stream_filters()]) == {
+        keys.REQUEST,
+        keys.QUARANTINE,
+        keys.STATEMENT,
+        keys.ACCOUNT,
+    }
     statements = [each for folder in FUNCTIONS for each in deployed().statements(role_of(folder))]
     leading = [each["Condition"]["ForAllValues:StringLike"] for each in statements if "Condition" in each]
-    prefixes = (keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.ORGANIZATION, keys.QUARANTINE, keys.UNLISTED)
-    named = {f"{each}*" for each in prefixes} | {keys.STATEMENT_KEYS, f"{keys.DAY}????-??-??#*"}
+    prefixes = {keys.COUNTER, keys.DAY, keys.DUE, keys.LATE, keys.LIST, keys.ORGANIZATION, keys.QUARANTINE}
+    named = {f"{each}*" for each in prefixes | {keys.UNLISTED}} | {keys.STATEMENT_KEYS, f"{keys.DAY}????-??-??#*"}
     assert {text for each in leading for text in each["dynamodb:LeadingKeys"]} == named
 
 
@@ -536,10 +548,10 @@ def dead_letter_queues() -> set[str]:
 def sources() -> list[tuple[Any, Any]]:
     """Each queue that a function reads, with the function."""
     return [
-        (RESOURCES[event["Properties"]["Queue"]["Fn::GetAtt"][0]]["Properties"], function_of(folder))
+        (RESOURCES[source["EventSourceArn"].rpartition(":")[2]]["Properties"], function_of(folder))
         for folder in FUNCTIONS
-        for event in function_of(folder).get("Events", {}).values()
-        if event["Type"] == "SQS"
+        for source in sources_of_function(folder)
+        if ":sqs:" in source["EventSourceArn"]
     ]
 
 
@@ -581,10 +593,8 @@ def test_the_nightly_call_is_kept_where_it_fails_and_a_large_day_is_not_taken_fo
 
 
 def test_a_function_that_reads_a_queue_answers_for_each_message() -> None:
-    events_of = [event for folder in FUNCTIONS for event in function_of(folder).get("Events", {}).values()]
-    for event in events_of:
-        if event["Type"] == "SQS":
-            assert event["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    for source in deployed().of_type("AWS::Lambda::EventSourceMapping").values():
+        assert source["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 def test_the_usage_queue_keeps_the_order_of_an_organization_and_drops_repeats_within_it() -> None:
@@ -730,11 +740,18 @@ def test_what_is_written_into_a_resource_stays_within_what_its_service_takes() -
 
 
 def test_a_production_stack_is_not_deployed_without_somebody_to_alarm() -> None:
-    (rule,) = transformed()["Rules"].values()
-    (assertion,) = rule["Assertions"]
     for production, email, refused in (("true", "", True), ("true", "ops@example.com", False), ("false", "", False)):
-        chosen = Deployed(Production=production, AlarmEmail=email)
-        assert (chosen.resolved(rule["RuleCondition"]) and not chosen.resolved(assertion["Assert"])) is refused
+        assert bool(refusals(Deployed(Production=production, AlarmEmail=email))) is refused
+
+
+def refusals(chosen: Deployed) -> list[str]:
+    """What the template's rules say against a deployment with these parameters."""
+    return [
+        assertion["AssertDescription"]
+        for rule in transformed()["Rules"].values()
+        for assertion in rule["Assertions"]
+        if chosen.resolved(rule["RuleCondition"]) and not chosen.resolved(assertion["Assert"])
+    ]
 
 
 def test_what_holds_data_is_encrypted() -> None:
@@ -878,3 +895,133 @@ def test_every_stage_tags_what_it_deploys() -> None:
     tags = {name: stage["deploy"]["parameters"]["tags"] for name, stage in stages.items() if name != "version"}
     assert tags == {name: f"project=gratis stage={name}" for name in tags}
     assert tags.keys() == {"default", "prod"}
+
+
+GRADUAL = ("ReceiveUsage", "ClassifyUsage", "EmitBilling", "AccountApi")
+"""What a release changes for whoever sends or asks, call by call."""
+
+
+def gradual() -> Deployed:
+    return Deployed(GradualDeployment="Canary10Percent10Minutes")
+
+
+def test_without_the_parameter_nothing_is_deployed_gradually() -> None:
+    kinds = ("AWS::Lambda::Version", "AWS::Lambda::Alias", "AWS::CodeDeploy::Application")
+    assert [name for kind in kinds for name in deployed().of_type(kind)] == []
+    assert "codedeploy" not in json.dumps(deployed().resources)
+    assert all("RELEASE" not in each["Environment"]["Variables"] for each in lambdas(deployed()))
+
+
+def lambdas(deployment: Deployed) -> list[Any]:
+    return list(deployment.of_type("AWS::Lambda::Function").values())
+
+
+def test_gradually_every_call_goes_through_an_alias_that_an_alarm_rolls_back() -> None:
+    deployment = gradual()
+    aliases = {each["FunctionName"]: name for name, each in deployment.of_type("AWS::Lambda::Alias").items()}
+    assert aliases.keys() == set(GRADUAL)
+    for name, alias in aliases.items():
+        resource = deployment.resources[alias]
+        assert resource["Properties"]["FunctionVersion"] == f"{name}Version.Version"
+        named = resource["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"]["Ref"]
+        group = deployment.resources[named]["Properties"]
+        assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent10Minutes"
+        rollback = group["AutoRollbackConfiguration"]
+        assert (rollback["Enabled"], "DEPLOYMENT_STOP_ON_ALARM" in rollback["Events"]) == (True, True)
+        alarms = {each["Name"] for each in group["AlarmConfiguration"]["Alarms"]}
+        assert f"{name}ErrorsAlarm" in alarms <= deployment.of_type("AWS::CloudWatch::Alarm").keys()
+        assert len(alarms) <= 10  # CodeDeploy's quota
+    called = [each["FunctionName"] for kind in CALLS for each in deployment.of_type(kind).values()]
+    uris = [each["IntegrationUri"] for each in deployment.of_type("AWS::ApiGatewayV2::Integration").values()]
+    assert set(aliases.values()) <= {*called, *uris}
+    assert not set(GRADUAL) & {each.rpartition(":")[2] for each in [*called, *uris]}
+
+
+CALLS = ("AWS::Lambda::EventSourceMapping", "AWS::Lambda::Permission")
+
+
+def test_the_alarms_that_roll_back_look_at_less_than_the_shortest_shift_takes() -> None:
+    allowed = TEMPLATE["Parameters"]["GradualDeployment"]["AllowedValues"]
+    shortest = min(shift_minutes(each) for each in allowed if each != "off")
+    for group in gradual().of_type("AWS::CodeDeploy::DeploymentGroup").values():
+        names = [each["Name"] for each in group["AlarmConfiguration"]["Alarms"]]
+        alarms = [gradual().resources[name]["Properties"] for name in names]
+        assert any(each["Period"] * each["EvaluationPeriods"] <= 300 for each in alarms)
+        assert shortest >= 10
+
+
+def shift_minutes(configuration: str) -> int:
+    """How long CodeDeploy takes until all traffic is on the new release."""
+    canary = re.fullmatch(r"Canary10Percent(\d+)Minutes", configuration)
+    linear = re.fullmatch(r"Linear10PercentEvery(\d+)Minutes", configuration)
+    return int(canary[1]) if canary else 9 * int(linear[1]) if linear else 0
+
+
+def test_a_release_of_another_name_is_a_new_version_of_every_function_and_shows_in_its_configuration() -> None:
+    """Lambda publishes no version of a function that did not change, although its parameters may have."""
+    versions = gradual().of_type("AWS::Lambda::Version").values()
+    assert {each["Description"] for each in versions} == {"source"}
+    assert {each["Environment"]["Variables"]["RELEASE"] for each in lambdas(gradual())} == {"source"}
+    planned = subprocess.run(["make", "-n", "build"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607
+    assert 0 < planned.index("sam build") < planned.index("Id: source")
+    assert (ROOT / "template.yaml").read_text().count("Id: source") == 1
+
+
+def test_who_shifts_traffic_may_move_these_aliases_and_read_alarms() -> None:
+    (moves, reads) = gradual().statements("GradualRole")
+    assert {each.rpartition(":function:")[2].removesuffix(":*") for each in moves["Resource"]} == set(GRADUAL)
+    assert reads["Action"] == "cloudwatch:DescribeAlarms"
+
+
+EDGE: Any = read_template(ROOT / "edge.yaml")
+"""What the parameter Domain adds: a template of its own."""
+DOMAIN = {"Domain": "gratis.example.com", "HostedZone": "Z0123"}
+
+
+def edge(kind: str) -> Any:
+    """The properties of the only resource of a type."""
+    (found,) = [each["Properties"] for each in EDGE["Resources"].values() if each["Type"] == kind]
+    return found
+
+
+def test_a_domain_puts_cloudfront_and_a_web_acl_before_the_api_and_without_one_there_is_neither() -> None:
+    assert (deployed().of_type("AWS::CloudFormation::Stack"), refusals(deployed())) == ({}, [])
+    with_domain = Deployed(**DOMAIN)
+    (nested,) = with_domain.of_type("AWS::CloudFormation::Stack").values()
+    assert (ROOT / nested["TemplateURL"]).exists()
+    assert nested["Parameters"].keys() == EDGE["Parameters"].keys()
+    assert nested["Parameters"]["ApiId"] == "HttpApi"
+    assert with_domain.outputs["ApiUrl"] == "https://gratis.example.com"
+    assert refusals(Deployed(Domain="gratis.example.com"))
+
+
+def test_the_execute_api_endpoint_is_closed_only_where_there_is_a_domain() -> None:
+    closed = {"ExecuteApi": "closed"}
+    assert deployed().of_type("AWS::ApiGatewayV2::Api")["HttpApi"]["DisableExecuteApiEndpoint"] is False
+    assert (
+        Deployed(**DOMAIN, **closed).of_type("AWS::ApiGatewayV2::Api")["HttpApi"]["DisableExecuteApiEndpoint"] is True
+    )
+    assert (bool(refusals(Deployed(**closed))), refusals(Deployed(**DOMAIN, **closed))) == (True, [])
+
+
+def test_the_edge_hands_everything_on_caches_nothing_and_looks_into_no_body() -> None:
+    distribution = edge("AWS::CloudFront::Distribution")["DistributionConfig"]
+    assert distribution["WebACLId"] == {"Fn::GetAtt": ["WebAcl", "Arn"]}
+    (origin,) = distribution["Origins"]
+    assert origin["DomainName"] == {"Ref": "Origin"}
+    assert origin["CustomOriginConfig"]["OriginProtocolPolicy"] == "https-only"
+    behavior = distribution["DefaultCacheBehavior"]
+    assert behavior["ViewerProtocolPolicy"] == "https-only"
+    assert {"POST", "PUT", "DELETE"} <= set(behavior["AllowedMethods"])
+    rules = edge("AWS::WAFv2::WebACL")["Rules"]
+    assert "AWSManagedRulesCommonRuleSet" not in str(rules)  # it refuses bodies of more than 8 KB
+    assert [each for each in rules if "RateBasedStatement" in each["Statement"]]
+    assert edge("AWS::ApiGatewayV2::ApiMapping").keys() == {"ApiId", "DomainName", "Stage"}  # paths stay as they are
+
+
+SET_BY_UP = {"LocalEngine", "WebhookTargets"}
+
+
+def test_every_parameter_is_explained_to_whoever_deploys() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert {name for name in TEMPLATE["Parameters"] if f"`{name}`" not in readme} == SET_BY_UP

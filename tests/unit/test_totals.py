@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gratis.rules.request import Tokens
-from gratis.rules.totals import MAX_ROWS, OTHER, RowKey, Sums, Totals
+from gratis.rules.totals import OTHER, RowKey, Sums, Totals
 from tests.unit.builders import LARGE, SMALL, request
 
 ORDINARY = RowKey("proj_web", LARGE, "default", False, "billed")
@@ -86,46 +86,28 @@ def test_totals_of_the_same_rows_are_equal_and_of_others_are_not() -> None:
     assert some != some.rows
 
 
-def full() -> Totals:
+def test_any_number_of_names_has_rows_of_their_own() -> None:
     totals = Totals()
-    for number in range(MAX_ROWS):
+    for number in range(1500):
         totals.add(request(1, project=f"proj_{number}"), "billed", Decimal("0.5"))
-    return totals
+    assert {key.project for key in totals.rows} == {f"proj_{number}" for number in range(1500)}
 
 
-def test_past_the_most_rows_the_rest_is_totalled_as_other_with_its_verdict_and_batch() -> None:
-    totals = full()
+OTHERS = RowKey(OTHER, OTHER, OTHER, False, "billed")
+
+
+def test_a_day_that_the_first_release_totalled_as_other_goes_on_like_that() -> None:
+    totals = Totals({ORDINARY._replace(project="proj_7"): Sums(1, 1), OTHERS: Sums(2, 20)})
     totals.add(request(10, project="proj_new"), "billed", Decimal("0.5"))
-    totals.add(request(10, project="proj_newer", model=SMALL, service_tier="flex"), "billed", Decimal("0.25"))
-    totals.add(request(10, project="proj_new", batch=True), "free", Decimal("0.25"))
-    others = {key: sums for key, sums in totals.rows.items() if key.project == OTHER}
-    assert others == {
-        RowKey(OTHER, OTHER, OTHER, False, "billed"): Sums(2, 20, 0, 0, Decimal("0.75"), Decimal("0.75")),
-        RowKey(OTHER, OTHER, OTHER, True, "free"): Sums(1, 10, 0, 0, Decimal("0.25"), Decimal(0)),
-    }
-
-
-def test_a_row_that_is_there_still_counts_its_own_when_there_are_the_most() -> None:
-    totals = full()
     totals.add(request(10, project="proj_7"), "billed", Decimal("0.5"))
-    assert len(totals.rows) == MAX_ROWS
+    assert (totals.rows[OTHERS].requests, totals.rows[OTHERS].input) == (3, 30)
     assert totals.rows[ORDINARY._replace(project="proj_7")].input == 11
 
 
-def test_nothing_is_lost_when_rows_are_totalled_as_other() -> None:
-    totals = full()
-    for number in range(500):
-        totals.add(request(1, project=f"proj_late_{number}"), "billed", Decimal("0.5"))
-    assert sum(sums.requests for sums in totals.rows.values()) == MAX_ROWS + 500
-    assert sum(sums.amount for sums in totals.rows.values()) == (MAX_ROWS + 500) * Decimal("0.5")
-
-
-def test_a_document_of_the_most_rows_stays_below_what_a_table_item_may_hold() -> None:
-    totals = Totals()
-    for number in range(MAX_ROWS + 10):
-        project, model = f"{number:064}", f"{number:0128}"
-        totals.add(request(10**12, project=project, model=model, service_tier="x" * 64), "billed", Decimal("75000000"))
-    assert len(totals.to_json()) < 400_000
+def test_what_has_no_other_row_of_its_verdict_and_batch_has_a_row_of_its_own() -> None:
+    totals = Totals({OTHERS: Sums(2, 20)})
+    totals.add(request(10, project="proj_new", batch=True), "billed", Decimal("0.5"))
+    assert RowKey("proj_new", LARGE, "default", True, "billed") in totals.rows
 
 
 def test_totals_are_written_compactly_with_exact_amounts() -> None:

@@ -133,6 +133,7 @@ class Deployed:
 
 CALLED: dict[str, Callable[[Deployed, Any], Any]] = {
     "Fn::GetAtt": lambda deployed, named: deployed._attribute(*named),
+    "Fn::FindInMap": lambda deployed, keys: deployed.template["Mappings"][keys[0]][keys[1]][keys[2]],
     "Fn::Select": lambda _, chosen: chosen[1][int(chosen[0])],
     "Fn::Split": lambda _, text: text[1].split(text[0]),
     "Fn::Join": lambda _, parts: parts[0].join(parts[1]),

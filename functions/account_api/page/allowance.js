@@ -1,8 +1,16 @@
 /** Status: the message of the published terms, and what is left of each group's quota and of the week's evaluation runs. */
 
-import { badge, count, countdown, el, empty, facts, moments, unitName, usd } from "./view.js";
+import { badge, code, count, countdown, el, empty, facts, moments, unitName, usd } from "./view.js";
 
 const WORDS = { ineligible: "Not eligible", eligible: "Eligible", enrolled: "Enrolled", ended: "Ended" };
+const WHAT_WOULD_CHANGE = {
+  not_eligible: "Only some organizations qualify; the platform's operator says which.",
+  zero_data_retention: "Organizations with Zero Data Retention have no part in it; it is the platform's operator who can change that.",
+  enterprise_excluded: "This Enterprise plan has no part in it; another plan would.",
+  no_balance: "With a positive balance requests can be free again.",
+  tier_not_included: "There is no allowance for this usage tier; a higher tier may have one.",
+  offer_not_started: "The offer has not started yet.",
+};
 const NEARLY = 80;
 const DAY_MS = 86_400_000;
 
@@ -11,9 +19,11 @@ export function status(allowance) {
   return [
     el("p", { class: "message" }, badge(allowance.status, word), " ", allowance.message ?? ""),
     allowance.status === "eligible" && hint(),
+    allowance.why && el("p", {}, "Why: ", code(allowance.why), ". ", WHAT_WOULD_CHANGE[allowance.why] ?? ""),
     allowance.status !== "ended" && lastDay(allowance.ends),
     allowance.status !== "ended" && groups(allowance),
     saved(allowance.saved_usd),
+    allowance.as_of && el("p", { class: "muted as-of" }, "As of ", moments(allowance.as_of)),
   ]
     .flat()
     .filter(Boolean);
@@ -53,8 +63,9 @@ function quotaOf(group) {
     notes: [
       ["Window", closed ? "Not open yet" : span(group)],
       ["Resets", closed ? "The next free request opens the window" : reset(group.resets_at)],
-      group.used_up_at && ["At this pace used up", [countdown(group.used_up_at), moments(group.used_up_at)]],
-    ].filter(Boolean),
+      ["At this pace", group.used_up_at && ["used up ", moments(group.used_up_at)]],
+      ["Reserved", Number(group.reserved) > 0 && `${group.unit === "usd" ? usd(group.reserved) : count(group.reserved)} ${unitName(group.reserved, group.unit)}`],
+    ].filter(([, content]) => content),
   });
 }
 

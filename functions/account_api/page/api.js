@@ -11,9 +11,10 @@ let session = null;
 
 /** The API refused, or could not be reached (`status` 0). `message` is for the person. */
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = null) {
     super(message);
     this.status = status;
+    this.code = code;
   }
 }
 
@@ -51,6 +52,15 @@ export function post(path, body) {
   return call("POST", path, {}, body);
 }
 
+/** A page of a list as a table: its text, and the cursor of the next page or null. */
+export async function csvPage(path, query) {
+  const link = (response) => /<([^>]*)>; rel="next"/.exec(response.headers.get("link") ?? "")?.[1] ?? "";
+  return call("GET", path, query, undefined, "text/csv", (response, text) => {
+    if (!response.ok) return content(response, text);
+    return { text, next: new URLSearchParams(link(response)).get("page") };
+  });
+}
+
 /** The buckets of all pages of a usage or costs query. */
 export async function buckets(path, query) {
   const found = [];
@@ -73,18 +83,18 @@ function store(value) {
   }
 }
 
-async function call(method, path, query, body) {
+async function call(method, path, query, body, accept = "application/json", read = content) {
   if (!session) throw new Forgotten();
   const { key, organization, ended } = session;
   const answer = await send(address(path, organization ? { ...query, organization } : query), {
     method,
-    headers: { authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) },
+    headers: { accept, authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) },
     body: body && JSON.stringify(body),
     signal: AbortSignal.any([ended.signal, AbortSignal.timeout(PATIENCE_MS)]),
     cache: "no-store",
     credentials: "omit",
     redirect: "error",
-  }).catch((error) => {
+  }, read).catch((error) => {
     throw ended.signal.aborted ? new Forgotten() : error;
   });
   if (ended.signal.aborted) throw new Forgotten();
@@ -98,11 +108,11 @@ function address(path, query) {
   return url;
 }
 
-async function send(url, options) {
+async function send(url, options, read) {
   try {
     const response = await fetch(url, options);
     const text = await response.text();
-    return content(response, text);
+    return read(response, text);
   } catch (error) {
     if (error instanceof ApiError) throw error;
     if (error.name === "TimeoutError") throw new ApiError(0, "The API did not answer in time. Try again.");
@@ -114,7 +124,7 @@ function content(response, text) {
   const answer = parsed(text);
   if (response.ok && answer !== null) return answer;
   const message = answer?.error?.message ?? `The API answered with status ${response.status} and no explanation.`;
-  throw new ApiError(response.status, message);
+  throw new ApiError(response.status, message, answer?.error?.code ?? null);
 }
 
 function parsed(text) {

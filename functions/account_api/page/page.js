@@ -2,14 +2,16 @@
 
 import { forget, Forgotten, get, kept, open } from "./api.js";
 import { status } from "./allowance.js";
+import { paid, spanOf, spent } from "./money.js";
 import { included } from "./offer.js";
-import { decision, decisions, explained, latest } from "./requests.js";
+import { filters, list, offerReasons } from "./list.js";
+import { decision, explained } from "./requests.js";
 import { edited, settings, sharing } from "./sharing.js";
 import { daily, usageAndCost } from "./usage.js";
-import { announce, byId, clear, fill, problem, tick } from "./view.js";
+import { announce, byId, clear, el, fill, problem, tick } from "./view.js";
 
 const USABLE = /^[\x21-\x7e]+$/;
-const BODIES = ["status-body", "offer-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
+const BODIES = ["status-body", "offer-body", "money-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
 const TICK_MS = 15_000;
 
 // Opening and forgetting
@@ -57,6 +59,8 @@ function leave() {
   forget();
   for (const id of BODIES) clear(byId(id));
   byId("why-form").reset();
+  byId("list-form").reset();
+  byId("money-form").reset();
   byId("session-organization").textContent = "";
   document.title = "Gratis account";
   showAccount(false);
@@ -89,8 +93,9 @@ async function refresh(allowance) {
   const worked = await Promise.all([
     showStatus(allowance),
     fill(byId("offer-body"), guarded(() => get("offer")), included),
+    showMoney(),
     fill(byId("usage-body"), guarded(daily), usageAndCost),
-    fill(byId("decisions-body"), guarded(latest), (records) => decisions(records, lookUp)),
+    showList(),
     edited(byId("sharing-body")) || showSharing(),
   ]);
   if (worked.every(Boolean)) announce("The account is up to date.");
@@ -107,7 +112,17 @@ function showSharing() {
 
 async function savedSharing(message) {
   await Promise.all([showSharing(), showStatus()]);
+  byId("sharing-body").prepend(el("p", { class: "saved" }, message));
   announce(message);
+}
+
+function showMoney() {
+  for (const field of document.querySelectorAll("[data-days]")) field.hidden = byId("money-span").value !== "days";
+  return fill(byId("money-body"), guarded(() => spent(spanOf(byId("money-form")))), paid);
+}
+
+function showList() {
+  return list(byId("decisions-body"), filters(byId("list-form")), guarded, lookUp);
 }
 
 function showWhy(id, day) {
@@ -132,6 +147,12 @@ byId("why-form").addEventListener("submit", (event) => {
   event.preventDefault();
   showWhy(byId("why-id").value.trim(), byId("why-day").value);
 });
+byId("money-form").addEventListener("change", showMoney);
+byId("money-form").addEventListener("submit", (event) => event.preventDefault());
+byId("list-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  showList();
+});
 byId("refresh").addEventListener("click", () => refresh());
 byId("forget").addEventListener("click", () => {
   leave();
@@ -142,5 +163,6 @@ byId("forget").addEventListener("click", () => {
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(tick, TICK_MS);
 
+offerReasons(byId("list-reason"));
 showAccount(false);
 resume(kept());

@@ -1,10 +1,9 @@
-/** The latest decisions, and one decision in full. */
+/** Decisions in a table, and one decision in full. */
 
 import { ApiError, get } from "./api.js";
-import { code, count, el, empty, facts, LOCAL, moments, sentence, table, TIMES } from "./view.js";
+import { badge, code, count, el, empty, facts, LOCAL, moments, sentence, table, TIMES } from "./view.js";
 import { units, usd, utcDay, verdictBadge } from "./view.js";
 
-const LATEST = 20;
 const EVALS = "evals";
 const COLUMNS = [
   { label: "Time" },
@@ -16,15 +15,11 @@ const COLUMNS = [
   { label: "Amount", numeric: true },
 ];
 
-export async function latest() {
-  return (await get("requests", { limit: LATEST })).data;
-}
-
 /** `lookUp(id, day)` shows one of them in full. */
 export function decisions(records, lookUp) {
-  if (!records.length) return empty("No recent decisions. New ones appear here as soon as a request has been decided.");
+  if (!records.length) return empty("No such decisions. New ones appear here seconds after a request has been decided.");
   const rows = records.map((record) => ({ cells: cells(record, lookUp), note: record.explanation }));
-  const caption = `Of each group up to five that were decided last, today and yesterday; newest first. ${TIMES}`;
+  const caption = `The newest decided first. ${TIMES}`;
   return table({ caption, columns: COLUMNS, rows });
 }
 
@@ -36,7 +31,7 @@ function cells(record, lookUp) {
     el("span", { class: "name" }, record.model),
     record.project === null ? "–" : el("span", { class: "name" }, record.project),
     count(record.tokens.total),
-    [verdictBadge(record.verdict), " ", code(record.reason)],
+    [record.voids ? badge("void", "Void") : verdictBadge(record.verdict), " ", code(record.reason)],
     amount(record),
   ];
 }
@@ -47,27 +42,34 @@ function amount(record) {
   return [billed, el("span", { class: "instead" }, `instead of ${usd(record.list_amount_usd)}`)];
 }
 
-/** The record, or null if the organization has no decision with this id (on this day). */
+/** The record, or why there is none: `{missing: message}`, with `refused` true if its event lies in quarantine. */
 export async function decision(id, day) {
   try {
     return await get(`requests/${encodeURIComponent(id)}`, day ? { day } : {});
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return null;
+    if (error instanceof ApiError && error.status === 404) {
+      return { missing: error.message, refused: error.code === "refused" };
+    }
     throw error;
   }
 }
 
 export function explained(record, id, day) {
-  if (!record) return unknown(id, day);
+  if (record.missing) return record.refused ? refused(record.missing) : unknown(id, day);
   return [
     el("p", { class: "message" }, verdictBadge(record.verdict), " ", why(record.explanation)),
+    record.void && el("p", { class: "message" }, badge("void", "Void"), " ", why(record.void.explanation)),
     facts([...theRequest(record), ...theCounter(record), ...theReceipt(record)]),
-  ];
+  ].filter(Boolean);
 }
 
 /** The explanation without the verdict it begins with, which the badge beside it says. */
 function why(explanation) {
   return sentence(explanation.replace(/^(Free|Billed): /, ""));
+}
+
+function refused(message) {
+  return el("p", { class: "message" }, badge("gone", "Refused"), " ", sentence(message));
 }
 
 function unknown(id, day) {

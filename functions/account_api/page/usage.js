@@ -9,7 +9,7 @@ const FREE = "incentivized-tier";
 const HEIGHT = 260;
 const LABEL_WIDTH = 56;
 
-/** The last 14 UTC days, today included, oldest first: {start, free, billed, cost, requests}. */
+/** The last 14 UTC days, today included, oldest first: {start, free, billed, cost, unpriced, requests}. */
 export async function daily(now = Date.now()) {
   const first = (Math.floor(now / 1000 / DAY) - DAYS + 1) * DAY;
   const span = { start_time: first, bucket_width: "1d", limit: DAYS };
@@ -29,6 +29,7 @@ function day(start, usage, costs) {
     billed: sum(used.filter((result) => !isFree(result)), tokens),
     requests: sum(used, (result) => result.num_model_requests),
     cost: sum(results(costs, start), (result) => Number(result.amount.value)),
+    unpriced: sum(results(costs, start), (result) => result.unpriced_requests ?? 0),
   };
 }
 
@@ -54,7 +55,13 @@ export function usageAndCost(days) {
 
 function totalOf(days) {
   const total = (name) => sum(days, (each) => each[name]);
-  return { free: total("free"), billed: total("billed"), requests: total("requests"), cost: total("cost") };
+  const names = ["free", "billed", "requests", "cost", "unpriced"];
+  return Object.fromEntries(names.map((name) => [name, total(name)]));
+}
+
+/** Of requests without a price only the number is known. */
+function costOf({ cost, unpriced }) {
+  return unpriced ? `${usdSum(cost)} + ${count(unpriced)} without a price` : usdSum(cost);
 }
 
 function figures(days, open) {
@@ -66,8 +73,8 @@ function figures(days, open) {
     { label: "Requests", numeric: true },
     { label: "Cost", numeric: true },
   ];
-  const cells = (name, { free, billed, requests, cost }) =>
-    [name, count(free), count(billed), count(free + billed), count(requests), usdSum(cost)];
+  const cells = (name, { free, billed, requests, ...amounts }) =>
+    [name, count(free), count(billed), count(free + billed), count(requests), costOf(amounts)];
   const rows = days.map((each) => ({ cells: cells(utcDay(each.start * 1000), each) })).reverse();
   const caption = "Tokens and cost per UTC day, newest first";
   const shown = table({ caption, columns, rows, total: cells("14 days", totalOf(days)) });
@@ -95,8 +102,8 @@ function legend() {
   return el("ul", { class: "legend" }, entries);
 }
 
-function described(name, { free, billed, cost }) {
-  return `${name}: ${count(free)} free tokens, ${count(billed)} billed tokens, ${usdSum(cost)}`;
+function described(name, { free, billed, ...amounts }) {
+  return `${name}: ${count(free)} free tokens, ${count(billed)} billed tokens, ${costOf(amounts)}`;
 }
 
 function summary(days) {

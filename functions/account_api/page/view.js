@@ -41,10 +41,12 @@ export function announce(text) {
 }
 
 const latest = new WeakMap();
+const filled = new WeakSet();
 
 /**
  * Fill a section's body: what was there stays, marked as busy, until `load` has answered; then what `render` makes of
- * the answer, or the error with a button to try again. Of several calls the last one wins. True if it went well.
+ * the answer, or the error with a button to try again, above the older figures where there are some. Of several calls
+ * the last one wins. True if it went well.
  */
 export async function fill(body, load, render) {
   const turn = Symbol("turn");
@@ -54,13 +56,21 @@ export async function fill(body, load, render) {
   const [content, worked] = await outcome(load, render, () => fill(body, load, render));
   if (latest.get(body) !== turn) return false;
   body.setAttribute("aria-busy", "false");
-  put(body, content);
+  if (worked) filled.add(body);
+  put(body, worked || !filled.has(body) ? content : [content, ...older(body)].flat());
   return worked;
+}
+
+/** What a section showed before it could not be read again; problems of earlier tries are left out. */
+function older(body) {
+  const figures = [...body.children].filter((each) => !each.matches(".problem, .older"));
+  return [el("p", { class: "muted older" }, "These figures are older:"), ...figures];
 }
 
 /** Empty a section's body, and let no answer that is still on its way fill it. */
 export function clear(body) {
   latest.delete(body);
+  filled.delete(body);
   body.removeAttribute("aria-busy");
   body.replaceChildren();
 }
@@ -166,8 +176,8 @@ export function compact(number) {
 /** An exact decimal, never rounded, with separators and at least two decimals. */
 export function usd(decimal) {
   if (decimal === null || decimal === undefined) return "not known";
-  const parts = /^(\d+)(?:\.(\d*?)0*)?$/.exec(decimal);
-  return parts ? `$${whole.format(BigInt(parts[1]))}.${(parts[2] ?? "").padEnd(2, "0")}` : `$${decimal}`;
+  const parts = /^(-?)(\d+)(?:\.(\d*?)0*)?$/.exec(decimal);
+  return parts ? `${parts[1]}$${whole.format(BigInt(parts[2]))}.${(parts[3] ?? "").padEnd(2, "0")}` : `$${decimal}`;
 }
 
 const UNITS = {

@@ -5,9 +5,11 @@ the documents it was decided on, and only if no request in it was decided before
 run meets either nothing or its own decisions.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -18,9 +20,9 @@ from gratis.intake.messages import Message
 from gratis.rules.account import Account
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
-from gratis.rules.receipt import Decision
+from gratis.rules.pages import MAX_PAGE_ROWS, Name, Touched, name_of
+from gratis.rules.receipt import Decision, request_of
 from gratis.rules.request import Request, RequestKey, Void
-from gratis.rules.totals import MAX_ROWS
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
 from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause
@@ -91,8 +93,7 @@ def never() -> bool:
 class Classifier:
     """Decides batches of messages; holds what all of them share.
 
-    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction;
-    `max_rows`: of a day's totals, past which the rest is totalled as `(other)`.
+    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction.
     """
 
     def __init__(
@@ -105,7 +106,6 @@ class Classifier:
         pause: Pause = pause,
         spread: Spread = map,
         max_items: int = MAX_ITEMS,
-        max_rows: int = MAX_ROWS,
     ) -> None:
         self.ledger = ledger
         self.quarantine = quarantine
@@ -114,7 +114,6 @@ class Classifier:
         self.pause = pause
         self.spread = spread
         self.max_items = max_items
-        self.max_rows = max_rows
 
     def classify(self, messages: Sequence[Message], hurry: Callable[[], bool] = never) -> Outcome:
         """Decide every event once, in arrival order per organization.
@@ -138,7 +137,6 @@ class _Batch:
         self.counting = Lock()
         """Two organizations that are settled side by side count together."""
         self.max_items = shared.max_items
-        self.max_rows = shared.max_rows
         self.messages = messages
         self.outcome = Outcome()
         self.shelf: dict[CounterId, Document] = {}
@@ -280,13 +278,17 @@ class _Batch:
 
     def _settle_counter(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         while pending:
-            cases = [case for _, case in pending[: self.max_items]]
-            size = chunk_size(counter, cases, self.shelf, self.max_items)
+            self._read_pages(counter, pending[: self.max_items])
+            size = self._chunk_size(counter, pending)
             self._commit_or_isolate(counter, pending[:size])
             pending = pending[size:]
 
+    def _chunk_size(self, counter: CounterId, pending: Sequence[Pending]) -> int:
+        cases = [case for _, case in pending[: self.max_items]]
+        return chunk_size(counter, cases, self.shelf, self.max_items, self.ledger.max_page_rows)
+
     def _commit_or_isolate(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Commit a chunk; if it fails in a way that trying again cannot mend, find the event it is because of."""
+        """Commit requests; if it fails in a way that trying again cannot mend, find the event it is because of."""
         try:
             self._commit(counter, chunk)
         except Busy:
@@ -299,32 +301,38 @@ class _Batch:
             elif left:
                 self._refuse_all(left[0][0], unforeseen(error))
 
-    def _commit(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused."""
+    def _commit(self, counter: CounterId, pending: Sequence[Pending]) -> None:
+        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused.
+
+        That may be spread over more pages: then it takes more than one transaction.
+        """
         attempts = 0
-        while chunk:
+        while pending:
             if self.hurry():
                 raise Busy("time is running out")
             try:
                 if attempts:
-                    self._read_again(counter, chunk)
+                    self._read_again(counter, pending)
+                self._read_pages(counter, pending)
+                chunk = pending[: self._chunk_size(counter, pending)]
                 books = books_of(self.shelf, counter, {case.day for _, case in chunk})
                 now = self.clock([arrival.request for arrival, _ in chunk])
-                books, decisions = settle(books, [case for _, case in chunk], now, self.max_rows)
+                books, decisions = settle(books, [case for _, case in chunk], now)
                 voided = [case.voided for _, case in chunk if isinstance(case, VoidCase)]
                 self.shelf |= self.ledger.commit(self.shelf, counter, books, decisions, voided)
             except CommitRefused as refused:
                 self.shelf |= refused.documents
-                left = self._without_decided(chunk, refused.decided)
-                attempts = attempts + 1 if len(left) == len(chunk) else 0
-                chunk = left
+                left = self._without_decided(pending, refused.decided)
+                attempts = attempts + 1 if len(left) == len(pending) else 0
+                pending = left
             except Busy:
                 attempts += 1
                 if attempts > MAX_ATTEMPTS:
                     raise
             else:
                 self._finish(chunk, decisions)
-                return
+                pending, attempts = pending[len(chunk) :], 0
+                continue
             with self.counting:
                 self.outcome.contended += 1
             if attempts > MAX_ATTEMPTS:
@@ -332,15 +340,20 @@ class _Batch:
             if attempts:
                 self.pause(attempts)
 
-    def _read_again(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
+    def _read_again(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
-        documents = {counter} | {totals_of(counter, case.day) for _, case in chunk}
-        try:
+        documents = {counter} | {totals_of(counter, case.day) for _, case in pending}
+        with readable(counter):
             self.shelf |= self.ledger.documents(documents)
-        except Busy:
-            raise
-        except Exception as error:  # it is no fault of the events that wait for it
-            raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
+
+    def _read_pages(self, counter: CounterId, pending: Sequence[Pending]) -> None:
+        """The pages of totals that these requests can be counted on, after their documents."""
+        names: dict[CounterId, set[Name]] = {}
+        for _, case in pending:
+            names.setdefault(totals_of(counter, case.day), set()).add(name_of(case.request))
+        with readable(counter):
+            for document, wanted in names.items():
+                self.shelf[document] = self.ledger.with_pages(document, self.shelf[document], wanted)
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
@@ -350,7 +363,7 @@ class _Batch:
             self._compare(arrival.rivals, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
-        """The chunk without what was decided before."""
+        """Those that were not decided before."""
         earlier = {decision.key: decision for decision in decided}
         for arrival, _ in chunk:
             if decision := earlier.get(arrival.request.key):
@@ -362,7 +375,7 @@ class _Batch:
 
     def _compare(self, arrivals: Sequence[Arrival], decision: Decision) -> None:
         """What came of a request that is decided: a repeat if the payload is the same, else a conflict."""
-        same = [each for each in arrivals if _is_repeat(each.request, decision)]
+        same = [each for each in arrivals if is_repeat(each.request, decision)]
         others = [each for each in arrivals if each not in same]
         self._count_repeats(same, decision)
         refused = [
@@ -408,6 +421,17 @@ class _Batch:
         return True
 
 
+@contextmanager
+def readable(counter: CounterId) -> Iterator[None]:
+    """What cannot be read now is no fault of the events that wait for it. Raises Busy."""
+    try:
+        yield
+    except Busy:
+        raise
+    except Exception as error:
+        raise Busy(f"{counter} cannot be read: {type(error).__name__}: {error}") from error
+
+
 def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arrival]]:
     """The first arrival of each request, with its copies and rivals; and what has to wait for these.
 
@@ -439,7 +463,7 @@ def is_same(first: Request | Void, other: Request | Void) -> bool:
     return isinstance(other, Void) or first.payload_hash == other.payload_hash
 
 
-def _is_repeat(request: Request | Void, decision: Decision) -> bool:
+def is_repeat(request: Request | Void, decision: Decision) -> bool:
     """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
     return isinstance(request, Void) or request.payload_hash == decision.payload_hash
 
@@ -469,22 +493,29 @@ def chunk_size(
     cases: Sequence[Case | VoidCase],
     shelf: Mapping[CounterId, Document],
     max_items: int = MAX_ITEMS,
+    max_page_rows: int = MAX_PAGE_ROWS,
 ) -> int:
-    """How many of the next decisions fit one transaction beside their documents and first-of-the-day markers.
+    """How many of the next decisions fit one transaction beside their documents, pages and first-of-the-day markers.
 
     A void takes two items: it also checks that the voided decision is there.
     """
-    documents = {counter}
-    seen: set[date] = set()
-    others = items = 0
+
+    def touched(identity: CounterId) -> Touched:
+        document = shelf[identity]
+        return Touched(document.totals.rows, document.leaves, document.pages.keys(), max_page_rows)
+
+    documents = {counter: touched(counter)}
+    items = 0
     for count, case in enumerate(cases):
-        if case.day not in seen:
-            seen.add(case.day)
-            documents.add(totals_of(counter, case.day))
-            others = len(documents) + sum(is_day(each) and shelf[each].version == 0 for each in documents)
+        day = totals_of(counter, case.day)
+        if day not in documents:
+            documents[day] = touched(day)
+        documents[day].add(name_of(case.request))
         items += 2 if isinstance(case, VoidCase) else 1
-        if items + others > max_items:
-            return count
+        markers = sum(is_day(each) and shelf[each].version == 0 for each in documents)
+        pages = sum(each.most() for each in documents.values())
+        if items + len(documents) + markers + pages > max_items:
+            return max(count, 1)
     return len(cases)
 
 
@@ -498,14 +529,40 @@ def unknown_request(void: Void) -> Rejected:
 
 
 def conflict(request: Request, decision: Decision) -> Rejected:
-    """The same request id on the same day with another payload."""
+    """The same request id on the same day with another payload; says in what it differs."""
+    decided = _stated(request_of(decision))
+    differing = [
+        f"{name} ({json.dumps(decided[name])} then, {json.dumps(now)} now)"
+        for name, now in _stated(request).items()
+        if now != decided[name]
+    ]
     return Rejected(
         "conflict",
         f"id: {request.id!r} of {request.organization} on {decision.day} was decided with another payload "
         f"({decision.model}, {decision.input + decision.output} tokens at {decision.occurred_at}, "
         f"hash {decision.payload_hash[:12]}); this one is {request.model}, {request.tokens.total} tokens, "
-        f"hash {request.payload_hash[:12]}",
+        f"hash {request.payload_hash[:12]}, and differs in "
+        + (", ".join(differing) or "what a decision does not keep (tools, user_id, api_key_id)"),
     )
+
+
+def _stated(request: Request) -> dict[str, Any]:
+    """What an event says and a decision keeps, by the event's names."""
+    return {
+        "time": moment.text(request.occurred_at),
+        "type": request.kind,
+        "project": request.project,
+        "model": request.model,
+        "endpoint": request.endpoint,
+        "service_tier": request.service_tier,
+        "batch": request.batch,
+        "shared": request.shared,
+        "input_tokens": request.tokens.input,
+        "cached_tokens": request.tokens.cached,
+        "cache_write_tokens": request.tokens.cache_write,
+        "output_tokens": request.tokens.output,
+        "audio_tokens": request.tokens.audio,
+    }
 
 
 def too_late(request: Request | Void) -> Rejected:

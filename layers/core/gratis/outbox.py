@@ -59,14 +59,16 @@ class Emitted:
 
     `unreadable`: records that have to be kept, since they did not go out.
 
-    `unlisted`: records of requests for models that no group lists.
+    `billing`: the billing records, whether the bus took them or not.
+    `statements`: of days that were closed.
     `late`: organizations and days that got a decision after they were over: they have to be closed again.
     `decided_at`: when the records that are on the bus now were decided, each moment once.
     """
 
     records: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
-    unlisted: list[Mapping[str, Any]] = field(default_factory=list)
+    billing: list[Mapping[str, Any]] = field(default_factory=list)
+    statements: list[Mapping[str, Any]] = field(default_factory=list)
     late: set[tuple[str, str]] = field(default_factory=set)
     decided_at: set[str] = field(default_factory=set)
     sent: int = 0
@@ -98,20 +100,15 @@ def emit(
 
 def send(outgoing: Sequence[BusEntry], client: "EventBridgeClient", bus: str, pause: Pause = pause) -> Emitted:
     """Put these entries on the bus."""
-    emitted = Emitted(records=sum(len(entry.detail.get("records", ())) for entry in outgoing))
+    billing = [record for entry in outgoing for record in entry.detail.get("records", ())]
+    emitted = Emitted(records=len(billing), billing=billing)
     emitted.late = {
         (record["organization"], record["occurred_at"][:10])
-        for entry in outgoing
-        for record in entry.detail.get("records", ())
+        for record in billing
         if record["occurred_at"][:10] < record["decided_at"][:10]
     }
     failed: list[BusEntry] = []
-    emitted.unlisted = [
-        record
-        for each in outgoing
-        for record in each.detail.get("records", ())
-        if record["reason"] == "model_not_listed"
-    ]
+    emitted.statements = [entry.detail for entry in outgoing if entry.kind == "DayClosed"]
     for call in _calls(outgoing):
         left = _put(client, bus, call, emitted, pause)
         emitted.sent += len(call) - len(left)

@@ -125,7 +125,9 @@ PAGE = answers("page", data="array", has_more="boolean")
 ALLOWANCE = answers("allowance", status="string", groups="array")
 OFFER = answers("offer", version="string", groups="array", excludes="array", aliases="object", words="array")
 SHARING = answers("data_sharing", history="array")
-DECISIONS = answers("list", data="array")
+DECISIONS = answers("list", data="array", has_more="boolean")
+DECISIONS[200]["content"]["text/csv"] = {"schema": {"type": "string"}}
+QUARANTINE = answers("list", data="array", has_more="boolean")
 STATEMENT_KEYS: dict[int, Any] = {
     200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
 }

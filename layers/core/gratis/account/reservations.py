@@ -118,8 +118,10 @@ class Reservations:
                 self._commit(documents, counter, tuple(other for other in there if other is not each))
 
     def _commit(self, documents: Documents, counter: CounterId, reservations: tuple[Reservation, ...]) -> None:
-        held = documents.get(counter, Document()).counter
-        self.ledger.commit(documents, counter, Books(replace(held, reservations=reservations), {}), [])
+        """The totals stay as they are. Pages that the first release left out of the document are put into it again."""
+        read = self.ledger.with_pages(counter, documents.get(counter, Document()), ())
+        books = Books(replace(read.counter, reservations=reservations), {})
+        self.ledger.commit({counter: read} if read.version else {}, counter, books, [])
 
     def _judged(self, asked: Asked, account: Account | None, documents: Documents) -> Judged:
         """By the rules and on the counter of a decision, which is not kept."""

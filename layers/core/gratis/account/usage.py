@@ -98,6 +98,8 @@ def day_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[d
     rows: dict[datetime, list[tuple[RowKey, Sums]]] = {start: [] for start in starts}
     held = 0
     for identity, document in ledger.each_day(organization, groups_of(offer), first, last):
+        if document.is_damaged:
+            raise LookupError(f"{identity}: the pages of the totals are not those that their document names")
         rows[moment.parse(f"{identity.slot}T00:00:00Z")] += document.totals.rows.items()
         held += len(document.totals.rows)
         if held > MAX_ROWS_READ:
@@ -121,8 +123,8 @@ def hour_rows(ledger: Ledger, offer: Offer, organization: str, starts: Sequence[
 
 def _require_few_decisions(ledger: Ledger, offer: Offer, organization: str, days: Sequence[date]) -> None:
     """Raises Refused: 400 if the totals of these days count too many decisions; not one is read for that."""
-    documents = ledger.days(organization, groups_of(offer), days[0], days[-1]) if days else {}
-    held = sum(row.requests for document in documents.values() for row in document.totals.rows.values())
+    documents = ledger.each_day(organization, groups_of(offer), days[0], days[-1]) if days else ()
+    held = sum(row.requests for _, document in documents for row in document.totals.rows.values())
     if held > MAX_DECISIONS_READ:
         said = f"these days hold {held:,} decisions, and hours are read from at most {MAX_DECISIONS_READ:,}"
         raise Refused(400, "too_many_decisions", f"{said}; ask for fewer days, or by the day", "bucket_width")
@@ -131,7 +133,11 @@ def _require_few_decisions(ledger: Ledger, offer: Offer, organization: str, days
 def usage_page(
     rows: Mapping[datetime, Rows], width: timedelta, next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of completions usage, free tokens included. `saved_usd` is ours: what the free ones would have cost."""
+    """A page of completions usage, free tokens included.
+
+    Beside OpenAI's fields: `list_amount`, what all of it costs at the normal rate; `saved_usd`, the part of it that the
+    free requests would have cost; and, where requests have no price, `unpriced_requests`, whose amount is in neither.
+    """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         for names, sums in _grouped(kept, group_by, _usage_name):
@@ -146,6 +152,8 @@ def usage_page(
                 "saved_usd": usd(sums.list_amount - sums.amount),
                 **dict.fromkeys(("project_id", "user_id", "api_key_id", "model", "batch", "service_tier")),
                 **names,
+                "list_amount": {"value": sums.list_amount, "currency": "usd"},
+                **({"unpriced_requests": sums.unpriced} if sums.unpriced else {}),
             }
 
     return _page(rows, width, next_page, filters, results)
@@ -154,7 +162,10 @@ def usage_page(
 def costs_page(
     rows: Mapping[datetime, Rows], next_page: str | None, filters: Filters, group_by: Sequence[str]
 ) -> dict[str, Any]:
-    """A page of costs: exact sums of what was billed. A line item is a model."""
+    """A page of costs: exact sums of what was billed. A line item is a model.
+
+    Where requests have no price, the sum is that of the others, and `unpriced_requests` stands beside it.
+    """
 
     def results(kept: Rows) -> Iterator[dict[str, Any]]:
         billed = [(key, sums) for key, sums in kept if key.verdict == "billed"]
@@ -164,6 +175,7 @@ def costs_page(
                 "amount": {"value": sums.amount, "currency": "usd"},
                 **dict.fromkeys(("line_item", "project_id")),
                 **names,
+                **({"unpriced_requests": sums.unpriced} if sums.unpriced else {}),
             }
 
     return _page(rows, WIDTHS["1d"], next_page, filters, results)
@@ -201,6 +213,7 @@ def _grouped(
         total.output += each.output
         total.list_amount += each.list_amount
         total.amount += each.amount
+        total.unpriced += each.unpriced
     for names in sorted(sums, key=str):
         yield dict(zip(group_by, names, strict=True)), sums[names]
 
@@ -217,8 +230,10 @@ def _cost_name(key: RowKey, name: str) -> Any:
 
 def _row(decision: Decision) -> tuple[RowKey, Sums]:
     key = RowKey(decision.project, decision.model, decision.service_tier, decision.batch, decision.verdict)
-    amounts = Decimal(decision.list_amount_usd or 0), Decimal(decision.amount_usd or 0)
-    return key, Sums(decision.counts, decision.input, decision.cached, decision.output, *amounts)
+    list_amount, amount = (Decimal(each or 0) for each in (decision.list_amount_usd, decision.amount_usd))
+    unpriced = decision.counts * (decision.list_amount_usd is None)
+    tokens = (decision.input, decision.cached, decision.output)
+    return key, Sums(decision.counts, *tokens, list_amount, amount, unpriced)
 
 
 def _floor(when: datetime, width: timedelta) -> datetime:

@@ -70,7 +70,7 @@ class Proving:
         self.tiling = Tiling()
         self.checks: Mapping[str, Check] = {
             "sums": self.sums,
-            "totals": StoredTotals(stored),
+            "totals": StoredTotals(stored, [each.group for each, document in documents.items() if document.is_damaged]),
             "again": DecidedAgain(account, offer_of),
             "tiling": self.tiling,
             "duplicates": Duplicates(),

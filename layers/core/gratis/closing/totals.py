@@ -1,19 +1,20 @@
 """Whether the stored totals of a day are the sums over its decisions. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from gratis.closing.check import Check, Entry, Held
 from gratis.closing.proof import Differences
 from gratis.rules.offer import NO_GROUP
-from gratis.rules.totals import OTHER, RowKey, Sums, Totals
+from gratis.rules.totals import RowKey, Sums, Totals, other_of
 
 
 class StoredTotals(Check):
-    """Counts the decisions again, group by group. `stored`: the totals by group."""
+    """Counts the decisions again, group by group. `stored`: the totals by group; `damaged`: of these, not all pages."""
 
-    def __init__(self, stored: Mapping[str, Totals]) -> None:
+    def __init__(self, stored: Mapping[str, Totals], damaged: Collection[str] = ()) -> None:
         self._recounts = {group: Recount(totals) for group, totals in stored.items()}
+        self._damaged = damaged
 
     def add(self, entry: Entry, found: Differences) -> None:  # noqa: ARG002 - it shows when all are counted
         """Count a decision of the day."""
@@ -23,6 +24,8 @@ class StoredTotals(Check):
 
     def differences(self, found: Differences, held: Held) -> None:  # noqa: ARG002 - the totals are known from the start
         """Name the groups whose totals are other sums."""
+        for group in sorted(self._damaged):
+            found.add("totals", f"group {group}: the pages of the totals are not those that their document names")
         for group, recount in sorted(self._recounts.items()):
             if recount.rows != recount.stored.rows:
                 found.add("totals", f"group {group}: the totals are not the sums over the decisions")
@@ -47,7 +50,7 @@ class Recount(Totals):
         super().__init__()
         self.stored = stored
 
-    def _row(self, key: RowKey, max_rows: int) -> Sums:  # noqa: ARG002 - what is stored says which rows there are
-        if key not in self.stored.rows:
-            key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
+    def _row(self, key: RowKey) -> Sums:
+        if key not in self.stored.rows and other_of(key) in self.stored.rows:
+            key = other_of(key)
         return self.rows.setdefault(key, Sums())

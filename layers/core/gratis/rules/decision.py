@@ -16,7 +16,7 @@ from gratis.rules.offer import EVALS, NO_GROUP, Group, Offer, Version
 from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
 from gratis.rules.request import Request
 from gratis.rules.reservation import Binding, Reservation, open_at, reserved, settled_by
-from gratis.rules.totals import MAX_ROWS, Totals
+from gratis.rules.totals import Totals
 from gratis.rules.void import VoidCase, take_back
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
 
@@ -99,13 +99,8 @@ class Books:
     totals: Mapping[date, Totals]
 
 
-def settle(
-    books: Books, cases: Sequence[Case | VoidCase], decided_at: datetime, max_rows: int = MAX_ROWS
-) -> tuple[Books, list[Decision]]:
-    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back.
-
-    `max_rows`: of a day's totals.
-    """
+def settle(books: Books, cases: Sequence[Case | VoidCase], decided_at: datetime) -> tuple[Books, list[Decision]]:
+    """Decide `cases` of one counter in arrival order. `books` stay as they are; the new ones come back."""
     counter = books.counter
     totals = {day: each.copy() for day, each in books.totals.items()}
     decisions = []
@@ -115,7 +110,7 @@ def settle(
         else:
             counter, decision = decide(counter, case, decided_at)
         added = case.request, decision.verdict, case.list_amount
-        totals.setdefault(case.day, Totals()).add(*added, max_rows, case.counts)
+        totals.setdefault(case.day, Totals()).add(*added, case.counts)
         decisions.append(decision)
     return Books(counter, totals), decisions
 

@@ -5,6 +5,7 @@ from decimal import Decimal
 from gratis.rules.figures import Figure
 from gratis.rules.offer import Exclusion, Group, Version
 from gratis.rules.receipt import Decision
+from gratis.rules.spelling import same_but_for_its_date
 from gratis.rules.window import Calendar, Kind, Rolling
 
 SENTENCES = {
@@ -59,7 +60,16 @@ def _because(decision: Decision, version: Version | None) -> str:
         return _left_out(decision, version)
     project = f"the project {decision.project}" if decision.project else "traffic of no project"
     tier = "without a usage tier" if decision.tier is None else f"tier {decision.tier}"
-    return SENTENCES[decision.reason].format(**decision._asdict() | {"project": project, "tier": tier})
+    said = SENTENCES[decision.reason].format(**decision._asdict() | {"project": project, "tier": tier})
+    return f"{said}{_meant(decision, version)}"
+
+
+def _meant(decision: Decision, version: Version | None) -> str:
+    """The listed model that a model which no group lists may have been meant to be."""
+    if decision.reason != "model_not_listed" or version is None:
+        return ""
+    meant = same_but_for_its_date(decision.model, (model for group in version.groups for model in group.models))
+    return f" Did you mean {meant}?" if meant else ""
 
 
 def _left_out(decision: Decision, version: Version | None) -> str:

@@ -10,9 +10,8 @@ from typing import NamedTuple, Self
 from gratis.rules import pricing
 from gratis.rules.request import Request
 
-MAX_ROWS = 1000
-"""Past this many rows the rest is totalled as `(other)`, so that a document stays far below DynamoDB's 400 KB."""
 OTHER = "(other)"
+"""Where the first release totalled what came once a day had 1,000 rows. Such a day goes on like that."""
 
 
 class RowKey(NamedTuple):
@@ -23,6 +22,11 @@ class RowKey(NamedTuple):
     service_tier: str
     batch: bool
     verdict: str
+
+
+def other_of(key: RowKey) -> RowKey:
+    """The `(other)` row in which the first release counted what had none of its own."""
+    return key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
 
 
 @dataclass(slots=True)
@@ -37,6 +41,10 @@ class Sums:
     amount: Decimal = Decimal(0)
     unpriced: int = 0
 
+    def plus(self, other: "Sums") -> "Sums":
+        """Both together."""
+        return Sums(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
 
 class Totals:
     """Rows of sums. Mutable: the fold that decides works on a copy of its own."""
@@ -49,16 +57,13 @@ class Totals:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def add(
-        self, request: Request, verdict: str, list_amount: Decimal | None, max_rows: int = MAX_ROWS, count: int = 1
-    ) -> None:
+    def add(self, request: Request, verdict: str, list_amount: Decimal | None, count: int = 1) -> None:
         """Count one decided request. A free one costs nothing, a billed one its list amount.
 
-        Once there are `max_rows` rows, a request that has none yet is counted as `(other)`. `count`: -1 for a void,
-        whose tokens and amounts are negative.
+        `count`: -1 for a void, whose tokens and amounts are negative.
         """
         key = RowKey(request.project, request.model, request.service_tier, request.batch, verdict)
-        sums = self._row(key, max_rows)
+        sums = self._row(key)
         sums.requests += count
         sums.input += request.tokens.input
         sums.cached += request.tokens.cached
@@ -70,9 +75,9 @@ class Totals:
         if verdict == "billed":
             sums.amount += list_amount
 
-    def _row(self, key: RowKey, max_rows: int) -> Sums:
-        if key not in self.rows and len(self.rows) >= max_rows:
-            key = key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
+    def _row(self, key: RowKey) -> Sums:
+        if key not in self.rows and other_of(key) in self.rows:
+            key = other_of(key)
         return self.rows.setdefault(key, Sums())
 
     def copy(self) -> "Totals":

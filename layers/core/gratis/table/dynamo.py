@@ -2,12 +2,15 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.errors import Busy, GratisError, Rejected
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 Item = dict[str, Any]
 Spread = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
@@ -16,6 +19,8 @@ Pause = Callable[[int], None]
 """Waits before the next attempt at a call, given the number of attempts so far."""
 MAX_ATTEMPTS = 8
 """Tries of one call before the work goes back to the queue."""
+MAX_WRITES = 25
+"""Items in one batch write."""
 
 
 def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
@@ -41,6 +46,31 @@ def spread_out(spread: Spread, call: Callable[[Any], None], things: Iterable[Any
         pass
     if failures:
         raise failures[0]
+
+
+def put_all(
+    client: "DynamoDBClient", table: str, items: Sequence[Item], pause: Callable[[int], None], spread: Spread = map
+) -> None:
+    """Put each item, whatever was in its place; what DynamoDB leaves unwritten is put again. Raises Busy; Rejected.
+
+    `spread`: puts the pages, none of which waits for another.
+    """
+
+    def put_page(page: Sequence[Item]) -> None:
+        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in page]
+        for attempt in range(MAX_ATTEMPTS + 1):
+            if attempt:
+                pause(attempt)
+            try:
+                answer = client.batch_write_item(RequestItems={table: waiting})
+            except (ClientError, BotoCoreError) as error:
+                raise translated(error) from error
+            waiting = answer.get("UnprocessedItems", {}).get(table, [])
+            if not waiting:
+                return
+        raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
+
+    spread_out(spread, put_page, [items[start : start + MAX_WRITES] for start in range(0, len(items), MAX_WRITES)])
 
 
 def pause(attempt: int) -> None:

@@ -4,7 +4,9 @@
 |-------------------|-------------------------|--------------------------------------------------------|
 | counter document  | COUNTER#<org>#<group>   | <slot>: <day>, WEEK#<Monday>, ROLLING, ...             |
 | ... of a project  | COUNTER#<org>#<group>   | POOL#<slot>#<project>                                  |
+| ... page of it    | COUNTER#<org>#<group>   | PAGE#<day>#<number of the page>                        |
 | decision          | DAY#<org>#<day>#<shard> | REQ#<request id>; of its void: REQ#<request id>~void   |
+| list of a day     | LIST#<org>#<day>        | <moment of decision>#<hash of the rows>                |
 | organization      | ORG#<org>               | ACCOUNT                                                |
 | day marker        | DAY#<day>#<shard>       | ORG#<org>#<group>                                      |
 | statement         | ORG#<org>               | STATEMENT#<day>#<revision>                             |
@@ -45,12 +47,12 @@ MARKER_SHARDS = 16
 """Partitions that the markers of a day are spread over: at midnight every organization writes one. It never changes."""
 
 COUNTER, DAY, ORGANIZATION, QUARANTINE, KEY = "COUNTER#", "DAY#", "ORG#", "QUARANTINE#", "KEY#"
-REQUEST, POOL, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "STATEMENT#", "PROGRESS#", "TREE#"
+REQUEST, POOL, PAGE, STATEMENT, PROGRESS, TREE = "REQ#", "POOL#", "PAGE#", "STATEMENT#", "PROGRESS#", "TREE#"
 ACCOUNT, STATEMENTS, STATEMENT_KEYS = "ACCOUNT", "STATEMENTS", "STATEMENT-KEYS"
 ENDPOINT, DELIVERY, DUE = "WEBHOOK#", "DELIVERY#", "DUE#"
 DUE_SHARDS = 4
 """Partitions that deliveries wait in until they are due again."""
-LATE, UNLISTED = "LATE#", "UNLISTED#"
+LATE, UNLISTED, LIST = "LATE#", "UNLISTED#", "LIST#"
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -98,7 +100,22 @@ def counter_of_key(item: Item) -> CounterId:
 
 def is_document(item: Item) -> bool:
     """Whether this is a counter document."""
-    return _pk(item).startswith(COUNTER)
+    return _pk(item).startswith(COUNTER) and not _sk(item).startswith(PAGE)
+
+
+def page_key(document: CounterId, number: str) -> Item:
+    """Where a further page of a day's totals is."""
+    return _item(documents_of(document.organization, document.group), f"{PAGE}{document.slot}#{number}")
+
+
+def pages_between(first: str, last: str) -> tuple[str, str]:
+    """Between which sort keys the pages of these days lie."""
+    return f"{PAGE}{first}#", f"{PAGE}{last}$"  # in the order of keys $ follows #
+
+
+def day_of_page(item: Item) -> str:
+    """The day that `page_key` named."""
+    return _sk(item).split("#")[1]
 
 
 # Decisions and their days -------------------------------------------------------------------------------------------
@@ -137,6 +154,31 @@ def name_of_decision(item: Item) -> DecisionName:
 def is_decision(item: Item) -> bool:
     """Whether this is a decision."""
     return _sk(item).startswith(REQUEST)
+
+
+def list_key(organization: str, day: str, decided_at: str, digest: str) -> Item:
+    """Where the list of a day has rows that were decided at a moment."""
+    return _item(list_of(organization, day), f"{_sortable(decided_at)}#{digest}")
+
+
+def list_of(organization: str, day: str) -> str:
+    """The partition with the list of a day."""
+    return f"{LIST}{organization}#{day}"
+
+
+def listed_until(decided_at: str, *, included: bool) -> str:
+    """The sort key before which all rows are that were decided by a moment, or before it."""
+    return f"{decided_at}#{'~' * included}"
+
+
+def listed_at(item: Item) -> str:
+    """When the rows of an item of a list were decided, written so that it sorts."""
+    return _sk(item).partition("#")[0]
+
+
+def _sortable(moment: str) -> str:
+    """Without the Z a moment without decimals sorts before those with some."""
+    return moment.removesuffix("Z")
 
 
 def marker_key(counter: CounterId) -> Item:
@@ -273,6 +315,22 @@ def quarantine_of(day: str) -> str:
 def quarantine_key(day: str, organization: str | None, request_id: str | None, digest: str) -> Item:
     """Where an entry is. What an event calls itself is in it only where that cannot be taken for another part."""
     return _item(quarantine_of(day), "#".join((_keyable(organization), _keyable(request_id), digest)))
+
+
+def refusals_of(organization: str, request_id: str = "") -> str:
+    """How the sort keys of an organization's entries begin: of all, or of those of one id."""
+    return f"{_keyable(organization)}#" + (f"{_keyable(request_id)}#" if request_id else "")
+
+
+def refusal_key(day: date, organization: str | None, place: str) -> Item:
+    """The key of an entry, by its place among those of an organization, or of all."""
+    beginning = "" if organization is None else refusals_of(organization)
+    return _item(quarantine_of(day.isoformat()), f"{beginning}{place}")
+
+
+def refusal_of_key(item: Item, organization: str | None) -> str:
+    """The place that `refusal_key` named."""
+    return _sk(item) if organization is None else _sk(item).partition("#")[2]
 
 
 def part_key(sk: str, number: int) -> str:

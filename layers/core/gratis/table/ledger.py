@@ -1,13 +1,21 @@
-"""What is read from the ledger table and committed to it. SPEC section 3 rests on `Ledger.commit`."""
+"""What is read from the ledger table and committed to it. SPEC section 3 rests on `Ledger.commit`.
+
+The totals of a wide day lie on further pages beside its document (`rules/pages.py`). A page is written in the same
+transaction as its document, so only a new version of the document can bring a new page: the document's condition guards
+its pages too. Therefore pages are read *after* their document. A page that is of no later version than the document
+that was read before it is then the page of that version. And the sum over the versions of all pages, which the document
+keeps, says whether one of them is lost or old.
+"""
 
 import heapq
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +26,23 @@ from gratis.rules.account import Account
 from gratis.rules.decision import Books
 from gratis.rules.figures import parsed, written
 from gratis.rules.formats import FIRST, FORMAT, RESERVING
+from gratis.rules.pages import (
+    MAX_PAGE_ROWS,
+    UNSPLIT,
+    Leaves,
+    Name,
+    Page,
+    added_up,
+    first_leaf,
+    halves,
+    is_split,
+    leaf_of,
+    number,
+    packed,
+    spread,
+    unpacked,
+    with_first,
+)
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.rules.reservation import Binding, Reservation
@@ -32,6 +57,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
+BETWEEN = "pk = :pk AND sk BETWEEN :first AND :last"
 KEEP_DECISIONS = timedelta(days=45)
 """From `occurred_at`: the dedupe horizon (35 days), twice the queue's retention (4 days: before the decision, and after
 it for a repeat), and two days to spare."""
@@ -48,6 +74,9 @@ class Document:
     """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids.
 
     `format`: what a release must know to commit on it; `unknown`: attributes that a later release put beside ours.
+    `leaves`: the pages of a day's totals, the document itself included; `stamps`: the sum of the versions of the
+    others; `pages`: those that were read, by leaf. `totals` are those of the pages that were read; `is_damaged`: all
+    were asked for, and they are not those that the document names.
     """
 
     version: int = 0
@@ -56,6 +85,14 @@ class Document:
     recent: tuple[str, ...] = ()
     format: int = FORMAT
     unknown: Item = field(default_factory=dict)
+    leaves: Leaves = UNSPLIT
+    stamps: int = 0
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    is_damaged: bool = False
+
+    def unread(self, names: Iterable[Name]) -> set[str]:
+        """The leaves beside the document that hold these rows and were not read."""
+        return {leaf_of(self.leaves, name) for name in names} - {first_leaf(self.leaves)} - self.pages.keys()
 
 
 class CommitRefused(Exception):
@@ -70,7 +107,8 @@ class CommitRefused(Exception):
 class Ledger:
     """Reads and writes the table. `expire`: items carry a time to live (not so in replay).
 
-    `readers`: reads the pages of a day side by side; by default threads of its own, started by the first such read.
+    `readers`: reads the decisions of a day side by side; by default threads of its own, started by the first such read.
+    `max_page_rows`: past which a page of totals is split.
     """
 
     def __init__(
@@ -81,17 +119,22 @@ class Ledger:
         expire: bool = True,
         pause: Pause = pause,
         readers: Executor | None = None,
+        max_page_rows: int = MAX_PAGE_ROWS,
     ) -> None:
         self.client = client
         self.table = table
         self.expire = expire
         self.pause = pause
         self.readers = readers
+        self.max_page_rows = max_page_rows
 
     def read(
         self, organizations: Iterable[str], documents: Iterable[CounterId]
     ) -> tuple[dict[str, Account], dict[CounterId, Document]]:
-        """Accounts and counter documents in one call, consistently. What is not there is missing from the answer."""
+        """Accounts and counter documents in one call, consistently. What is not there is missing from the answer.
+
+        The totals of wide days are only those of their first page: `with_pages` reads others, `days` all of them.
+        """
         items = self._get([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
         accounts = [account_of(item) for item in items if keys.is_account(item)]
         stored = dict(_document(item) for item in items if keys.is_document(item))
@@ -112,17 +155,60 @@ class Ledger:
         return {decision.key: decision for decision in found}
 
     def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
-        """The day documents of these groups from `first` to `last`, consistently: one query a group."""
+        """The day documents of these groups from `first` to `last`, each with all its pages as of its version."""
         return dict(self.each_day(organization, groups, first, last))
 
     def each_day(
         self, organization: str, groups: Iterable[str], first: date, last: date
     ) -> Iterator[tuple[CounterId, Document]]:
-        """The same, each as it is read, so that a reader who has enough can stop."""
+        """The same, each as it is read, so that a reader who has enough can stop.
+
+        One query a group, and another where there are pages. Raises Busy if it is written to faster than it is read.
+        """
         for group in groups:
-            pk = {"S": keys.documents_of(organization, group)}
-            between = {":pk": pk, ":first": {"S": first.isoformat()}, ":last": {"S": last.isoformat()}}
-            yield from map(_document, self._query("pk = :pk AND sk BETWEEN :first AND :last", between))
+            pk = keys.documents_of(organization, group)
+            items = self._query(BETWEEN, _between(pk, first.isoformat(), last.isoformat()))
+            has_pages = any(map(_may_have_pages, items))
+            pages = self._pages_by_day(pk, first.isoformat(), last.isoformat()) if has_pages else iter(())
+            for (identity, document), of_day in _beside(map(_document, items), pages):
+                yield identity, self._as_of_one_version(identity, _whole(document, of_day))
+
+    def _as_of_one_version(self, identity: CounterId, whole: Document) -> Document:
+        """The document with all its pages, read again while a page is newer than it."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            if all(page.version <= whole.version for page in whole.pages.values()):
+                return whole
+            self.pause(attempt)
+            whole = _whole(self.documents([identity])[identity], self._pages_of(identity))
+        raise Busy(f"{identity}: other writers were faster {MAX_ATTEMPTS} times than its pages could be read")
+
+    def _pages_of(self, identity: CounterId) -> Mapping[str, Page]:
+        """The pages of one day, by leaf."""
+        pk = keys.documents_of(identity.organization, identity.group)
+        return dict(self._pages_by_day(pk, identity.slot, identity.slot)).get(identity.slot, {})
+
+    def _pages_by_day(self, pk: str, first: str, last: str) -> Iterator[tuple[str, Mapping[str, Page]]]:
+        """The pages of each day that has some, by leaf, in the order of days."""
+        pages = self._pages(BETWEEN, _between(pk, *keys.pages_between(first, last)))
+        items = (item for page in iter(lambda: self._call(lambda: next(pages, None)), None) for item in page["Items"])
+        for day, of_day in groupby(items, keys.day_of_page):
+            yield day, dict(map(_page, of_day))
+
+    def with_pages(self, identity: CounterId, document: Document, names: Collection[Name]) -> Document:
+        """The document with the pages that hold these rows of its totals. It must have been read before this.
+
+        The first release knew no pages and left out that there are any where it replaced a document: whether there are
+        is looked up. Raises Busy if a page is not there.
+        """
+        if document.format == FIRST and document.version and is_day(identity):
+            return _whole(document, self._pages_of(identity))
+        if not (unread := document.unread(names)):
+            return document
+        items = self._get([keys.page_key(identity, number(leaf)) for leaf in sorted(unread)])
+        pages = dict(map(_page, items))
+        if missing := unread - pages.keys():
+            raise Busy(f"{identity}: of the totals the pages {sorted(missing)} are not there")
+        return _reading(document, pages)
 
     def pools(self, counter: CounterId) -> dict[CounterId, Document]:
         """The counters of all projects in the windows of a slot, consistently."""
@@ -211,14 +297,15 @@ class Ledger:
         DynamoDB will never take it. Busy, too, on a document of a later format: it holds what this release cannot see
         and a verdict rests on.
         """
-        documents = merge(read, counter, books, decisions)
+        documents = merge(read, counter, books, decisions, self.max_page_rows)
         if beyond := [identity for identity, document in documents.items() if document.format > RESERVING]:
             raise Busy(f"{beyond[0]} is of a later format than {RESERVING}: a release that knows it has to decide")
         puts = [self._document_put(identity, document) for identity, document in documents.items()]
         first = [identity for identity, document in documents.items() if document.version == 1 and is_day(identity)]
         markers = [self._marker_put(identity) for identity in first]
+        pages = self._page_puts(read, documents)
         checks = [self._check_of_voided(each) for each in voided]
-        items = puts + [self._decision_put(decision) for decision in decisions] + markers + checks
+        items = puts + pages + [self._decision_put(decision) for decision in decisions] + markers + checks
         try:
             self.client.transact_write_items(TransactItems=items)
         except self.client.exceptions.TransactionCanceledException as cancelled:
@@ -250,7 +337,7 @@ class Ledger:
             "version": {"N": str(document.version)},
             "format": {"N": str(document.format)},
             "windows": {"S": _windows_text(document.counter)},
-            "totals": {"B": zlib.compress(document.totals.to_json().encode())},
+            "totals": {"B": _compressed(_first_page(document))},
             **document.unknown,
         }
         if crossed := _crossed_text(document.counter):
@@ -259,11 +346,33 @@ class Ledger:
             item["recent"] = {"S": json.dumps(document.recent, separators=(",", ":"))}
         if document.counter.reservations:
             item["reservations"] = {"S": _reservations_text(document.counter)}
+        if document.leaves != UNSPLIT:
+            item |= {"leaves": {"B": packed(document.leaves)}, "stamps": {"N": str(document.stamps)}}
         last_day = last_day_of_slot(identity.slot)
         if self.expire and last_day is not None:
             item |= _expiry(last_day, KEEP_DOCUMENTS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | keys.unchanged(document.version - 1)}
+
+    def _page_put(self, identity: CounterId, leaf: str, page: Page) -> Any:
+        item = keys.page_key(identity, number(leaf)) | {
+            "version": {"N": str(page.version)},
+            "format": {"N": str(FORMAT)},
+            "leaf": {"S": leaf},
+            "totals": {"B": _compressed(page.totals)},
+        }
+        if self.expire:
+            item |= _expiry(date.fromisoformat(identity.slot), KEEP_DOCUMENTS)
+        return {"Put": {"TableName": self.table, "Item": item}}
+
+    def _page_puts(self, read: Mapping[CounterId, Document], documents: Mapping[CounterId, Document]) -> list[Any]:
+        """The pages that are other ones than were read."""
+        return [
+            self._page_put(identity, leaf, page)
+            for identity, document in documents.items()
+            for leaf, page in document.pages.items()
+            if identity not in read or page is not read[identity].pages.get(leaf)
+        ]
 
     def _decision_put(self, decision: Decision) -> Any:
         key, (receipt, added) = decision.key, decision.stored()
@@ -287,30 +396,100 @@ class Ledger:
 
 
 def merge(
-    read: Mapping[CounterId, Document], counter: CounterId, books: Books, decisions: Sequence[Decision] = ()
+    read: Mapping[CounterId, Document],
+    counter: CounterId,
+    books: Books,
+    decisions: Sequence[Decision] = (),
+    max_page_rows: int = MAX_PAGE_ROWS,
 ) -> dict[CounterId, Document]:
-    """The documents that hold `books`, each one version on from what was read."""
+    """The documents that hold `books`, each one version on from what was read, as are the pages that change."""
     of_day = {totals_of(counter, day): each for day, each in books.totals.items()}
     merged = {}
     for identity in {counter} | of_day.keys():
         before = read.get(identity, Document())
         decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
-        after = books.counter if identity == counter else before.counter
-        merged[identity] = replace(
+        held = books.counter if identity == counter else before.counter
+        after = replace(
             before,
             version=before.version + 1,
-            counter=after,
+            counter=held,
             totals=of_day.get(identity, before.totals),
             recent=(*reversed(decided), *before.recent)[:RECENT],
-            format=_format(before, after),
+            format=_format(before, held),
         )
+        merged[identity] = _paged(after, max_page_rows)
     return merged
 
 
 def _format(before: Document, after: Counter) -> int:
     """A later format stays; one that says that there are reservations does so as long as there are."""
     needed = RESERVING if after.reservations else FORMAT
-    return max(before.format, needed) if before.format > RESERVING else needed
+    return before.format if before.format > RESERVING else needed
+
+
+def _paged(document: Document, max_rows: int) -> Document:
+    """The document with the pages that its new totals change; the first one and those that are full are split."""
+    if document.leaves == UNSPLIT and len(document.totals.rows) <= max_rows:
+        return document
+    before, first = document.pages, first_leaf(document.leaves)
+    rows = spread(document.totals.rows, document.leaves, before.keys())
+    changed = {leaf: each for leaf, each in rows.items() if leaf == first or each != before[leaf].totals.rows}
+    full = [leaf for leaf, each in changed.items() if is_split(leaf, each, max_rows)]
+    written = {leaf: each for leaf, each in changed.items() if leaf not in full}
+    for leaf in full:
+        written |= halves(leaf, changed[leaf])
+    pages = {leaf: Page(document.version, Totals(each)) for leaf, each in written.items() if "1" in leaf}
+    replaced = [before[leaf] for leaf in changed if leaf != first]
+    return replace(
+        document,
+        leaves=document.leaves - {*full} | written.keys(),
+        stamps=document.stamps - sum(page.version for page in replaced) + len(pages) * document.version,
+        pages={leaf: page for leaf, page in before.items() if leaf not in changed} | pages,
+    )
+
+
+def _first_page(document: Document) -> Totals:
+    """The rows that are kept in the document itself."""
+    if document.leaves == UNSPLIT:
+        return document.totals
+    return Totals(spread(document.totals.rows, document.leaves, document.pages)[first_leaf(document.leaves)])
+
+
+def _may_have_pages(document: Item) -> bool:
+    """The first release left out what a document says of its pages."""
+    return "leaves" in document or format_of(document) == FIRST
+
+
+def _beside(
+    documents: Iterable[tuple[CounterId, Document]], pages: Iterator[tuple[str, Mapping[str, Page]]]
+) -> Iterator[tuple[tuple[CounterId, Document], Mapping[str, Page]]]:
+    """Each document with the pages of its day; both are in the order of days."""
+    coming = next(pages, None)
+    for identity, document in documents:
+        while coming and coming[0] < identity.slot:
+            coming = next(pages, None)
+        yield (identity, document), coming[1] if coming and coming[0] == identity.slot else {}
+
+
+def _between(pk: str, first: str, last: str) -> Item:
+    """The values of `BETWEEN`."""
+    return {":pk": {"S": pk}, ":first": {"S": first}, ":last": {"S": last}}
+
+
+def _whole(document: Document, pages: Mapping[str, Page]) -> Document:
+    """The document with all its pages."""
+    stamps = sum(page.version for page in pages.values())
+    if document.format == FIRST:
+        document = replace(document, leaves=with_first(pages), stamps=stamps, format=FORMAT)
+    beside = document.leaves - {first_leaf(document.leaves)}
+    is_damaged = beside != pages.keys() or stamps != document.stamps
+    return replace(_reading(document, pages), is_damaged=is_damaged)
+
+
+def _reading(document: Document, pages: Mapping[str, Page]) -> Document:
+    """The document with these pages read as well."""
+    totals = added_up((document.totals.rows, *(page.totals.rows for page in pages.values())))
+    return replace(document, pages={**document.pages, **pages}, totals=totals)
 
 
 def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Iterable[date]) -> Books:
@@ -375,7 +554,14 @@ def _reservation(array: Sequence[Any]) -> Reservation:
     return Reservation(name, parsed(units), *moments, project, Binding(*binding), body)
 
 
-_KNOWN = {"pk", "sk", "expires", "version", "format", "windows", "crossed", "totals", "recent", "reservations"}
+def _compressed(totals: Totals) -> bytes:
+    return zlib.compress(totals.to_json().encode())
+
+
+_KNOWN = {
+    *("pk", "sk", "expires", "version", "format", "windows", "crossed", "reservations"),
+    *("totals", "recent", "leaves", "stamps"),
+}
 
 
 def _document(item: Item) -> tuple[CounterId, Document]:
@@ -386,6 +572,8 @@ def _document(item: Item) -> tuple[CounterId, Document]:
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
         unknown={name: value for name, value in item.items() if name not in _KNOWN},
+        leaves=unpacked(bytes(item["leaves"]["B"])) if "leaves" in item else UNSPLIT,
+        stamps=int(item["stamps"]["N"]) if "stamps" in item else 0,
     )
     return keys.counter_of_key(item), document
 
@@ -396,6 +584,12 @@ def _counter(item: Item) -> Counter:
     if "reservations" not in item:
         return Counter(windows)
     return Counter(windows, tuple(map(_reservation, json.loads(item["reservations"]["S"]))))
+
+
+def _page(item: Item) -> tuple[str, Page]:
+    """A page with its leaf."""
+    totals = Totals.from_json(zlib.decompress(item["totals"]["B"]))
+    return item["leaf"]["S"], Page(int(item["version"]["N"]), totals)
 
 
 def format_of(item: Item) -> int:

@@ -7,28 +7,45 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.errors import Busy, Rejected
+from gratis.errors import Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import MAX_ATTEMPTS, Pause, Spread, pause, spread_out, translated
+from gratis.table.dynamo import Pause, Spread, pause, put_all, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-MAX_WRITES = 25
-"""Items in one batch write."""
 MAX_RAW_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
 MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS = 100, 1000
 """Characters of an id that is none, and of a message; the raw event is kept whole."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An entry as its organization sees it: without the event, and without where we refused it."""
+
+    organization: str | None
+    id: str | None
+    code: str
+    message: str
+    received_at: str
+    decided: str | None
+
+
+class Refusals(NamedTuple):
+    """A page of a day's entries. `following`: after which the next page begins, if there is one."""
+
+    found: list[Refusal]
+    following: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,26 +134,11 @@ class Quarantine:
         An entry's first item goes last: whoever finds it finds all of its parts.
         """
         items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
-        self._write([item for item in items.values() if "code" not in item])
-        self._write([item for item in items.values() if "code" in item])
+        self._put([item for item in items.values() if "code" not in item])
+        self._put([item for item in items.values() if "code" in item])
 
-    def _write(self, items: Sequence[Item]) -> None:
-        pages = [items[start : start + MAX_WRITES] for start in range(0, len(items), MAX_WRITES)]
-        spread_out(self.spread, self._write_page, pages)
-
-    def _write_page(self, page: Sequence[Item]) -> None:
-        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in page]
-        for attempt in range(MAX_ATTEMPTS + 1):
-            if attempt:
-                self.pause(attempt)
-            try:
-                answer = self.client.batch_write_item(RequestItems={self.table: waiting})
-            except (ClientError, BotoCoreError) as error:
-                raise translated(error) from error
-            waiting = answer.get("UnprocessedItems", {}).get(self.table, [])
-            if not waiting:
-                return
-        raise Busy(f"DynamoDB left {len(waiting)} quarantine entries unwritten")
+    def _put(self, items: Sequence[Item]) -> None:
+        put_all(self.client, self.table, items, self.pause, self.spread)
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
@@ -162,6 +164,50 @@ class Quarantine:
         for item in items:
             if keys.is_quarantined(item):
                 yield _entry(item, parts)
+
+
+def refusals(
+    client: "DynamoDBClient",
+    table: str,
+    organization: str | None,
+    day: date,
+    limit: int,
+    *,
+    request_id: str = "",
+    after: str = "",
+) -> Refusals:
+    """Entries of events received on a UTC day, in the order of organizations and ids. Raises Busy.
+
+    One query of `limit` items, so a page may be shorter. `organization`: only its own; `request_id`: only those of it.
+    """
+    condition, values = "pk = :day", {":day": {"S": keys.quarantine_of(day.isoformat())}}
+    if organization is not None:
+        condition += " AND begins_with(sk, :whose)"
+        values |= {":whose": {"S": keys.refusals_of(organization, request_id)}}
+    more: Any = {"ExclusiveStartKey": keys.refusal_key(day, organization, after)} if after else {}
+    try:
+        page = client.query(
+            TableName=table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+            Limit=limit,
+            **more,
+        )
+    except (ClientError, BotoCoreError) as error:
+        raise translated(error) from error
+    found = [_refusal(item) for item in page["Items"] if keys.is_quarantined(item)]
+    last = page.get("LastEvaluatedKey")
+    return Refusals(found, keys.refusal_of_key(last, organization) if last else None)
+
+
+def _refusal(item: Item) -> Refusal:
+    organization, name, decided = (item[each]["S"] if each in item else None for each in _MAYBE)
+    code, message, received_at = (item[each]["S"] for each in ("code", "message", "received_at"))
+    return Refusal(organization, name, code, message, received_at, decided)
+
+
+_MAYBE = ("organization", "id", "decided")
 
 
 def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Depends, Request
@@ -19,6 +19,8 @@ from gratis.table.ledger import Ledger
 Organization = Annotated[
     str | None, Query(pattern=IDENTIFIER, description="With a platform key: whose data; else the key's own.")
 ]
+
+Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day, YYYY-MM-DD.")]
 
 
 class Routes(APIGatewayHttpRouter):
@@ -51,6 +53,14 @@ class Call:
         if organization not in (None, own):
             raise no_organization(organization)
         return own
+
+
+def day_of(written: str) -> date:
+    """The day that a parameter names. Raises Refused: 400."""
+    try:
+        return date.fromisoformat(written)
+    except ValueError:
+        raise Refused(400, "invalid_value", f"day: {written!r} is no day", "day") from None
 
 
 def no_organization(name: str | None) -> Refused:

@@ -1,42 +1,54 @@
 """Decisions on single requests, explained."""
 
 import re
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Path, Query
+from aws_lambda_powertools.event_handler.openapi.params import Header, Path, Query
 
 from gratis import moment
-from gratis.account import openapi, usage
+from gratis.account import listing, openapi
 from gratis.account.api_answer import answered
-from gratis.account.routes.call import Organization, Routes, ThisCall
+from gratis.account.routes.call import Day, Organization, Routes, ThisCall, day_of
+from gratis.account.routes.quarantine import refused_lately
+from gratis.account.routes.usage import Names, PageCursor
 from gratis.config import known_version
 from gratis.http import Refused
 from gratis.rules.explanation import explain
-from gratis.rules.receipt import Decision
+from gratis.rules.receipt import Decision, Verdict
 from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey, void_of
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
-
-Day = Annotated[str | None, Query(pattern=r"^\d{4}-\d\d-\d\d$", description="A UTC day, YYYY-MM-DD.")]
 
 routes = Routes()
 
 
-@routes.get("/v1/organization/requests", summary="The latest decisions, newest first", responses=openapi.DECISIONS)
-def latest_requests(
-    call: ThisCall, limit: Annotated[int, Query(ge=1, le=20)] = 20, organization: Organization = None
+@routes.get(
+    "/v1/organization/requests", summary="Decisions of a day, the newest decided first", responses=openapi.DECISIONS
+)
+def requests_of_day(
+    call: ThisCall,
+    day: Day = None,
+    project_ids: Names = None,
+    models: Names = None,
+    verdict: Annotated[Verdict | None, Query()] = None,
+    reason: Annotated[str | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    page: PageCursor = None,
+    organization: Organization = None,
+    accept: Annotated[str, Header(description="`text/csv`: a table in place of JSON.")] = "",
 ) -> Response[Any]:
-    whose, today = call.whose(organization), moment.day_of(call.now)
-    documents = call.ledger.days(whose, usage.groups_of(call.offer), today - timedelta(days=1), today)
-    keys = {
-        RequestKey(whose, date.fromisoformat(identity.slot), request_id)
-        for identity, document in documents.items()
-        for request_id in document.recent
-    }
-    found = sorted(call.ledger.decisions(keys).values(), key=lambda each: each.occurred_at)
-    return answered({"object": "list", "data": [_explained(each) for each in reversed(found[-limit:])]})
+    whose = call.whose(organization)
+    asked = listing.Asked(day_of(day) if day is not None else None, project_ids, models, verdict, reason, limit, page)
+    found = listing.found(asked, call.ledger, whose, call.now)
+    if "text/csv" in accept:
+        following = {"link": f'<?{asked.query(found.next_page, organization)}>; rel="next"'} if found.next_page else {}
+        return Response(200, "text/csv; charset=utf-8", listing.csv_of(found.decisions), headers=following)
+    data = [_explained(each) for each in found.decisions]
+    return answered(
+        {"object": "list", "data": data, "has_more": found.next_page is not None, "next_page": found.next_page}
+    )
 
 
 @routes.get(
@@ -54,14 +66,16 @@ def one_request(
         raise Refused(404, "not_found", f"there is no request {wanted!r}", "id")
     latest = moment.day_of(call.now + AHEAD)
     days = (
-        [_day(day)] if day is not None else [latest - timedelta(days=back) for back in range(KEEP_DECISIONS.days + 2)]
+        [day_of(day)] if day is not None else [latest - timedelta(days=back) for back in range(KEEP_DECISIONS.days + 2)]
     )
     keys = [RequestKey(whose, each, wanted) for each in days]
     found = call.ledger.decisions([*keys, *map(void_of, keys)])
     decisions = {key: each for key, each in found.items() if not each.is_void}
     if not decisions:
         when = f"on {day}" if day else f"in the last {len(days) - 2} days"
-        raise Refused(404, "not_found", f"there is no decision on a request {wanted!r} {when}", "id")
+        why = refused_lately(call, whose, wanted)
+        said = f"there is no decision on a request {wanted!r} {when}{why}"
+        raise Refused(404, "refused" if why else "not_found", said, "id")
     decision = max(decisions.values(), key=lambda decision: decision.day)
     void = found.get(void_of(decision.key))
     taken_back = {"void": _explained(void)} if void else {}
@@ -76,10 +90,3 @@ def _inclusion(decision: Decision, ledger: Ledger) -> dict[str, Any]:
 
 def _explained(decision: Decision) -> dict[str, Any]:
     return decision.record() | {"explanation": explain(decision, known_version(decision.offer))}
-
-
-def _day(written: str) -> date:
-    try:
-        return date.fromisoformat(written)
-    except ValueError:
-        raise Refused(400, "invalid_value", f"day: {written!r} is no day", "day") from None

@@ -10,7 +10,7 @@ from gratis.account import openapi, usage
 from gratis.account.api_answer import answered
 from gratis.account.routes.call import Organization, Routes, ThisCall
 from gratis.http import Refused
-from gratis.table.ledger import KEEP_DECISIONS
+from gratis.table.ledger import KEEP_DECISIONS, KEEP_DOCUMENTS
 
 Unix = Annotated[int, Query(ge=0, le=usage.MAX_UNIX_SECONDS, description="Unix seconds, inclusive.")]
 UnixEnd = Annotated[
@@ -57,8 +57,7 @@ def completions_usage(
     span = usage.Span.of(start_time, end_time, bucket_width, call.now)
     starts, next_page = span.page(page, _limit(limit, *BUCKETS[bucket_width]))
     daily = bucket_width == "1d"
-    kept = moment.midnight(moment.day_of(call.now) - KEEP_DECISIONS)
-    _not_recorded(not daily and span.start < kept, "start_time", f"usage by the hour before {moment.text(kept)}")
+    _require_kept(span, call)
     rows_of = usage.day_rows if daily else usage.hour_rows
     rows = rows_of(call.ledger, call.offer, whose, starts)
     filters = usage.Filters(_any_of(project_ids), _any_of(models), batch)
@@ -89,6 +88,7 @@ def costs(
     _not_recorded(api_key_ids is not None, "api_key_ids", "costs by API key")
     _not_recorded("api_key_id" in (group_by or ()), "group_by", "costs by API key")
     span = usage.Span.of(start_time, end_time, bucket_width, call.now)
+    _require_kept(span, call)
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(call.ledger, call.offer, whose, starts)
     filters = usage.Filters(_any_of(project_ids), _any_of(line_items))
@@ -98,6 +98,15 @@ def costs(
 def _not_recorded(wanted: bool, param: str, what: str) -> None:
     if wanted:
         raise Refused(400, "not_recorded", f"{what} is not recorded", param)
+
+
+def _require_kept(span: usage.Span, call: ThisCall) -> None:
+    """Raises Refused: 400 for buckets that would be empty only because what was in them is gone."""
+    by, kept_for = ("day", KEEP_DOCUMENTS) if span.width == moment.DAY else ("hour", KEEP_DECISIONS)
+    kept = moment.midnight(moment.day_of(call.now) - kept_for)
+    if span.start < kept:
+        said = f"what was used before {moment.text(kept)} is no longer kept by the {by}: only {kept_for.days} days are"
+        raise Refused(400, "not_recorded", said, "start_time")
 
 
 def _limit(limit: int | None, usual: int, most: int) -> int:
