@@ -189,9 +189,9 @@ def _output_limit(call: Mapping[str, Any], model: str, unknown: int) -> int:
 def _answers(call: Mapping[str, Any]) -> int:
     """How many answers are written: for each of several prompts as many as the call says."""
     prompts = call.get("prompt")
-    several = isinstance(prompts, list) and not all(isinstance(each, int) for each in prompts)
+    one = not isinstance(prompts, list) or all(isinstance(each, int) for each in prompts)
     choices = max((call[name] for name in CHOICES if _is_count(call.get(name))), default=1)
-    return choices * (len(prompts) if several else 1)
+    return choices * (1 if one else len(prompts or ()))
 
 
 def _is_count(value: Any) -> bool:

@@ -1,7 +1,8 @@
 """LiteLLM's hooks: only what is free goes to the platform. config.yaml names it as `gate.gate`; docs/gateway.md.
 
 From the environment: GRATIS_URL; GRATIS_BEARER, for the usage that is reported; GRATIS_KEYS, a JSON object with keys of
-the role `gateway` by organization, "" for all others; OTHERWISE, the route that takes what would be billed, else the
+the role `gateway` by organization, "" for calls that name none; GRATIS_TIMEOUT, seconds for each of at most three
+attempts to ask; OTHERWISE, the route that takes what would be billed, else the
 answer is 429; WITHOUT_GRATIS, open or closed; LET_THROUGH, reasons for which what would be billed goes to the platform
 all the same; UNKNOWN_TOKENS, of an input that cannot be counted, and of an output without a limit.
 """
@@ -19,6 +20,7 @@ from gratis_client import litellm_calls as calls
 from gratis_client.gate import Gate, Refused
 
 KEYS = json.loads(os.environ["GRATIS_KEYS"])
+TIMEOUT = float(os.environ.get("GRATIS_TIMEOUT", "5"))
 OTHERWISE = os.environ.get("OTHERWISE")
 CLOSED = os.environ.get("WITHOUT_GRATIS", "open") == "closed"
 LET_THROUGH = frozenset(os.environ.get("LET_THROUGH", "").split())
@@ -28,17 +30,18 @@ UNKNOWN_TOKENS = int(os.environ.get("UNKNOWN_TOKENS", "8000"))
 class FreeTokensOnly(CustomLogger):
     def __init__(self) -> None:
         super().__init__()
-        clients = {name: Gratis(os.environ["GRATIS_URL"], key, timeout=30) for name, key in KEYS.items()}
+        clients = {name: Gratis(os.environ["GRATIS_URL"], key, timeout=TIMEOUT) for name, key in KEYS.items()}
         self.gate = Gate(clients, closed=CLOSED, let_through=LET_THROUGH)
 
     async def async_pre_call_hook(self, user_api_key_dict, cache, data, call_type):
         """Once a call: room for its first attempt, or another route, or 429."""
-        if not calls.endpoint_of(call_type):
+        endpoint = calls.endpoint_of(call_type)
+        if not endpoint:
             return data
         try:
-            return await self._entered(data, call_type)
-        except Refused as refused:
-            if OTHERWISE in (None, data["model"]):
+            return await self._entered(data, endpoint)
+        except Refused as refused:  # another model's embeddings are no substitute
+            if OTHERWISE in (None, data["model"]) or endpoint == "embeddings":
                 raise HTTPException(429, said(refused), waiting(refused)) from refused
             rerouted = {**data, "model": OTHERWISE}
             return await self.async_pre_call_hook(user_api_key_dict, cache, rerouted, call_type)
@@ -75,10 +78,10 @@ class FreeTokensOnly(CustomLogger):
         if room and entry.get("cache_hit") is True:
             await self.gate.release(calls.organization_of(entry), room)
 
-    async def _entered(self, data, call_type):
+    async def _entered(self, data, endpoint):
         from litellm.proxy.proxy_server import llm_router
 
-        model, endpoint = calls.model_behind(llm_router, data.get("model")), calls.endpoint_of(call_type)
+        model = calls.model_behind(llm_router, data.get("model"))
         first = calls.attempt_of(data, model, endpoint, UNKNOWN_TOKENS) if model else None
         return calls.with_call_id(data, await self.gate.enter(first))
 

@@ -41,12 +41,28 @@ class Proxy:
         return self.http.request("POST" if body else "GET", f"{self.url}{path}", body=written, headers=sent)
 
 
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
 @contextmanager
 def running(environment: Mapping[str, str], folder: Path, key: str) -> Iterator[Proxy]:
     """The proxy with the configuration in `folder`, which posts its log within a second."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with starting(environment, folder, key) as (proxy, process):
+        await_start(proxy, process)
+        yield proxy
+
+
+@contextmanager
+def starting(
+    environment: Mapping[str, str], folder: Path, key: str
+) -> Iterator[tuple[Proxy, "subprocess.Popen[bytes]"]]:
+    """The same, which may not answer yet."""
+    port = free_port()
     command = ["litellm", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
     settings = {
         "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",
@@ -56,18 +72,23 @@ def running(environment: Mapping[str, str], folder: Path, key: str) -> Iterator[
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env={**environment, **settings}, stdout=log, stderr=log)
         try:
-            started = Proxy(f"http://127.0.0.1:{port}", key)
-            await_start(started, process)
-            yield started
+            yield Proxy(f"http://127.0.0.1:{port}", key), process
         finally:
-            process.terminate()
-            process.wait(30)
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    finally:
+        process.kill()
 
 
 def await_start(started: Proxy, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        assert process.poll() is None
+        assert process.poll() is None, "LiteLLM's proxy ended: its log is beside its configuration"
         try:
             if started.http.request("GET", f"{started.url}/health/liveliness", retries=False).status == 200:
                 return

@@ -223,6 +223,7 @@ class Platform(ThreadingHTTPServer):
     """The stand-in. `asked`: path and decoded body of each request."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

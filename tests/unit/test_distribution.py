@@ -44,6 +44,7 @@ def test_the_wheel_brings_the_samples_and_the_template(wheel: zipfile.ZipFile) -
 def test_the_wheel_has_the_data_and_no_package_but_ours(wheel: zipfile.ZipFile) -> None:
     held = set(wheel.namelist())
     assert {each.split("/")[0] for each in held if not each.startswith("gratis-")} == FIRST_PARTY
+    assert {f"{each}/py.typed" for each in FIRST_PARTY} <= held
     assert {"gratis/data/prices.json", "gratis/data/offers/data-sharing.json", "gratis_local/preview/page.css"} <= held
 
 
