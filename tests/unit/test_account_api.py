@@ -602,7 +602,7 @@ def test_a_day_is_written_in_one_way(api: Api, day: str) -> None:
 GROUPS = 4
 """The offer's two, evaluation runs, and what belongs to no group."""
 READS: dict[str, tuple[str, dict[str, Any], dict[str, int]]] = {
-    "allowance": (ALLOWANCE, {}, {"GetItem": 1, "BatchGetItem": 1}),
+    "allowance": (ALLOWANCE, {}, {"GetItem": 1, "BatchGetItem": 1, "Query": GROUPS - 1}),
     "usage by day": (USAGE, {"start_time": unix(NOW - 30 * DAY), "limit": 31}, {"GetItem": 1, "Query": GROUPS}),
     "costs": (COSTS, {"start_time": unix(NOW - 179 * DAY), "limit": 180}, {"GetItem": 1, "Query": GROUPS}),
     "one request": (f"{REQUESTS}/r0", {}, {"GetItem": 1, "BatchGetItem": 1}),
