@@ -182,11 +182,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 FORGED_NAME = "gate-" + "0" * 32
 STAMP = {"gratis_reservation": FORGED_NAME, "gratis_call": "a", "gratis_organization": "org_demo"}
-SMUGGLED = STAMP | {
-    "spend_logs_metadata": STAMP,
-    "user_api_key_auth_metadata": STAMP,
-    "user_api_key_org_id": "org_demo",
-}
+SMUGGLED = STAMP | {"spend_logs_metadata": STAMP}
 FORGED = {"metadata": SMUGGLED, "litellm_metadata": SMUGGLED}
 """What a caller who wants to choose the id, or whose call it is, may try."""
 
@@ -194,6 +190,9 @@ FORGED = {"metadata": SMUGGLED, "litellm_metadata": SMUGGLED}
 def test_each_route_that_has_a_gate_keeps_what_it_reserved(gateway: Gateway) -> None:
     answers = {name: gateway.ask(route, body | FORGED) for name, (route, body) in CALLS.items()}
     assert answers == dict.fromkeys(CALLS, 200)
+    for name, (route, body) in CALLS.items():
+        forged = {each: {"user_api_key_auth_metadata": STAMP} for each in FORGED}
+        assert gateway.ask(route, body | forged) >= 400, name
     found = gateway.decided(len(CALLS))
     assert [(each.endpoint, each.verdict) for each in found if not each.reservation] == []
     assert len({each.reservation for each in found}) == len(CALLS)
