@@ -12,8 +12,8 @@ AGAIN = urllib3.Retry(
     total=2, status_forcelist=(500, 502, 503, 504), allowed_methods=None, backoff_factor=0.2, raise_on_status=False
 )
 """A repeated reservation changes nothing, and neither does a repeated release, so both are sent again."""
-CONNECTIONS = 32
-"""Kept by a client."""
+CONNECTIONS = 8
+"""At most at a time: reservations of one counter are made one after the other, and more at once only race."""
 
 
 class NoAnswer(Exception):

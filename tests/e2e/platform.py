@@ -21,6 +21,7 @@ USE_ALL = "use all of it, please"
 """A prompt that is answered with as many tokens as it allows."""
 DATED = {
     "gpt-4o": "gpt-4o-2024-11-20",
+    "gpt-4.1": "gpt-4.1-2025-04-14",
     "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
     "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
 }
