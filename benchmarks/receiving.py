@@ -58,7 +58,7 @@ def receiving(endpoint_url: str, rounds: int = ROUNDS) -> Receiving:
     function = module_of("receive_usage")
     request, body = _request(secret)
     events = TypeAdapter(list[UsageEvent])
-    sqs = function.queue().client
+    sqs = function.intake().client
     send, sending = sqs.send_message_batch, []
 
     def timed_send(**call: Any) -> Any:

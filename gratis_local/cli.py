@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -253,6 +253,9 @@ def what_if_command(
 def up_command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the engine; 0 for a free one.")] = 0,
     *,
+    intake: Annotated[
+        Literal["queue", "stream"], typer.Option(help="Where events wait for their decision: SQS FIFO or Kinesis.")
+    ] = "queue",
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep data, keys and secrets in .gratis/kept.json for the next start.")
     ] = False,
@@ -265,10 +268,12 @@ def up_command(
         from gratis_local import report
         from gratis_local.up import STATE, running
 
+        if keep and intake == "stream":
+            raise typer.BadParameter("--keep: the local engine does not say when its stream is empty; leave one out")
         kept = STATE.with_name("kept.json") if keep else None
         for number in STOPPING:
             signal.signal(number, _stop_once)
-        with running(port, kept=kept) as (_, up), suppress(SystemExit):
+        with running(port, kept=kept, intake=intake) as (_, up), suppress(SystemExit):
             report.print_running(up, console(), kept=keep)
             signal.pause()
 
@@ -529,7 +534,7 @@ def quarantine_redrive(
         period = period_of(day, days)
         deployed = stack_of(endpoint_url, stack)
         desk = Desk(deployed)
-        dead_letters = desk.redrive_dead_letters()
+        dead_letters = desk.redrive_dead_letters() + desk.redrive_failed()
         emitted, left = StreamLetters(deployed).redrive()
         entries = [
             entry for entry in desk.entries(*period) if request_id in (None, entry.id) and code in (None, entry.code)

@@ -53,7 +53,6 @@ BY_SOURCE = {
 RECORDS = {
     "Sns": "a message of SNS",
     "s3": "a notification of S3",
-    "kinesis": "a batch of Kinesis",
     "dynamodb": "a batch of a DynamoDB stream",
     "ses": "a mail of SES",
     "cf": "a request of CloudFront",

@@ -1,4 +1,6 @@
-"""Sends through again what could not be decided: quarantine entries, and messages of the dead-letter queue."""
+"""Sends through again what could not be decided: quarantine entries, dead letters, and what the stream gave up.
+
+All of it goes to the usage queue, which is there and read whatever the intake is."""
 
 import json
 import time
@@ -12,9 +14,11 @@ from gratis import moment
 from gratis.classify import is_repeat
 from gratis.errors import Rejected
 from gratis.intake.events import compact, parse_event
+from gratis.intake.messages import Message
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import ENTRY
 from gratis.intake.sources import SOURCES, Source, source_named
+from gratis.intake.stream import message_of
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.stack import Stack
@@ -70,6 +74,8 @@ class Desk:
         self.sqs = stack.client("sqs")
         self.queue = UsageQueue(self.sqs, stack.outputs["UsageQueueUrl"])
         self.dead_letters = stack.outputs["UsageDeadLettersUrl"]
+        self.failed = stack.outputs.get("FailedUsageBucketName")
+        self.s3: Any = stack.client("s3") if self.failed else None
 
     def entries(self, first: date, last: date) -> list[Entry]:
         """What was received on the UTC days from `first` to `last` and put into quarantine, the earliest first."""
@@ -122,18 +128,43 @@ class Desk:
         while messages := self._receive():
             for message in messages:
                 attributes = message["Attributes"]
-                self.sqs.send_message(
-                    QueueUrl=self.queue.url,
-                    MessageBody=message["Body"],
-                    MessageGroupId=attributes["MessageGroupId"],
-                    MessageDeduplicationId=uuid.uuid4().hex,
-                    MessageAttributes=message.get("MessageAttributes", {}),
-                )
+                self._send(message["Body"], attributes["MessageGroupId"], message.get("MessageAttributes", {}))
                 self.sqs.delete_message(QueueUrl=self.dead_letters, ReceiptHandle=message["ReceiptHandle"])
                 moved += 1
         return moved
 
-    def _receive(self) -> list[dict[str, dict[str, str]]]:
+    def redrive_failed(self) -> int:
+        """Move what the stream gave up to the usage queue, each shard's in order; returns how many records.
+
+        An object goes when all of it is in the queue. Whoever is interrupted sends some of it twice: repeats.
+        """
+        moved = 0
+        for key in self._failed_keys():
+            stored = self.s3.get_object(Bucket=self.failed, Key=key)["Body"].read()
+            for message in failed_messages(json.loads(stored)):
+                received_at = {"DataType": "String", "StringValue": moment.text(message.received_at)}
+                self._send(message.body, message.group, {"received_at": received_at})
+                moved += 1
+            self.s3.delete_object(Bucket=self.failed, Key=key)
+        return moved
+
+    def _failed_keys(self) -> list[str]:
+        """Their names begin with the shard and go on with the moment, so they sort as they failed."""
+        if self.s3 is None:
+            return []
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.failed)
+        return sorted(each["Key"] for page in pages for each in page.get("Contents", ()))
+
+    def _send(self, body: str, group: str, attributes: Any) -> None:
+        self.sqs.send_message(
+            QueueUrl=self.queue.url,
+            MessageBody=body,
+            MessageGroupId=group,
+            MessageDeduplicationId=uuid.uuid4().hex,
+            MessageAttributes=attributes,
+        )
+
+    def _receive(self) -> list[Any]:
         answer = self.sqs.receive_message(
             QueueUrl=self.dead_letters,
             MaxNumberOfMessages=10,
@@ -141,5 +172,10 @@ class Desk:
             MessageAttributeNames=["All"],
             WaitTimeSeconds=1,
         )
-        messages: list[dict[str, dict[str, str]]] = answer.get("Messages", [])
+        messages: list[Any] = answer.get("Messages", [])
         return messages
+
+
+def failed_messages(stored: Any) -> list[Message]:
+    """The records of a batch that Lambda gave up, as it puts them into a bucket: the whole call under `payload`."""
+    return [message_of(record) for record in json.loads(stored["payload"])["Records"]]

@@ -16,6 +16,7 @@ from gratis.config import configured_offer
 from gratis.errors import Rejected
 from gratis.http import Refused, headers_of
 from gratis.intake.sources import WEBHOOK, Source, source_at, source_of
+from gratis.intake.stream import message_of
 from gratis.rules.account import Account
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import OfferInvalid
@@ -139,15 +140,14 @@ def _lines(file: str, content: bytes, skipped: Counter[str]) -> Iterator[Any]:
 
 
 def _unwrapped(place: str, decoded: Any, skipped: Counter[str]) -> Iterator[Any]:
-    """The events in what was decoded: Lambda's SQS and HTTP API envelopes are opened, each source's entries mapped."""
+    """The events in what was decoded: Lambda's envelopes are opened, each source's entries mapped."""
     if isinstance(decoded, dict) and (kind := other_kind(decoded)):
         raise Unusable(
-            f"{place}: is {kind}: no usage events come in that way; replay what an HTTP API or SQS hands over"
+            f"{place}: is {kind}: no usage events come in that way; replay what an HTTP API, SQS or Kinesis hands over"
         )
     if isinstance(decoded, dict) and isinstance(decoded.get("Records"), list):
         for index, record in enumerate(decoded["Records"]):
-            body = _decoded(f"{place}: Records.{index}.body", _body(place, record))
-            yield from _unwrapped(place, body, skipped)
+            yield from _unwrapped(place, _record(f"{place}: Records.{index}", place, record), skipped)
     elif isinstance(decoded, dict) and set(decoded) == {"organizations"}:
         raise Unusable(f"{place}: holds organizations, not events; name it with --organizations")
     elif isinstance(decoded, dict) and "requestContext" in decoded:
@@ -156,6 +156,17 @@ def _unwrapped(place: str, decoded: Any, skipped: Counter[str]) -> Iterator[Any]
         for each in decoded if isinstance(decoded, list) else [decoded]:
             source, entries = source_of(each)
             yield from _mapped(source, entries, skipped)
+
+
+def _record(named: str, place: str, record: Any) -> Any:
+    """What a record of SQS or Kinesis holds, decoded."""
+    if not isinstance(record, dict) or "kinesis" not in record:
+        return _decoded(f"{named}.body", _body(place, record))
+    try:
+        message = message_of(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unusable(f"{named}.kinesis: is no record of Kinesis: {type(error).__name__}: {error}") from None
+    return _decoded(f"{named}.kinesis.data", message.body.encode())
 
 
 def _posted(place: str, envelope: dict[str, Any], skipped: Counter[str]) -> Iterator[Any]:

@@ -53,14 +53,17 @@ PARAMETERS = {
 
 
 @contextmanager
-def running(port: int = 0, state: Path = STATE, kept: Path | None = None) -> Iterator[tuple[Stack, Running]]:
+def running(
+    port: int = 0, state: Path = STATE, kept: Path | None = None, intake: str = "queue"
+) -> Iterator[tuple[Stack, Running]]:
     """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all.
 
-    `kept`: begins with what this file keeps of the last time, and keeps in it what there is in the end.
+    `intake`: the template's parameter. `kept`: begins with what this file keeps of the last time, and keeps in it what
+    there is in the end.
     Raises EngineFailed, also if another one runs here.
     """
     with _alone(state), engine(port) as url:
-        stack = deploy(url, PARAMETERS)
+        stack = deploy(url, PARAMETERS | {"Intake": intake})
         credentials = (kept and restored(kept, stack)) or _seeded(stack)
         _replace_secrets(stack, credentials)
         _wait_for_api(stack)

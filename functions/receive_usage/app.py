@@ -1,4 +1,4 @@
-"""receive_usage: the webhook. Verifies who sends, validates what is sent, and queues it."""
+"""receive_usage: the webhook. Verifies who sends, validates what is sent, and stores it for its decision."""
 
 import gratis.startup  # noqa: F401 - before all others
 
@@ -20,8 +20,9 @@ from gratis.config import QUICK, dynamodb
 from gratis.errors import Busy
 from gratis.http import Refused, body_of, headers_of
 from gratis.intake.queue import UsageQueue
-from gratis.intake.receive import Received, receive
+from gratis.intake.receive import Intake, Received, receive
 from gratis.intake.sources import Source, source_at
+from gratis.intake.stream import UsageStream
 from gratis.table.quarantine import Quarantine
 from gratis.telemetry import metrics_of, report_received, report_refused
 
@@ -29,8 +30,8 @@ SECRETS_SECONDS = 60
 """How long fetched secrets are used: a rotation takes effect within this time."""
 
 SIDE_BY_SIDE = 16
-"""Calls to the queue or the table at one time: a body of ten thousand organizations makes a thousand, one of as many
-bad events four hundred, and has 30 seconds."""
+"""Calls to the queue, the stream or the table at one time: a body of ten thousand organizations makes a thousand, one
+of as many bad events four hundred, and has 30 seconds."""
 
 logger = Logger(service="receive_usage")
 metrics = metrics_of("receive_usage")
@@ -47,7 +48,11 @@ def quarantine() -> Quarantine:
 
 
 @cache
-def queue() -> UsageQueue:
+def intake() -> Intake:
+    """Where events wait for their decision: the stream, if there is one, else the queue."""
+    if stream := os.environ.get("USAGE_STREAM"):
+        client, keys = boto3.client("kinesis", config=QUICK), int(os.environ["STREAM_KEYS"])
+        return UsageStream(client, stream, spread=threads().map, keys=keys)
     return UsageQueue(boto3.client("sqs", config=QUICK), os.environ["USAGE_QUEUE"], spread=threads().map)
 
 
@@ -103,7 +108,7 @@ def _received(event: Mapping[str, Any], source: Source, headers: Mapping[str, st
     body = body_of(event, source.max_body_bytes)
     _authenticate(source, headers, body, now)
     try:
-        return receive(source, source.read(body, headers), now, queue(), quarantine())
+        return receive(source, source.read(body, headers), now, intake(), quarantine())
     except Refused as refused:
         refused.known_sender = True
         raise

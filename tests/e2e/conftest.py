@@ -20,7 +20,7 @@ DESKTOP: "ViewportSize" = {"width": 1200, "height": 900}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start a system of their own come first: never do two engines run at once."""
-    items.sort(key=lambda item: "system" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: "system" in getattr(item, "fixturenames", ()) and not hasattr(item.module, "system"))
 
 
 @pytest.fixture(scope="session")

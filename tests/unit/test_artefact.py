@@ -142,9 +142,10 @@ RULES = (
 IMPORTS = {
     "receive_usage": f"{CORE} "
     "http intake intake.cloudevents intake.encoding intake.events intake.litellm intake.mapping "
-    "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources "
+    "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources intake.stream "
     "strict_json table.quarantine ",
-    "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages strict_json table.quarantine ",
+    "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages intake.stream "
+    "strict_json table.quarantine ",
     "emit_billing": f"{CORE} {RULES} "
     "closing closing.chain closing.days closing.late closing.locked outbox table.day_list unlisted ",
     "close_day": f"{CORE} {RULES} "

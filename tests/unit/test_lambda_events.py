@@ -14,7 +14,6 @@ RECORD = {"eventVersion": "1.0", "awsRegion": "us-east-1"}
 OTHERS: dict[str, dict[str, Any]] = {
     "a message of SNS": {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": "{}"}}]},
     "a notification of S3": {"Records": [RECORD | {"eventSource": "aws:s3", "s3": {"bucket": {}, "object": {}}}]},
-    "a batch of Kinesis": {"Records": [RECORD | {"eventSource": "aws:kinesis", "kinesis": {"data": "e30="}}]},
     "a batch of a DynamoDB stream": {"Records": [RECORD | {"eventSource": "aws:dynamodb", "dynamodb": {"Keys": {}}}]},
     "a mail of SES": {"Records": [{"eventSource": "aws:ses", "ses": {"mail": {}}}]},
     "a request of CloudFront": {"Records": [{"cf": {"request": {"uri": "/"}}}]},

@@ -209,6 +209,8 @@ AWS_METRICS = {
     ),
 }
 """By namespace: the dimension, what it names, and the metrics, as AWS documents them."""
+OF_EVENT_SOURCES = {"DroppedEventCount", "OnFailureDestinationDeliveredEventCount"}
+"""In the namespace of Lambda, of an event source whose `MetricsConfig` asks for them."""
 
 
 def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() -> None:
@@ -217,6 +219,8 @@ def test_every_metric_of_aws_is_one_that_aws_documents_for_a_resource_of_ours() 
     for namespace, name, dimensions in theirs:
         dimension, kind, names = AWS_METRICS[namespace]
         ((stated, logical_id),) = dimensions
+        if name in OF_EVENT_SOURCES:
+            dimension, kind, names = "EventSourceMappingUUID", "AWS::Lambda::EventSourceMapping", OF_EVENT_SOURCES
         assert (stated, RESOURCES[logical_id]["Type"], name in names) == (dimension, kind, True), (name, logical_id)
 
 
@@ -394,7 +398,10 @@ def test_every_queue_of_dead_letters_is_watched() -> None:
 
 
 def test_the_age_of_the_stream_of_the_usage_queue_and_of_what_goes_to_the_lake_are_watched() -> None:
-    assert watched("AWS/Lambda", "IteratorAge") == ["EmitBilling"]
+    assert watched("AWS/Lambda", "IteratorAge") == ["ClassifyUsage", "EmitBilling"]
+    for given_up in ("OnFailureDestinationDeliveredEventCount", "DroppedEventCount"):
+        assert watched("AWS/Lambda", given_up) == ["ClassifyUsageStream"]
+    assert RESOURCES["ClassifyUsageStream"]["Properties"]["MetricsConfig"] == {"Metrics": ["EventCount"]}
     assert "UsageQueue" in watched("AWS/SQS", "ApproximateAgeOfOldestMessage")
     assert watched("AWS/Firehose", "DeliveryToS3.DataFreshness") == ["RecordsDelivery"]
 

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 
-from gratis import config
+from gratis import config, moment
 from gratis.intake import sources
 from gratis.intake.receive import ENTRY
+from gratis.intake.stream import data_of
 from gratis.table.quarantine import Entry
 from gratis_local import redrive
 from gratis_local.functions import Context, handler_of
 from gratis_local.redrive import Desk, Redriven
-from tests.unit.webhook import Deployed, aws, deployed, event, now
+from tests.unit.test_stream_intake import kinesis
+from tests.unit.webhook import Deployed, Flaky, aws, deployed, event, fails, now
 
 PRIVATE = "what-the-user-wrote"
 POLLS = 3
@@ -42,14 +45,20 @@ class Stacked:
     """A deployed stack, as far as a redrive looks at it."""
 
     webhook: Deployed
+    bucket: str = ""
 
     @property
     def outputs(self) -> dict[str, str]:
         url = self.webhook.url
-        return {"LedgerTableName": self.webhook.table, "UsageQueueUrl": url, "UsageDeadLettersUrl": url}
+        named = {"LedgerTableName": self.webhook.table, "UsageQueueUrl": url, "UsageDeadLettersUrl": url}
+        return named | ({"FailedUsageBucketName": self.bucket} if self.bucket else {})
 
     def client(self, service: str) -> Any:
-        return {"dynamodb": self.webhook.dynamodb.client, "sqs": self.webhook.sqs.client}[service]
+        return {
+            "dynamodb": self.webhook.dynamodb.client,
+            "sqs": self.webhook.sqs.client,
+            "s3": boto3.session.Session().client("s3") if self.bucket else None,
+        }[service]
 
 
 def batch(call_id: str, **fields: Any) -> dict[str, Any]:
@@ -166,3 +175,48 @@ def test_a_void_that_came_too_early_is_redriven_once_its_request_is_there(webhoo
     decide(webhook)
     assert [(each.state, each.why) for each in redriven(webhook, kept)] == [("decided", "billed: void")]
     assert webhook.quarantined() == []
+
+
+# --- what the stream gave up -----------------------------------------------------------------------------------------
+
+
+def given_up(*records: dict[str, Any]) -> bytes:
+    """An object as Lambda puts it into a bucket of failed records: about the batch, and all that it was called with."""
+    return json.dumps(
+        {
+            "version": "1.0",
+            "timestamp": "2026-11-14T00:38:06.021Z",
+            "requestContext": {"condition": "RetryAttemptsExhausted", "approximateInvokeCount": 1001},
+            "KinesisBatchInfo": {"shardId": "shardId-000000000001", "batchSize": len(records)},
+            "payload": json.dumps({"Records": records}),
+        }
+    ).encode()
+
+
+def test_what_the_stream_gave_up_is_decided_in_its_order_after_a_redrive_that_dies_in_between(
+    webhook: Deployed,
+) -> None:
+    session = boto3.session.Session()
+    s3, bucket = session.client("s3"), "failed-usage"
+    s3.create_bucket(Bucket=bucket)
+    received_at = now() - timedelta(hours=30)
+    records = [kinesis(data_of(json.dumps([event(f"r{n}")]), received_at), n, "org_demo") for n in range(4)]
+    folder = "aws/lambda/source/shardId-000000000001/2026/11/14"
+    s3.put_object(Bucket=bucket, Key=f"{folder}/2026-11-14T00.38.06-a", Body=given_up(*records[:2]))
+    s3.put_object(Bucket=bucket, Key=f"{folder}/2026-11-14T00.38.07-0", Body=given_up(*records[2:]))
+    desk = Desk(Stacked(webhook, bucket))  # type: ignore[arg-type]
+
+    desk.s3 = Flaky(desk.s3)
+    desk.s3.on("delete_object", fails(RuntimeError("died")))
+    with pytest.raises(RuntimeError, match="died"):
+        desk.redrive_failed()
+    assert desk.redrive_failed() == 4
+    assert desk.redrive_failed() == 0
+    messages = webhook.messages()
+    assert [json.loads(each["Body"])[0]["id"] for each in messages] == ["r0", "r1", "r0", "r1", "r2", "r3"]
+    assert {each["MessageAttributes"]["received_at"]["StringValue"] for each in messages} == {moment.text(received_at)}
+    assert {each["Attributes"]["MessageGroupId"] for each in messages} == {"org_demo"}
+
+
+def test_a_stack_without_a_stream_has_nothing_that_it_gave_up(webhook: Deployed) -> None:
+    assert Desk(Stacked(webhook)).redrive_failed() == 0  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -76,9 +76,15 @@ def role_of(folder: str) -> str:
     return str(RESOURCES[logical_id(folder)]["Properties"]["Role"]["Fn::GetAtt"][0])
 
 
-def sources_of_function(folder: str) -> list[Any]:
+@cache
+def streaming() -> Deployed:
+    """What a deployment has whose events wait in the stream."""
+    return Deployed(Intake="stream")
+
+
+def sources_of_function(folder: str, of: Deployed | None = None) -> list[Any]:
     """What hands a function its batches."""
-    mappings = deployed().of_type("AWS::Lambda::EventSourceMapping").values()
+    mappings = (of or deployed()).of_type("AWS::Lambda::EventSourceMapping").values()
     return [each for each in mappings if each["FunctionName"] == logical_id(folder)]
 
 
@@ -104,6 +110,7 @@ def test_what_expires_is_the_attribute_that_the_code_writes() -> None:
 
 def test_a_decision_is_kept_until_no_repeat_of_it_can_come() -> None:
     waiting = timedelta(seconds=RESOURCES["UsageQueue"]["Properties"]["MessageRetentionPeriod"])
+    assert waiting == timedelta(hours=RESOURCES["UsageStream"]["Properties"]["RetentionPeriodHours"])
     assert events.HORIZON + waiting <= ledger.LATEST_DECISION
     assert ledger.LATEST_DECISION + waiting <= ledger.KEEP_DECISIONS
 
@@ -121,6 +128,7 @@ ACTIONS = {
     "transact_write_items": "dynamodb:PutItem",  # a transaction of puts and checks: see the test
     "as_read": "dynamodb:ConditionCheckItem",
     "put_events": "events:PutEvents",
+    "put_records": "kinesis:PutRecords",
     "send_message": "sqs:SendMessage",
     "send_message_batch": "sqs:SendMessage",
     "sign": "kms:Sign",
@@ -128,7 +136,7 @@ ACTIONS = {
 }
 """What each call of a client needs. `SecretsProvider` is Powertools', which makes its call itself; `as_read` is what a
 transaction checks."""
-SERVICES = ("dynamodb", "events", "kms", "secretsmanager", "sqs")
+SERVICES = ("dynamodb", "events", "kinesis", "kms", "secretsmanager", "sqs")
 
 
 @dataclass
@@ -236,22 +244,31 @@ def mentioned(folder: str) -> set[str]:
 
 WRITES_ITS_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 READS_ITS_SOURCE = {
+    "kinesis": {
+        "kinesis:DescribeStream",
+        "kinesis:DescribeStreamSummary",
+        "kinesis:GetRecords",
+        "kinesis:GetShardIterator",
+        "kinesis:ListShards",
+    },
     "sqs": {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"},
     "dynamodb": {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator", "dynamodb:ListStreams"},
 }
+KEEPS_WHAT_FAILED = {"sqs": {"sqs:SendMessage"}, "s3": {"s3:ListBucket", "s3:PutObject"}}
 """What Lambda does in a function's name, as AWS documents it."""
 
 
-def done_for(folder: str) -> set[str]:
+def done_for(folder: str, of: Deployed | None = None) -> set[str]:
     """What Lambda itself does with a function's role."""
-    services = [each["EventSourceArn"].split(":")[2] for each in sources_of_function(folder)]
-    kept = {"sqs:SendMessage"} if destinations(folder) else set()
-    return WRITES_ITS_LOG.union(kept, *(READS_ITS_SOURCE[service] for service in services))
+    services = [each["EventSourceArn"].split(":")[2] for each in sources_of_function(folder, of)]
+    failed = [each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder, of)]
+    kept = [KEEPS_WHAT_FAILED[each.split(":")[2]] for each in failed]
+    return WRITES_ITS_LOG.union(*kept, *(READS_ITS_SOURCE[service] for service in services))
 
 
-def allowed(folder: str) -> set[str]:
+def allowed(folder: str, of: Deployed | None = None) -> set[str]:
     """The actions that a function's role allows."""
-    statements = deployed().statements(role_of(folder))
+    statements = (of or deployed()).statements(role_of(folder))
     assert all(each["Effect"] == "Allow" for each in statements)
     return {action for each in statements for action in as_list(each["Action"])}
 
@@ -259,7 +276,8 @@ def allowed(folder: str) -> set[str]:
 @pytest.mark.parametrize("folder", FUNCTIONS)
 def test_a_function_may_do_what_its_code_calls_and_nothing_else(folder: str) -> None:
     called = {action for call, action in ACTIONS.items() if call in mentioned(folder)}
-    assert allowed(folder) == called | done_for(folder)
+    assert allowed(folder, streaming()) == called | done_for(folder, streaming())
+    assert allowed(folder) == (called - {"kinesis:PutRecords"}) | done_for(folder)  # there is no stream
 
 
 def test_a_function_has_a_role_of_its_own_and_no_policy_that_we_did_not_write() -> None:
@@ -295,11 +313,12 @@ def test_the_code_that_a_function_reaches_is_found_through_calls_and_not_through
     assert "query" in names_in([module(PACKAGE / "table/quarantine.py").tree])
 
 
-def test_no_role_may_do_everything_or_to_everything() -> None:
-    roles = deployed().of_type("AWS::IAM::Role")
+@pytest.mark.parametrize("of", [deployed, streaming])
+def test_no_role_may_do_everything_or_to_everything(of: Callable[[], Deployed]) -> None:
+    roles = of().of_type("AWS::IAM::Role")
     assert len(roles) > len(FUNCTIONS)
     for name in roles:
-        for statement in deployed().statements(name):
+        for statement in of().statements(name):
             assert all("*" not in action for action in as_list(statement["Action"])), name
             assert all(f":{ACCOUNT}:" in each or ":s3:" in each for each in as_list(statement["Resource"])), name
 
@@ -316,6 +335,7 @@ def test_a_role_is_trusted_to_one_service_on_behalf_of_this_account_only() -> No
 OF_TYPE = {
     "dynamodb": "AWS::DynamoDB::Table",
     "events": "AWS::Events::EventBus",
+    "kinesis": "AWS::Kinesis::Stream",
     "kms": "AWS::KMS::Key",
     "secretsmanager": "AWS::SecretsManager::Secret",
     "sqs": "AWS::SQS::Queue",
@@ -323,20 +343,27 @@ OF_TYPE = {
 """What the actions of a service are on."""
 
 
+@pytest.mark.parametrize("of", [deployed, streaming])
 @pytest.mark.parametrize("folder", FUNCTIONS)
-def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_environment_names(folder: str) -> None:
+def test_what_the_code_calls_it_may_call_on_just_those_resources_that_its_environment_names(
+    folder: str, of: Callable[[], Deployed]
+) -> None:
     shared = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
-    named = {str(deployed().resolved(each)) for each in (shared | own_variables(folder)).values()}
-    for statement in deployed().statements(role_of(folder)):
+    named = {str(of().resolved(each)) for each in (shared | own_variables(folder)).values()}
+    for statement in of().statements(role_of(folder)):
         (service,) = {action.partition(":")[0] for action in as_list(statement["Action"])}
-        if set(as_list(statement["Action"])) <= done_for(folder) - {"sqs:SendMessage"}:
+        if set(as_list(statement["Action"])) <= done_for(folder, of()) - {"sqs:SendMessage"}:
             continue
         on = {
-            each.rpartition(":")[2].removeprefix("table/").removeprefix("event-bus/").removeprefix("key/")
+            each.rpartition(":")[2]
+            .removeprefix("table/")
+            .removeprefix("event-bus/")
+            .removeprefix("key/")
+            .removeprefix("stream/")
             for each in as_list(statement["Resource"])
         }
-        kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder)}
-        wanted = {name for name, kind in deployed().kinds.items() if kind == OF_TYPE[service] and is_named(name, named)}
+        kept = {each["DestinationConfig"]["OnFailure"]["Destination"] for each in destinations(folder, of())}
+        wanted = {name for name, kind in of().kinds.items() if kind == OF_TYPE[service] and is_named(name, named)}
         assert on - ({each.rpartition(":")[2] for each in kept} - wanted) == wanted
 
 
@@ -353,11 +380,11 @@ def is_named(logical_id: str, named: set[str]) -> bool:
     return any(re.fullmatch(rf"(.*[:/])?{logical_id}", each) for each in named)
 
 
-def destinations(folder: str) -> list[Any]:
+def destinations(folder: str, of: Deployed | None = None) -> list[Any]:
     """The event sources and asynchronous calls of a function that have somewhere to put what failed."""
     configured = [
         each["Properties"]
-        for each in deployed().resources.values()
+        for each in (of or deployed()).resources.values()
         if each["Properties"].get("FunctionName") == logical_id(folder)
     ]
     return [each for each in configured if "DestinationConfig" in each]
@@ -542,7 +569,8 @@ def dead_letter_queues() -> set[str]:
         for each in transformed()["Resources"].values()
         if "DestinationConfig" in each.get("Properties", {})
     ]
-    return {each["Fn::GetAtt"][0] for each in redriven + undelivered + failed}
+    found = {each["Fn::GetAtt"][0] for each in redriven + undelivered + failed}
+    return {each for each in found if RESOURCES[each]["Type"] == "AWS::SQS::Queue"}
 
 
 def sources() -> list[tuple[Any, Any]]:
@@ -874,7 +902,7 @@ def test_a_key_of_ones_own_encrypts_what_holds_data_and_whoever_reads_it_may_use
     assert rule["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
     for role in [*(role_of(folder) for folder in FUNCTIONS if folder != "check_offer"), "RecordsDeliveryRole"]:
         (may,) = [each for each in deployment.statements(role) if each["Resource"] == KEY]
-        assert len(may["Condition"]["StringEquals"]["kms:ViaService"]) == 3
+        assert len(may["Condition"]["StringEquals"]["kms:ViaService"]) == 4
     own = Deployed()
     assert own.of_type("AWS::DynamoDB::Table")["LedgerTable"]["SSESpecification"] == {"SSEEnabled": True}
     assert "DataKeyPolicy" not in own.resources

@@ -1,4 +1,4 @@
-"""Usage events as they travel in the queue: up to 100 events of one organization in a message."""
+"""Usage events as they travel in the queue and the stream: up to 100 events of one organization in a message."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

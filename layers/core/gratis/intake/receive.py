@@ -1,7 +1,8 @@
-"""Takes in usage events: the good ones of a body to the queue, each bad one to quarantine. SPEC section 5.
+"""Takes in usage events: the good ones of a body to the queue or the stream, each bad one to
+quarantine. SPEC section 5.
 
 What if this dies on any line or runs twice? It answers 2xx only when everything is stored; until then the sender
-sends again, and what was stored already is recognized: a quarantine entry by its key, a queued event by its decision.
+sends again, and what was stored already is recognized: a quarantine entry by its key, a stored event by its decision.
 """
 
 import json
@@ -9,12 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gratis.errors import Rejected
 from gratis.http import Refused
 from gratis.intake.events import checked, compact
-from gratis.intake.queue import UsageQueue
 from gratis.table.quarantine import Entry, Quarantine, entry, entry_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ MAX_ANSWER_BYTES = 5_000_000
 """Of an answer, so that it stays within Lambda's 6 MB whatever came in."""
 SHORTER = (1000, 200, 50, 0)
 """Characters to which ids and error messages are cut in an answer, one after the other, until it is short enough."""
+
+
+class Intake(Protocol):
+    """Where good events wait for their decision: the queue or the stream."""
+
+    def send(self, events: Mapping[str, Sequence[str]], received_at: datetime) -> None:
+        """Store events by organization, in order. Raises Busy unless every one of them is stored."""
 
 
 @dataclass
@@ -49,7 +56,7 @@ class Received:
 
 
 def receive(
-    source: "Source", entries: Sequence[Any], received_at: datetime, queue: UsageQueue, quarantine: Quarantine
+    source: "Source", entries: Sequence[Any], received_at: datetime, intake: Intake, quarantine: Quarantine
 ) -> Received:
     """Store every event of a body's entries. Raises Busy unless all are stored, Refused for too many."""
     if len(entries) > MAX_EVENTS:
@@ -75,12 +82,12 @@ def receive(
             received.accepted += 1
     received.skipped = skipped
     quarantine.put(bad)
-    queue.send(good, received_at)
+    intake.send(good, received_at)
     return received
 
 
 def _carried(source: "Source", event: Mapping[str, Any], each: Any) -> str | None:
-    """The event for the queue, with what a later mapping of its entry needs; None where that would be too large."""
+    """The event for its decision, with what a later mapping of its entry needs; None where that would be too large."""
     if source.kept is None:
         return None
     try:
