@@ -370,7 +370,6 @@ def test_the_pages_commands_set_a_gateway_up(system: System, openai: Platform, t
     assert json.loads(refused)["error"]["code"]
     assert "did not fit" in refused
     found = [each for each in json.loads(listed)["data"] if (each["reservation"] or "").startswith("gate-")]
-    assert [(each["model"], each["group"], each["verdict"]) for each in reversed(found)] == [
-        ("gpt-4.1-2025-04-14", "1m", "free"),
-        ("gpt-4.1-mini-2025-04-14", "10m", "free"),
-    ]
+    models = [each["model"].removesuffix("-2025-04-14") for each in reversed(found)]
+    assert models == ["gpt-4.1", "gpt-4.1-mini"]  # LiteLLM logs the name of its configuration, or the dated one
+    assert [(each["group"], each["verdict"]) for each in reversed(found)] == [("1m", "free"), ("10m", "free")]

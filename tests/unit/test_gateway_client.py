@@ -143,7 +143,9 @@ def test_a_log_entry_names_the_reservation_that_the_gate_made() -> None:
     assert litellm.usage_event(litellm.kept(made)) == litellm.usage_event(made)
 
 
-@pytest.mark.parametrize("name", ["req_7", "gate-", "gate-" + "g" * 32, new_id() + "\n", "x" + new_id(), 7, None, {}])
+@pytest.mark.parametrize(
+    "name", ["req_7", "gate-", "gate-" + "g" * 32, "gate-" + "0" * 32 + "\n", "xgate-" + "0" * 32, 7, None, {}]
+)
 def test_a_name_that_is_not_the_gates_is_not_read(name: Any) -> None:
     assert "reservation" not in litellm.usage_event(entry({litellm.RESERVATION: name}))["data"]
 
