@@ -43,7 +43,7 @@ DIMENSIONS: dict[str, Callable[["Sent"], Any]] = {
     "model": lambda sent: sent.model,
     "batch": lambda sent: sent.batch,
     "service_tier": lambda sent: "incentivized-tier" if sent.free else sent.tier,
-    "line_item": lambda sent: sent.model,
+    "line_item": lambda sent: f"priority | {sent.model}" if sent.tier == "priority" else sent.model,
 }
 Row = tuple[Any, ...]
 
@@ -259,18 +259,19 @@ def test_costs_through_the_sdk_are_those_of_the_billed_requests_to_the_last_deci
 ) -> None:
     expected: dict[Row, Decimal] = {}
     for each in customer.sent:
-        if not each.free:
-            start = int(each.when.timestamp()) // 86_400 * 86_400
-            key = (start, *(DIMENSIONS[name](each) for name in by))
-            expected[key] = expected.get(key, Decimal(0)) + each.amount()
+        start = int(each.when.timestamp()) // 86_400 * 86_400
+        key = (start, *(DIMENSIONS[name](each) for name in by))
+        expected[key] = expected.get(key, Decimal(0)) + (0 if each.free else each.amount())
     ask = client.admin.organization.usage.costs
     buckets = all_pages(ask, **customer.span, limit=limit, **({"group_by": by} if by else {}))
-    found = {
-        (bucket.start_time, *(getattr(each, name) for name in by)): (each.amount.value, each.amount.currency)
-        for bucket in buckets
-        for each in bucket.results
-    }
-    assert found == {key: (float(amount), "usd") for key, amount in expected.items()}
+    found: dict[Row, float] = {}
+    for bucket in buckets:
+        for each in bucket.results:
+            assert each.quantity_unit == ("tokens" if "line_item" in by else None)
+            named = {"project_id": each.project_id, "line_item": (each.line_item or "").partition(", ")[0]}
+            key = (bucket.start_time, *(named[name] for name in by))
+            found[key] = found.get(key, 0) + each.amount.value
+    assert found == pytest.approx({key: float(amount) for key, amount in expected.items()}, rel=1e-12)
     raw = client.admin.organization.usage.with_raw_response.costs(**customer.span)
     days = json.loads(raw.content, parse_float=Decimal)["data"]
     total = sum((Decimal(each["amount"]["value"]) for day in days for each in day["results"]), Decimal(0))
@@ -280,7 +281,12 @@ def test_costs_through_the_sdk_are_those_of_the_billed_requests_to_the_last_deci
 def test_costs_through_the_sdk_can_be_asked_for_single_models(customer: Customer, client: OpenAI) -> None:
     ask = client.admin.organization.usage.costs
     buckets = all_pages(ask, **customer.span, group_by=["line_item"], line_items=[MODELS[0]])
-    assert {each.line_item for bucket in buckets for each in bucket.results} == {MODELS[0]}
+    named = {each.line_item for bucket in buckets for each in bucket.results}
+    assert named
+    assert {name.partition(", ")[0].removeprefix("priority | ") for name in named} == {MODELS[0]}
+    one = sorted(named)[0]
+    buckets = all_pages(ask, **customer.span, group_by=["line_item"], line_items=[one])
+    assert {each.line_item for bucket in buckets for each in bucket.results} == {one}
 
 
 def test_usage_and_costs_differ_by_what_was_free(customer: Customer, client: OpenAI) -> None:

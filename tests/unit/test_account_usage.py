@@ -12,7 +12,9 @@ import pytest
 
 from gratis import moment
 from gratis.account.api_answer import exact_json
+from gratis.rules import pricing
 from gratis.rules.decision import Books
+from gratis.rules.request import Tokens
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId
 from tests.ledger_builders import BIG, MINI
@@ -57,8 +59,19 @@ class Spent:
         return "incentivized-tier" if self.free else self.tier
 
     @property
-    def line_item(self) -> str:
-        return self.model
+    def costs(self) -> dict[str, tuple[int, Decimal]]:
+        """Its line items: tokens and USD, by hand."""
+        rates = {BIG: ("2.5", "1.25", "10"), MINI: ("0.15", "0.075", "0.6")}[self.model]
+        if self.tier == "priority":
+            rates = ("0.25", "0.125", "1")
+        counts = (self.input - self.cached, self.cached, self.output)
+        name = self.model if self.tier == "default" else f"{self.tier} | {self.model}"
+        factor = Decimal(0) if self.free else Decimal("0.5" if self.batch else 1) / 10**6
+        return {
+            f"{name}, {kind}": (count, count * Decimal(rate) * factor)
+            for kind, count, rate in zip(("input", "cached input", "output"), counts, rates, strict=True)
+            if count
+        }
 
     def event(self) -> dict[str, Any]:
         data = {"project": self.project_id, "service_tier": self.tier, "batch": self.batch}
@@ -330,7 +343,7 @@ def test_the_pages_of_costs_together_are_the_whole_span_once(api: Api) -> None:
     pages = pages_of(api, COSTS, start_time=unix("2025-03-01"), limit=5)
     assert [len(page.starts) for page in pages] == [5, 5, 2]
     amounts = [each["amount"]["value"] for page in pages for results in page.results for each in results]
-    assert amounts == [Decimal("0.300001975")]
+    assert amounts == [0, Decimal("0.300001975")]
 
 
 @pytest.mark.parametrize("path", [USAGE, COSTS])
@@ -371,9 +384,106 @@ def amounts(answer: Answer, *by: str) -> list[dict[Any, Decimal]]:
     ]
 
 
-def test_costs_leave_free_requests_out(api: Api) -> None:
+def items(answer: Answer) -> list[tuple[str, int, Decimal]]:
+    """Line item, quantity and amount of each result of the last bucket, in their order."""
+    found = answer.results[-1]
+    assert {each["quantity_unit"] for each in found} <= {"tokens"}
+    return [(each["line_item"], each["quantity"], Decimal(each["amount"]["value"])) for each in found]
+
+
+def test_free_requests_cost_nothing(api: Api) -> None:
     api.decide(used(1_000, at="2025-03-11T09:00:00Z"), used(40_000), billed(80_000))
-    assert amounts(api.costs()) == [{}, {}, {(): Decimal("0.2")}]
+    assert amounts(api.costs()) == [{}, {(): Decimal(0)}, {(): Decimal("0.2")}]
+
+
+def test_what_was_free_stands_beside_what_was_billed_with_its_tokens_and_amount_zero(api: Api) -> None:
+    """The billed one last: a tool that keeps one result by its line item keeps the money."""
+    api.decide(used(1_000, 7, cached=100), billed(80_000, 20, cached=30_000))
+    assert items(api.costs(group_by="line_item")) == [
+        (f"{BIG}, cached input", 100, Decimal(0)),
+        (f"{BIG}, cached input", 30_000, Decimal("0.0375")),
+        (f"{BIG}, input", 900, Decimal(0)),
+        (f"{BIG}, input", 50_000, Decimal("0.125")),
+        (f"{BIG}, output", 7, Decimal(0)),
+        (f"{BIG}, output", 20, Decimal("0.0002")),
+    ]
+
+
+LONG = "gpt-5.4-2026-03-05"
+"""Costs more above 272,000 input tokens."""
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    {
+        "a request of long context": (
+            [billed(300_000, model=LONG), billed(1_000, model=LONG)],
+            [(LONG, 301_000, Decimal("1.5025"))],
+        ),
+        "one request without a price": (
+            [billed(40_000), billed(1_000, endpoint="fine_tuning")],
+            [(BIG, 41_000, Decimal("0.1"))],
+        ),
+        "another tier": (
+            [billed(40_000, service_tier="flex", model="o3-2025-04-16"), billed(40_000, model="o3-2025-04-16")],
+            [("flex | o3-2025-04-16, input", 40_000, Decimal("0.2")), ("o3-2025-04-16, input", 40_000, Decimal("0.4"))],
+        ),
+        "nothing was used": ([billed(0), billed(0, 5)], [(f"{BIG}, output", 5, Decimal("0.00005"))]),
+    }.values(),
+    ids=("long context", "no price", "tier", "nothing"),
+)
+def test_a_row_whose_tokens_do_not_tell_the_amounts_keeps_one_line_item_with_the_whole(
+    api: Api, events: list[dict[str, Any]], expected: list[tuple[str, int, Decimal]]
+) -> None:
+    api.decide(*events)
+    assert items(api.costs(group_by="line_item")) == expected
+
+
+def test_a_row_decided_by_other_prices_keeps_its_amount_to_the_last_digit(api: Api) -> None:
+    """As a release with another price table left it."""
+    sums = Sums(3, 1_000, 400, 50, Decimal("0.0123456"), Decimal("0.0123456"))
+    books = Books(Counter(), {NOW.date(): Totals({RowKey("proj_web", BIG, "default", False, "billed"): sums})})
+    api.ledger.commit({}, CounterId("org_a", "1m", NOW.date().isoformat()), books, [])
+    assert items(api.costs(group_by="line_item")) == [(BIG, 1_050, Decimal("0.0123456"))]
+
+
+def test_costs_can_be_asked_for_single_line_items_by_their_whole_name_or_for_all_of_a_model(api: Api) -> None:
+    api.decide(billed(40_000, 10), billed(9, model=NANO))
+    whole = items(api.costs(group_by="line_item"))
+    assert [name for name, *_ in whole] == [f"{NANO}, input", f"{BIG}, input", f"{BIG}, output"]
+    assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output"])) == whole[2:]
+    assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output", f"{NANO}, input"])) == [
+        whole[0],
+        whole[2],
+    ]
+    assert items(api.costs(group_by="line_item", line_items=[BIG])) == whole[1:]
+    assert amounts(api.costs(line_items=[f"{BIG}, output"]))[-1] == {(): Decimal("0.0001")}
+    assert items(api.costs(group_by="line_item", line_items=["output"])) == []
+
+
+@pytest.mark.parametrize("name", ["user_id", "api_key_id", "api_source"])
+def test_costs_by_what_is_not_recorded_are_a_400_that_says_so(api: Api, name: str) -> None:
+    assert api.costs(group_by=name).refused() == (400, "not_recorded", "group_by")
+
+
+def test_what_was_voided_costs_nothing_and_has_no_line_item(api: Api) -> None:
+    api.decide(billed(40_000, id="r1"), used(7, id="r2"))
+    for name in ("r1", "r2"):
+        data = {"request_id": name, "day": NOW.date().isoformat()}
+        api.decide({**used(1, id=f"v_{name}"), "type": "usage.void", "time": moment.text(NOW), "data": data})
+    assert items(api.costs(group_by="line_item")) == []
+    assert amounts(api.costs())[-1] == {}
+
+
+def test_no_rate_of_a_price_is_below_its_normal_ones() -> None:
+    """Or a sum that agrees would not prove how it came about."""
+    table = pricing.table()
+    for model in chain(*(each.values() for each in (table.ids, table.dated, table.prefixes))):
+        for row in chain.from_iterable((each, *each.tiers.values()) for each in model.rows):
+            for rates in filter(None, (row.rates, row.long_context)):
+                assert rates.cache_write is None or rates.cache_write >= rates.input
+                pairs = zip(row.rates.parts(Tokens(0, 0, 0)), rates.parts(Tokens(0, 0, 0)), strict=True)
+                assert all(one is None or other is None or other >= one for (_, _, one), (_, _, other) in pairs)
 
 
 def test_costs_say_of_how_many_requests_the_price_is_not_known(api: Api) -> None:
@@ -389,12 +499,13 @@ def test_costs_say_of_how_many_requests_the_price_is_not_known(api: Api) -> None
 def test_a_page_of_costs_has_the_shape_of_openais(api: Api) -> None:
     api.decide(billed(400_000))
     result = {"object": "organization.costs.result", "amount": {"value": 1, "currency": "usd"}}
+    result |= dict.fromkeys(("line_item", "project_id", "quantity", "quantity_unit"))
     page = api.costs(start_time=unix("2025-03-12")).content
     start = unix("2025-03-12")
     bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400}
     assert page == {
         "object": "page",
-        "data": [bucket | {"results": [result | {"line_item": None, "project_id": None}]}],
+        "data": [bucket | {"results": [result]}],
         "has_more": False,
         "next_page": None,
     }
@@ -409,13 +520,28 @@ def test_costs_add_up_to_the_last_decimal_however_they_are_grouped(
     api: Api, by: Sequence[str], filters: dict[str, Any]
 ) -> None:
     api.decide(*(each.event() for each in SPENT))
-    expected: dict[Any, Decimal] = {}
+    expected: dict[Any, tuple[int, Decimal]] = {}
     for each in SPENT:
-        if not each.free and each.project_id in next(iter(filters.values()), [each.project_id]):
-            key = tuple(getattr(each, name) for name in by)
-            expected[key] = expected.get(key, Decimal(0)) + Decimal(each.amount)
+        if each.project_id in next(iter(filters.values()), [each.project_id]):
+            for item, (count, amount) in each.costs.items():
+                named = {"project_id": each.project_id, "line_item": item}
+                is_apart = "line_item" in by and each.free
+                key = each.at[:10], is_apart, *(named[name] for name in by)
+                counted, summed = expected.get(key, (0, Decimal(0)))
+                expected[key] = counted + count, summed + amount
     answer = api.costs(start_time=unix("2025-03-10"), **{"group_by[]": by}, **filters)
-    assert amounts(answer, *by) == [{}, {}, expected]
+    found = {}
+    for start, results in zip(answer.starts, answer.results, strict=True):
+        for each in results:
+            quantity, amount = each["quantity"], Decimal(each["amount"]["value"])
+            key = f"{start:%Y-%m-%d}", "line_item" in by and not amount, *(each[name] for name in by)
+            found[key] = quantity, amount
+    counted = "line_item" in by
+    assert found == {key: (count if counted else None, amount) for key, (count, amount) in expected.items()}
+    assert sum(amount for _, amount in expected.values()) == sum(
+        Decimal(each.amount)
+        for each in kept(SPENT, {"project_ids": next(iter(filters.values()), [None, "proj_web", "proj_app"])})
+    )
 
 
 def test_a_sum_that_floats_would_spoil_is_exact_in_the_very_text_of_the_answer(api: Api) -> None:
@@ -456,7 +582,7 @@ def test_a_thousand_small_amounts_add_up_exactly(api: Api) -> None:
 def test_a_model_without_a_price_costs_nothing_that_is_known(api: Api) -> None:
     api.decide(used(1_000, model="in-house-model"), billed(40_000))
     assert amounts(api.costs(group_by="line_item"), "line_item")[-1] == {
-        (BIG,): Decimal("0.1"),
+        (f"{BIG}, input",): Decimal("0.1"),
         ("in-house-model",): Decimal(0),
     }
 

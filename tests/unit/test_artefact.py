@@ -162,7 +162,8 @@ IMPORTS = {
     "account.routes.call account.routes.organizations account.routes.pages account.routes.quarantine "
     "account.routes.requests account.routes.reservations account.routes.sharing account.routes.statements "
     "account.routes.usage account.routes.webhooks account.sharing account.usage http intake intake.events "
-    "rules.explanation rules.offer_words strict_json table.accounts table.api_keys table.day_list table.quarantine ",
+    "rules.explanation rules.line_items rules.offer_words strict_json table.accounts table.api_keys table.day_list "
+    "table.quarantine ",
 }
 """Modules of gratis."""
 ALSO: dict[str, str] = {}

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from gratis import moment
 from gratis.http import Refused
+from gratis.rules.line_items import LineItem, line_items
 from gratis.rules.offer import NO_GROUP, Offer
 from gratis.rules.pricing import usd
 from gratis.rules.receipt import Decision
@@ -28,6 +29,7 @@ MAX_ROWS_READ = 60_000
 """Of all days of one call by the day: two thousand a day for a month. For the same two reasons."""
 Rows = Iterable[tuple[RowKey, Sums]]
 """What was used, before it is filtered and grouped; a key may come more than once."""
+NO_COST = LineItem("", 0, Decimal(0))
 _CURSOR = re.compile(r"page_([0-9]{1,12})")
 
 
@@ -139,8 +141,8 @@ def usage_page(
     free requests would have cost; and, where requests have no price, `unpriced_requests`, whose amount is in neither.
     """
 
-    def results(kept: Rows) -> Iterator[dict[str, Any]]:
-        for names, sums in _grouped(kept, group_by, _usage_name):
+    def results(_: datetime, kept: Rows) -> Iterator[dict[str, Any]]:
+        for names, sums in _grouped(kept, group_by):
             yield {
                 "object": "organization.usage.completions.result",
                 "input_tokens": sums.input,
@@ -160,25 +162,51 @@ def usage_page(
 
 
 def costs_page(
-    rows: Mapping[datetime, Rows], next_page: str | None, filters: Filters, group_by: Sequence[str]
+    rows: Mapping[datetime, Rows],
+    next_page: str | None,
+    filters: Filters,
+    group_by: Sequence[str],
+    names: frozenset[str] | None = None,
 ) -> dict[str, Any]:
-    """A page of costs: exact sums of what was billed. A line item is a model.
+    """A page of costs: exact sums of what was billed. A line item is a model and a kind of token (rules/line_items.py).
 
-    Where requests have no price, the sum is that of the others, and `unpriced_requests` stands beside it.
+    Grouped by line item, what was free has results of its own: its tokens, and amount 0. `names`: which line items
+    count, by their whole name or by their model's; None: all. Where requests have no price, the sum is that of the
+    others, and `unpriced_requests` stands beside it.
     """
 
-    def results(kept: Rows) -> Iterator[dict[str, Any]]:
-        billed = [(key, sums) for key, sums in kept if key.verdict == "billed"]
-        for names, sums in _grouped(billed, group_by, _cost_name):
+    def results(start: datetime, kept: Rows) -> Iterator[dict[str, Any]]:
+        by_item = "line_item" in group_by
+        for named, item in _costs(start, kept, group_by, names):
             yield {
                 "object": "organization.costs.result",
-                "amount": {"value": sums.amount, "currency": "usd"},
+                "amount": {"value": item.amount, "currency": "usd"},
                 **dict.fromkeys(("line_item", "project_id")),
-                **names,
-                **({"unpriced_requests": sums.unpriced} if sums.unpriced else {}),
+                **named,
+                "quantity": item.quantity if by_item else None,
+                "quantity_unit": "tokens" if by_item else None,
+                **({"unpriced_requests": item.unpriced} if item.unpriced else {}),
             }
 
     return _page(rows, WIDTHS["1d"], next_page, filters, results)
+
+
+def _costs(
+    day: datetime, rows: Rows, group_by: Sequence[str], names: frozenset[str] | None
+) -> Iterator[tuple[dict[str, Any], LineItem]]:
+    """Sums by the names asked for, in order of the names. By line item, what was free stands before what was billed."""
+    sums: dict[tuple[tuple[Any, ...], bool], LineItem] = {}
+    for key, each in rows:
+        is_apart = "line_item" in group_by and key.verdict == "billed"
+        for item in line_items(key, each, day):
+            if names is not None and not {item.name, key.model} & names:
+                continue
+            named = {"project_id": key.project, "line_item": item.name}
+            group = tuple(named[name] for name in group_by), is_apart
+            _, quantity, amount, unpriced = sums.get(group, NO_COST)
+            sums[group] = LineItem("", quantity + item.quantity, amount + item.amount, unpriced + item.unpriced)
+    for group in sorted(sums, key=str):
+        yield dict(zip(group_by, group[0], strict=True)), sums[group]
 
 
 def _page(
@@ -186,27 +214,25 @@ def _page(
     width: timedelta,
     next_page: str | None,
     filters: Filters,
-    results: Callable[[Rows], Iterator[dict[str, Any]]],
+    results: Callable[[datetime, Rows], Iterator[dict[str, Any]]],
 ) -> dict[str, Any]:
     buckets = [
         {
             "object": "bucket",
             "start_time": int(start.timestamp()),
             "end_time": int((start + width).timestamp()),
-            "results": list(results([row for row in of_bucket if filters.keep(row[0])])),
+            "results": list(results(start, [row for row in of_bucket if filters.keep(row[0])])),
         }
         for start, of_bucket in rows.items()
     ]
     return {"object": "page", "data": buckets, "has_more": next_page is not None, "next_page": next_page}
 
 
-def _grouped(
-    rows: Rows, group_by: Sequence[str], name_of: Callable[[RowKey, str], Any]
-) -> Iterator[tuple[dict[str, Any], Sums]]:
+def _grouped(rows: Rows, group_by: Sequence[str]) -> Iterator[tuple[dict[str, Any], Sums]]:
     """Sums by the names asked for, in order of the names; without any, one sum of all, if there is any traffic."""
     sums: dict[tuple[Any, ...], Sums] = {}
     for key, each in rows:
-        total = sums.setdefault(tuple(name_of(key, name) for name in group_by), Sums())
+        total = sums.setdefault(tuple(_usage_name(key, name) for name in group_by), Sums())
         total.requests += each.requests
         total.input += each.input
         total.cached += each.cached
@@ -222,10 +248,6 @@ def _usage_name(key: RowKey, name: str) -> Any:
     if name == "service_tier":
         return FREE_TIER if key.verdict == "free" else key.service_tier
     return {"project_id": key.project, "model": key.model, "batch": key.batch}[name]
-
-
-def _cost_name(key: RowKey, name: str) -> Any:
-    return {"project_id": key.project, "line_item": key.model}[name]
 
 
 def _row(decision: Decision) -> tuple[RowKey, Sums]:

@@ -45,6 +45,16 @@ class Rates(_Data):
     cache_write: Usd | None = None
     output: Usd | None = None
 
+    def parts(self, tokens: Tokens) -> tuple[tuple[str, int, Decimal | None], ...]:
+        """Each kind of token, as OpenAI's costs call it, how many there are, and USD per million; None: no price."""
+        return (
+            ("input", tokens.input - tokens.cached - tokens.cache_write, self.input),
+            ("cached input", tokens.cached, self.input if self.cached is None else self.cached),
+            ("cache writes", tokens.cache_write, self.cache_write),
+            ("output", tokens.output, self.output),
+            ("audio", tokens.audio, None),
+        )
+
 
 class Tier(_Data):
     """The rates of a service tier that costs more than the normal rate."""
@@ -103,16 +113,10 @@ class Price:
         """Exact USD of a request. None if it used something that has no price."""
         is_long = self.long_context_over is not None and tokens.input > self.long_context_over
         rates = self.long_context if is_long and self.long_context else self.rates
-        parts = (
-            (tokens.input - tokens.cached - tokens.cache_write, rates.input),
-            (tokens.cached, rates.input if rates.cached is None else rates.cached),
-            (tokens.cache_write, rates.cache_write),
-            (tokens.output, rates.output),
-            (tokens.audio, None),
-        )
-        if any(count and rate is None for count, rate in parts):
+        parts = rates.parts(tokens)
+        if any(count and rate is None for _, count, rate in parts):
             return None
-        return sum((count * (rate or 0) for count, rate in parts), Decimal(0)) * self.factor / MILLION
+        return sum((count * (rate or 0) for _, count, rate in parts), Decimal(0)) * self.factor / MILLION
 
 
 @cache

@@ -1,5 +1,6 @@
 """Usage and costs: which buckets and rows a call asks for, and what it may not ask for."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
@@ -66,7 +67,7 @@ def completions_usage(
 
 @routes.get(
     "/v1/organization/costs",
-    summary="Costs as in OpenAI's API; free requests cost nothing",
+    summary="Costs as in OpenAI's API, by model and kind of token; what was free has amount 0",
     responses=openapi.PAGE,
 )
 def costs(
@@ -78,21 +79,23 @@ def costs(
     page: PageCursor = None,
     project_ids: Names = None,
     api_key_ids: Names = None,
-    line_items: Names = None,
+    line_items: Annotated[list[str] | None, Query(description="Whole names, or models for all of theirs.")] = None,
     group_by: Annotated[
-        list[Literal["project_id", "line_item", "api_key_id"]] | None, Query(description="A line item is a model.")
+        list[Literal["project_id", "user_id", "line_item", "api_key_id", "api_source"]] | None,
+        Query(description="A line item is a model and a kind of token: `gpt-4o-2024-08-06, cached input`."),
     ] = None,
     organization: Organization = None,
 ) -> Response[Any]:
     whose = call.whose(organization)
     _not_recorded(api_key_ids is not None, "api_key_ids", "costs by API key")
-    _not_recorded("api_key_id" in (group_by or ()), "group_by", "costs by API key")
+    unknown = {"user_id", "api_key_id", "api_source"} & set(group_by or ())
+    _not_recorded(bool(unknown), "group_by", "costs by user, API key or API source")
     span = usage.Span.of(start_time, end_time, bucket_width, call.now)
     _require_kept(span, call)
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(call.ledger, call.offer, whose, starts)
-    filters = usage.Filters(_any_of(project_ids), _any_of(line_items))
-    return answered(usage.costs_page(rows, next_page, filters, _distinct(group_by)))
+    filters, names = usage.Filters(_any_of(project_ids)), _any_of(_whole_names(line_items))
+    return answered(usage.costs_page(rows, next_page, filters, _distinct(group_by), names))
 
 
 def _not_recorded(wanted: bool, param: str, what: str) -> None:
@@ -117,6 +120,11 @@ def _limit(limit: int | None, usual: int, most: int) -> int:
 
 def _any_of(names: list[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
+
+
+def _whole_names(parts: list[str] | None) -> list[str] | None:
+    """A list in the query comes apart at its commas; one that stands in a line item's name has a blank behind it."""
+    return None if parts is None else re.split(",(?! )", ",".join(parts))
 
 
 def _distinct(names: list[Any] | None) -> list[str]:
