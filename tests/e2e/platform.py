@@ -15,8 +15,13 @@ from typing import Any
 
 FAIL = "fail, please"
 """A prompt that is answered with an error."""
+BREAK = "break off, please"
+"""A prompt whose stream ends before its end."""
+USE_ALL = "use all of it, please"
+"""A prompt that is answered with as many tokens as it allows."""
 DATED = {
     "gpt-4o": "gpt-4o-2024-11-20",
+    "gpt-4.1": "gpt-4.1-2025-04-14",
     "gpt-4.1-mini": "gpt-4.1-mini-2025-04-14",
     "gpt-4o-mini": "gpt-4o-mini-2024-07-18",
 }
@@ -66,7 +71,7 @@ def chat(asked: Mapping[str, Any]) -> dict[str, Any]:
         "created": now(),
         "model": DATED.get(asked["model"], asked["model"]),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": chat_usage(),
+        "usage": chat_usage(5, asked["max_tokens"], 0) if USE_ALL in str(asked) else chat_usage(),
         "service_tier": served(asked),
     }
 
@@ -186,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
         if ending is None or FAIL in str(asked):
             self._answer(json.dumps(FAILURE).encode(), status=400)
         elif asked.get("stream"):
-            self._stream(STREAMED[ending](asked))
+            self._stream(STREAMED[ending](asked), broken=BREAK in str(asked))
         else:
             self._answer(json.dumps(POSTED[ending](asked)).encode())
 
@@ -195,14 +200,18 @@ class _Handler(BaseHTTPRequestHandler):
         number = self.path.partition("?")[0].rpartition("/")[2]
         self._answer(batch_output() if number == "content" else json.dumps(batch(number)).encode())
 
-    def _stream(self, parts: Iterator[dict[str, Any]]) -> None:
+    def _stream(self, parts: Iterator[dict[str, Any]], *, broken: bool) -> None:
         body = "".join(f"{_named(part)}data: {json.dumps(part)}\n\n" for part in parts)
-        self._answer((body + "data: [DONE]\n\n").encode(), "text/event-stream")
+        if not broken:
+            return self._answer((body + "data: [DONE]\n\n").encode(), "text/event-stream")
+        self.close_connection = True
+        return self._answer(body.encode(), "text/event-stream", missing=20)
 
-    def _answer(self, body: bytes, kind: str = "application/json", status: int = 200) -> None:
+    def _answer(self, body: bytes, kind: str = "application/json", status: int = 200, missing: int = 0) -> None:
+        """`missing`: bytes that are announced and do not come."""
         self.send_response(status)
         self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
+        self.send_header("content-length", str(len(body) + missing))
         self.end_headers()
         self.wfile.write(body)
 
@@ -215,6 +224,7 @@ class Platform(ThreadingHTTPServer):
     """The stand-in. `asked`: path and decoded body of each request."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

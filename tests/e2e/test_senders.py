@@ -4,29 +4,23 @@ platform. `make senders` installs them into .venv-senders."""
 import json
 import os
 import re
-import socket
 import subprocess
 import textwrap
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import urllib3
 
 from gratis.rules.receipt import Decision
 from gratis_local.functions import ROOT
+from tests.e2e.litellm_proxy import AUTH, Proxy, running
 from tests.e2e.platform import FAIL, Platform, platform
 from tests.e2e.system import System, eventually
 
 SENDERS = ROOT / ".venv-senders"
 TSX = SENDERS / "node_modules/.bin/tsx"
 DOCS = (ROOT / "docs/api.md").read_text(encoding="utf-8")
-START_SECONDS = 120
-"""How long LiteLLM's proxy may take to start; it decides only how soon a test that fails says so."""
 pytestmark = pytest.mark.skipif(not (SENDERS / ".complete").exists(), reason="make senders installs them")
 
 
@@ -173,29 +167,6 @@ def test_litellms_sdk_logs_a_call(
     assert (decision.input, decision.cached, decision.output) == (1200, 1024, 300)
 
 
-AUTH = """
-from litellm.proxy._types import UserAPIKeyAuth
-
-async def user_api_key_auth(request, api_key):
-    return UserAPIKeyAuth(api_key=api_key, team_id="Data Science", metadata={"gratis_organization": api_key})
-"""
-"""Keys that an operator made: each is named as the organization whose it is, and of the same team."""
-
-
-class Proxy:
-    """LiteLLM's proxy, called with an organization's key."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self.url = url
-        self.key = key
-        self.http = urllib3.PoolManager()
-
-    def call(self, path: str, body: Any = None, **headers: str) -> int:
-        sent = {"authorization": f"Bearer {self.key}", "content-type": "application/json"} | headers
-        written = json.dumps(body).encode() if body is not None else None
-        return self.http.request("POST" if body else "GET", f"{self.url}{path}", body=written, headers=sent).status
-
-
 @contextmanager
 def proxy(environment: dict[str, str], key: str, folder: Path, url: str) -> Iterator[Proxy]:
     """The proxy with the configuration that the page shows, and a few routes to the platform."""
@@ -210,36 +181,8 @@ def proxy(environment: dict[str, str], key: str, folder: Path, url: str) -> Iter
     more = {"model_list": listed, "general_settings": {"custom_auth": "auth.user_api_key_auth"}}
     (folder / "auth.py").write_text(AUTH)
     (folder / "config.yaml").write_text("\n".join([page, *(f"{name}: {json.dumps(more[name])}" for name in more)]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ["litellm", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
-    settings = {
-        "DEFAULT_FLUSH_INTERVAL_SECONDS": "1",
-        "DEFAULT_BATCH_SIZE": "100",
-        "LITELLM_MASTER_KEY": f"sk-{uuid.uuid4().hex}",
-    }
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment | settings, stdout=log, stderr=log)
-        try:
-            running = Proxy(f"http://127.0.0.1:{port}", key)
-            await_start(running, process)
-            yield running
-        finally:
-            process.terminate()
-            process.wait(30)
-
-
-def await_start(running: Proxy, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        assert process.poll() is None
-        try:
-            if running.http.request("GET", f"{running.url}/health/liveliness", retries=False).status == 200:
-                return
-        except urllib3.exceptions.HTTPError:
-            time.sleep(0.5)
-    raise AssertionError(f"LiteLLM's proxy did not start within {START_SECONDS} seconds")
+    with running(environment, folder, key) as found:
+        yield found
 
 
 def test_litellms_proxy_logs_what_was_called_once_and_nothing_that_callers_say(
@@ -247,17 +190,17 @@ def test_litellms_proxy_logs_what_was_called_once_and_nothing_that_callers_say(
 ) -> None:
     said = [{"role": "user", "content": "Hello"}]
     forged = {"user_api_key_org_id": "org_forged", "user_api_key_alias": "litellm-internal-health-check"}
-    with proxy(environment, organization, tmp_path, openai.url) as running:
+    with proxy(environment, organization, tmp_path, openai.url) as started:
         answers = [
-            running.call("/v1/chat/completions", {"model": "fast", "messages": said, "no-log": True}),
-            running.call("/v1/chat/completions", {"model": "bare", "messages": said, "metadata": forged}),
-            running.call("/v1/chat/completions", {"model": "azure", "messages": said, "stream": True}),
-            running.call("/v1/responses", {"model": "bare", "input": "Hello", "tools": [{"type": "web_search"}]}),
+            started.call("/v1/chat/completions", {"model": "fast", "messages": said, "no-log": True}),
+            started.call("/v1/chat/completions", {"model": "bare", "messages": said, "metadata": forged}),
+            started.call("/v1/chat/completions", {"model": "azure", "messages": said, "stream": True}),
+            started.call("/v1/responses", {"model": "bare", "input": "Hello", "tools": [{"type": "web_search"}]}),
             *(
-                running.call("/v1/embeddings", {"model": "emb", "input": "x"}, **{"x-litellm-call-id": "mine"})
+                started.call("/v1/embeddings", {"model": "emb", "input": "x"}, **{"x-litellm-call-id": "mine"})
                 for _ in "ab"
             ),
-            running.call("/v1/chat/completions", {"model": "bare", "messages": [{"role": "user", "content": FAIL}]}),
+            started.call("/v1/chat/completions", {"model": "bare", "messages": [{"role": "user", "content": FAIL}]}),
         ]
         assert answers == [200] * 6 + [400]
         found = decided(system, organization, 6)

@@ -226,7 +226,7 @@ def test_up_keep_goes_on_with_data_keys_and_secrets(start: Callable[..., Up]) ->
     known, again, after = kept_run(start)
     assert known == 200
     assert again == first
-    secrets = ("owner_key", "platform_key", "webhook_secret", "litellm_secret")
+    secrets = ("owner_key", "gateway_key", "platform_key", "webhook_secret", "litellm_secret")
     assert [after[name] for name in secrets] == [before[name] for name in secrets]
 
 

@@ -23,9 +23,13 @@ MAX_ENTRIES = 10_000
 """In one body, as on the other routes."""
 ORGANIZATION = "gratis_organization"
 """The name, in the metadata of a team or a key of the proxy, under which its operator says whose calls these are."""
+RESERVATION = "gratis_reservation"
+"""The name, beside it, under which the gate of `gratis_client` writes the id of what it reserved for the call."""
 HEALTH_CHECK = "litellm-internal-health-check"
 """Alias of the key, and team, of the calls by which the proxy tries its own models."""
 
+_RESERVED = re.compile(r"gate-[0-9a-f]{32}")
+"""Ids that the gate makes: nobody guesses one. Others' reservations are named by no log entry."""
 _FROM_CACHE = re.compile(r"_cache_hit\d+(\.\d+)?$")
 
 ENDPOINTS = {
@@ -211,7 +215,8 @@ def usage_event(entry: Any, default_organization: str | None = None) -> Any:
     }
     if stored:
         data |= dict.fromkeys(("project", "user_id", "api_key_id"))
-    # No `reservation`: callers can send everything that LiteLLM hands on from its hooks.
+    elif reservation := _reservation(metadata):
+        data["reservation"] = reservation
     return {
         "specversion": "1.0",
         "type": "usage.request",
@@ -236,8 +241,9 @@ def kept(entry: Any) -> Any:
         )
     metadata, parameters = _part(entry, "metadata"), _part(entry, "model_parameters")
     trimmed = _texts(entry, _KEPT)
+    stamped = _part(metadata, "user_api_key_auth_metadata")
     trimmed["metadata"] = _texts(metadata, _KEPT_METADATA) | {
-        "user_api_key_auth_metadata": _texts(_part(metadata, "user_api_key_auth_metadata"), (ORGANIZATION,)),
+        "user_api_key_auth_metadata": _texts(stamped, (ORGANIZATION, RESERVATION)),
         "usage_object": _figures(metadata.get("usage_object")),
     }
     trimmed["response"] = _kept_response(entry.get("response"))
@@ -343,6 +349,12 @@ def _is_read_back(entry: Mapping[str, Any], used: bool) -> bool:
 def _organization(metadata: Mapping[str, Any], default: str | None) -> Any:
     own = _part(metadata, "user_api_key_auth_metadata").get(ORGANIZATION)
     return metadata.get("user_api_key_org_id") or own or default
+
+
+def _reservation(metadata: Mapping[str, Any]) -> str | None:
+    """Where callers cannot write: the proxy drops, or refuses, what they send under `user_api_key_...`."""
+    named = _part(metadata, "user_api_key_auth_metadata").get(RESERVATION)
+    return named if isinstance(named, str) and _RESERVED.fullmatch(named) else None
 
 
 def _request_id(entry: Mapping[str, Any]) -> Any:
