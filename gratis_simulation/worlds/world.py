@@ -219,7 +219,7 @@ def _roomy(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]
 
 def _beginner(dice: random.Random, account: Account) -> Account:
     """The account, perhaps of an organization that the platform has told nothing of yet."""
-    return account.model_copy(update={"profile": ()}) if dice.random() < 0.3 else account
+    return account.model_copy(update={"profile": ()}) if dice.random() < 0.7 else account
 
 
 def _moving(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
@@ -227,13 +227,17 @@ def _moving(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step
     steps: list[Step] = []
     at = start
     for number in range(10):
-        ahead = [timedelta(seconds=dice.choice((2, 60, 60, 90, -86_400))) for _ in range(dice.choice((1, 2, 3)))]
+        before_a_profile = number < 3  # which may hold for a day that is over
+        seconds = (60, -86_400, -86_400, -86_400) if before_a_profile else (2, 60, 60, 90, -86_400)
+        count = 4 if before_a_profile else dice.choice((1, 2, 3))
+        ahead = [timedelta(seconds=dice.choice(seconds)) for _ in range(count)]
         steps += [Post(at, (traffic.event(at + each),)) for each in ahead]
         if number == 1:
-            long_ago = timedelta(hours=dice.choice((0, 48)))
+            long_ago = timedelta(hours=dice.choice((0, 60, 60, 60)))
             profile = rules.new_profile(dice)
             steps.append(Change(at, traffic.organizations[0], "the platform", profile=profile, since=long_ago))
-        steps += _changes(dice, at, number, traffic.organizations)
+        if number > 1:
+            steps += _changes(dice, at, number, traffic.organizations)
         at += timedelta(seconds=dice.choice((0, 0, 0, 0.1, 1)))
     return steps
 

@@ -398,7 +398,7 @@ MOVING = (
     Fault(
         "who has no profile is judged without asking whether there is one by now",
         "settings take effect at once",
-        (("judged_by.has_profile and None not in some_seen", "None not in some_seen"),),
+        (("judged_by.has_profile and None not in some_seen and some_days", "None not in some_seen and some_days"),),
     ),
     Fault(
         "what leaves an account's item is put nowhere",
