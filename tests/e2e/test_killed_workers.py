@@ -188,7 +188,7 @@ def reservations(count: int, dice: random.Random) -> Iterator[dict[str, Any]]:
     for number in range(count):
         tokens, name, draw = dice.randrange(1, 10_000_000 // count), f"res_{number}", dice.random()
         event = usage(name, dice.randint(0, tokens), organization=RESERVING, model=MINI)
-        is_late = number % 10 < 2  # one of each client's is among them
+        is_late = number % 200 < 40 and number % 10 < 2  # of every fifth round: a client waits until they have expired
         body = {"id": name, "model": MINI, "tokens": tokens, "expires_in": 2 if is_late else 3600}
         events = [event, void_of(event, f"void_{name}")] if draw < 0.2 else [event]
         is_released = draw > 0.8 and not is_late
