@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gratis.closing.chain import Head, Statement, canonical, digest_of
 from gratis.closing.merkle import Inclusion, leaf, root_from
 from gratis.closing.proof import Difference, Differences
+from gratis.closing.sums import records_of
 from gratis.strict_json import parse_json
 from gratis_local.sources import Unusable
 
@@ -126,8 +127,8 @@ def prove_inclusion(inclusion: Mapping[str, Any], keys: "Keys") -> Iterator[str]
         of_day = f"{statement['organization']}:{statement['day']}:"
         if not record["id"].startswith(of_day):
             yield f"the record {record['id']} is not one of {of_day[:-1]}"
-        if placed.size != statement["decisions"]:
-            yield f"the path is that of {placed.size} records, the statement is about {statement['decisions']}"
+        if placed.size != (count := records_of(statement)):
+            yield f"the path is that of {placed.size} records, the statement is about {count}"
         root = root_from(leaf(canonical(record)), placed)
         if root is None or root.hex() != statement["root"]:
             yield "the record and its path do not lead to the root of the statement"

@@ -204,6 +204,9 @@ def void_command(
         chosen = request_ids(ids or (), file, of_day)
         events = void_events(organization_of(whose), of_day, chosen, datetime.now(UTC), why)
         _send(events, to, secret, None, as_json=as_json)
+    if not as_json:
+        said = "Voids of requests that have no decision go into quarantine (unknown_request): gratis quarantine list"
+        console().print(said, highlight=False, soft_wrap=True)
 
 
 @app.command("what-if")

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from gratis.closing.chain import Head
 from gratis.closing.proof import Differences, Proof
 from gratis.closing.proving import NoLongerKept, prove
-from gratis.closing.sums import Record, statement_of
+from gratis.closing.sums import Record, records_of, statement_of
 from gratis.closing.tiling import add_tears
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
 from gratis.rules.figures import Figure, parsed, written
@@ -129,7 +129,7 @@ def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer
     if isinstance(proof, NoLongerKept):
         kept = f"decisions are kept for {KEEP_DECISIONS.days} days"
         raise Unusable(f"{kept}: those of {organization} on {day}, if there were any, are no longer all there")
-    if proof.holds and not proof.statement["decisions"]:
+    if proof.holds and not records_of(proof.statement):
         raise Unusable(f"there is not one decision of {organization} on {day}: is it the right organization and day?")
     return proof
 

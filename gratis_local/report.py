@@ -167,10 +167,15 @@ def summary_rows(decisions: Iterable[Decision]) -> list[list[str]]:
 
 
 def verdict_changes(decisions: Iterable[Decision]) -> list[Decision]:
-    """Those whose verdict is another than that of the same organization's and model's decision before."""
+    """Those whose verdict is another than that of the same organization's and model's decision before.
+
+    A void has no verdict of its own.
+    """
     before: dict[tuple[str, str], str] = {}
     found: list[Decision] = []
     for each in decisions:
+        if each.is_void:
+            continue
         if before.get((each.organization, each.model), each.verdict) != each.verdict:
             found.append(each)
         before[each.organization, each.model] = each.verdict
@@ -454,6 +459,6 @@ def totals_of(replayed: Replayed) -> dict[str, str]:
         by_reason = ", ".join(f"{count:,} {reason}" for reason, count in totals["skipped"].items())
         rows["Skipped"] = f"{sum(totals['skipped'].values()):,} ({by_reason})"
     for name, field in (("At the normal rate", "list_amount_usd"), ("Billed amount", "amount_usd")):
-        unknown = sum(getattr(decision, field) is None for decision in replayed.decisions)
+        unknown = sum(each.counts for each in replayed.decisions if getattr(each, field) is None)
         rows[name] = amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else "")
     return rows

@@ -95,7 +95,7 @@ def bill_of(decisions: Sequence[Decision]) -> Bill:
         amount=sum((Decimal(amount) for amount in amounts if amount is not None), Decimal(0)),
         free_tokens=sum(_tokens(decision) for decision in decisions if decision.verdict == "free"),
         stranded_tokens=stranded_tokens(decisions),
-        unpriced=amounts.count(None),
+        unpriced=sum(decision.counts for decision in decisions if decision.amount_usd is None),
     )
 
 
@@ -113,7 +113,7 @@ def stranded_tokens(decisions: Iterable[Decision]) -> int:
             continue
         window = (each.organization, each.group, each.pool, each.window)
         left[window] = max(0, int(quota - after))
-        missed[window] += _tokens(each) if each.reason == "over_quota" else 0
+        missed[window] += _tokens(each) if each.verdict == "billed" else 0  # for over_quota, or the void of such
     return sum(min(left[window], tokens) for window, tokens in missed.items())
 
 

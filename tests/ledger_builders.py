@@ -76,6 +76,16 @@ def usage(
     }
 
 
+def void_of(event: Any, void_id: str) -> dict[str, Any]:
+    """An event that takes back the decision on the request of another event."""
+    return {
+        **event,
+        "type": "usage.void",
+        "id": void_id,
+        "data": {"request_id": event["id"], "day": event["time"][:10]},
+    }
+
+
 def request_of(event: Any, received_at: datetime = RECEIVED) -> Request:
     return parse_event(event, received_at)
 
@@ -352,7 +362,8 @@ def prove(found: Stored, *, overflow: str = "skip") -> None:
             assert decision.used_after == decision.used_before + units
             assert decision.used_after <= decision.quota or not units  # of 0 tokens: free in whatever window it meets
         if decision.reason == "over_quota" and overflow == "skip":
-            assert decision.used_before + units > decision.quota, f"it would have fitted: {decision}"
+            room = decision.quota - decision.used_before - decision.reserved_before
+            assert units > room, f"it would have fitted: {decision}"
     expected = {
         (f"DAY#{identity.slot}", f"ORG#{identity.organization}#{identity.group}")
         for identity in found.documents

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from gratis import moment
-from gratis_local.reconcile.compare import Compared, Line
+from gratis_local.reconcile.compare import VERDICTS, Compared, Line
 from gratis_local.reconcile.pages import Row, Verdict
 
 LAG = timedelta(minutes=15)
@@ -38,7 +38,7 @@ BILLED_HERE = {
 
 def cause_of(line: Line, compared: Compared, now: datetime) -> Cause:
     """The likely cause of what differs in a line."""
-    causes = (_cached, _other_verdict, _elsewhere, _twice, _edge, _lagging, _only_one_side)
+    causes = (_cached, _voided, _other_verdict, _elsewhere, _twice, _edge, _lagging, _only_one_side)
     found: Iterator[Cause | None] = (cause(line, compared, now) for cause in causes)
     return next(filter(None, found), Cause("unknown: no single request, project or day accounts for it"))
 
@@ -55,6 +55,17 @@ def _cached(line: Line, _: Compared, __: datetime) -> Cause | None:
     if line.difference("free") or line.difference("billed"):
         return None
     return Cause("cached input is counted otherwise; the sums of tokens agree")
+
+
+def _voided(line: Line, _: Compared, __: datetime) -> Cause | None:
+    """What they have more is what was taken back here, all of it or one request of it."""
+    records = _records(line.ours.voided)
+    missing = {verdict: -line.difference(verdict) for verdict in VERDICTS}
+    for shown in (records, *([each] for each in records)):
+        tokens = {each: sum(one["tokens"]["total"] for one in shown if one["verdict"] == each) for each in VERDICTS}
+        if shown and tokens == missing:
+            return Cause("taken back here by a void, and still counted by the platform", _ids(shown))
+    return None
 
 
 def _other_verdict(line: Line, _: Compared, __: datetime) -> Cause | None:

@@ -37,6 +37,8 @@ class Side:
     cached: int | None = 0
     is_told: bool = True
     rows: list[Row] = field(default_factory=list)
+    voided: list[Row] = field(default_factory=list)
+    """What was taken back, and so is in none of the figures."""
 
     def add(self, row: Row) -> None:
         """One row more."""
@@ -151,9 +153,12 @@ def compare(
     """Compare our rows with the platform's word, on the days that it is about. `as_of`: leave our later traffic out."""
     tokens = word.tokens
     rows, notes = _on(word.days, ours, as_of)
-    named = _Names(offer, [*rows, *tokens.rows], costs_only=word.usage is None)
-    has_projects = tokens.has_projects and all(row.project is not None for row in rows)
-    lines = _lines(rows, tokens.rows, lambda row: Key(row.day, named.of(row), row.project if has_projects else None))
+    rows, voided = _standing(rows)
+    named = _Names(offer, [*rows, *voided, *tokens.rows], costs_only=word.usage is None)
+    has_projects = tokens.has_projects and all(row.project is not None for row in (*rows, *voided))
+    lines = _lines(
+        rows, tokens.rows, lambda row: Key(row.day, named.of(row), row.project if has_projects else None), voided
+    )
     costs = _costs(rows, word.costs, offer) if word.costs else ()
     return Compared(
         organization, lines, costs, [row.record for row in rows if _differs(row.record)], notes + word.notes
@@ -209,11 +214,29 @@ def _on(days: frozenset[date], ours: Iterable[Row], as_of: datetime | None) -> t
     return kept, notes
 
 
-def _lines(ours: Iterable[Row], theirs: Iterable[Row], key_of: Callable[[Row], Key]) -> list[Line]:
+def _standing(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows without those that a void took back, which add up to nothing with it; and these."""
+    ids = {row.record["id"] for row in rows if row.record is not None}
+    taken_back = {voids for row in rows if row.record is not None and (voids := row.record.get("voids")) in ids}
+
+    def is_taken_back(row: Row) -> bool:
+        return row.record is not None and row.record["id"] in taken_back
+
+    def is_left_out(row: Row) -> bool:
+        return is_taken_back(row) or (row.record is not None and row.record.get("voids") in taken_back)
+
+    return [row for row in rows if not is_left_out(row)], [row for row in rows if is_taken_back(row)]
+
+
+def _lines(
+    ours: Iterable[Row], theirs: Iterable[Row], key_of: Callable[[Row], Key], voided: Iterable[Row] = ()
+) -> list[Line]:
     sides: dict[Key, tuple[Side, Side]] = defaultdict(lambda: (Side(), Side()))
     for place, rows in enumerate((ours, theirs)):
         for row in rows:
             sides[key_of(row)][place].add(row)
+    for row in voided:
+        sides[key_of(row)][0].voided.append(row)
     ordered = sorted(sides, key=lambda key: (key.day, key.model, key.project or ""))
     return [Line(key, *sides[key]) for key in ordered]
 

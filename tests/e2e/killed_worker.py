@@ -1,7 +1,8 @@
 """Workers in processes of their own, to be killed at any moment: each hands to a real function what Lambda would.
 
 What a worker has to remember lies in files, in the queue and in the stream, as with Lambda: a sender's list of the
-bodies that were taken, the messages that were not deleted, the place in the stream up to which all was emitted.
+bodies that were taken, a client's list of what it was answered, the messages that were not deleted, the place in the
+stream up to which all was emitted.
 """
 
 import json
@@ -12,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,20 @@ import boto3
 from botocore.exceptions import ClientError
 from standardwebhooks.webhooks import Webhook
 
+from gratis import moment
+from gratis.account.asked import Wanted
+from gratis.account.reservations import Reservations
+from gratis.config import config
+from gratis.errors import Busy
+from gratis.table.ledger import Ledger
 from gratis_local.functions import Context, handler_of
 
 BATCH = 10
 """Messages that Lambda takes from a FIFO queue at once, at most."""
 PAGE = 200
 """Records of the stream at once."""
+TOGETHER = 20
+"""Reservations that a client has open at once, at most."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,11 @@ class Place:
         return self.folder / "bodies.jsonl"
 
     @property
+    def wanted(self) -> Path:
+        """What is to be reserved, and the events that then come, one reservation a line."""
+        return self.folder / "wanted.jsonl"
+
+    @property
     def log(self) -> Path:
         """What the functions and the workers say."""
         return self.folder / "log.jsonl"
@@ -61,19 +75,90 @@ class Place:
         """Numbers of the bodies of a sender's share that were answered with 202."""
         return self.folder / f"taken-{share}"
 
+    def told(self, share: int) -> dict[str, Any]:
+        """What a client was answered, with the events that it sends then, by reservation; the last word on each."""
+        file = self.folder / f"told-{share}"
+        lines = map(json.loads, file.read_text().splitlines() if file.exists() else ())
+        return {each["id"]: each for each in lines}
+
+    def tell(self, share: int, told: Mapping[str, Any]) -> None:
+        """Write down what a client was answered, or that it is done with it."""
+        with (self.folder / f"told-{share}").open("a") as file:
+            file.write(json.dumps(told) + "\n")
+
 
 def send(place: Place, share: int, shares: int, seed: int) -> None:
     """Post the bodies of a share, each again until it is taken; what a killed sender posted unheard goes again."""
     os.environ["USAGE_QUEUE"] = place.queues[share % len(place.queues)]
-    handle, webhook = handler_of("receive_usage"), Webhook(place.webhook_secret)
-    done = set(numbers(place.taken(share)))
+    post, done = poster(place), set(numbers(place.taken(share)))
     for number, body in enumerate(place.bodies.read_text().splitlines()):
         if number % shares != share or number in done:
             continue
-        while handle(_signed(webhook, body), Context("receive_usage"))["statusCode"] != 202:
-            pass
+        post(body)
         with place.taken(share).open("a") as taken:
             taken.write(f"{number}\n")
+
+
+def poster(place: Place) -> Callable[[str], None]:
+    """What posts a body until it is taken."""
+    handle, webhook = handler_of("receive_usage"), Webhook(place.webhook_secret)
+
+    def post(body: str) -> None:
+        while handle(_signed(webhook, body), Context("receive_usage"))["statusCode"] != 202:
+            pass
+
+    return post
+
+
+def reserve(place: Place, share: int, shares: int, seed: int) -> None:
+    """Reserve for some requests; then each comes, or comes too late, or its reservation is released.
+
+    What a client is answered it writes down before it goes on. One that is killed before that asks again.
+    """
+    os.environ["USAGE_QUEUE"] = place.queues[share % len(place.queues)]
+    post, wanted = poster(place), list(map(json.loads, place.wanted.read_text().splitlines()))[share::shares]
+    for start in range(0, len(wanted), TOGETHER):
+        told = place.told(share)
+        some = [each for each in wanted[start : start + TOGETHER] if not told.get(each["id"], {}).get("done")]
+        for each in some:
+            if each["id"] not in told:
+                told[each["id"]] = _reserved(each)
+                place.tell(share, told[each["id"]])
+        for each in some:
+            _use(each, told[each["id"]], post)
+            place.tell(share, told[each["id"]] | {"done": True})
+
+
+def _reserved(wanted: Any) -> dict[str, Any]:
+    """The answer to a reservation, and the events that follow it, which occur when it was made."""
+    asked = Wanted.model_validate(wanted["body"])
+    (answer, _), now = _until_answered(lambda desk: desk.reserve(asked), wanted)
+    if ends := answer["expires_at"]:
+        now = moment.parse(ends) - timedelta(seconds=asked.expires_in)
+    at = moment.text(now)
+    days = ({"day": at[:10]} if each["type"] == "usage.void" else {} for each in wanted["events"])
+    events = [each | {"time": at, "data": each["data"] | day} for each, day in zip(wanted["events"], days, strict=True)]
+    return {"id": asked.id, "verdict": answer["verdict"], "expires_at": ends, "events": events}
+
+
+def _use(wanted: Any, told: Any, post: Callable[[str], None]) -> None:
+    if not told["events"]:
+        _until_answered(lambda desk: desk.release(told["id"]), wanted)
+        return
+    while wanted["is_late"] and told["expires_at"] and datetime.now(UTC) < moment.parse(told["expires_at"]):
+        time.sleep(0.05)
+    post(json.dumps(told["events"]))
+
+
+def _until_answered(ask: Callable[[Reservations], Any], wanted: Any) -> tuple[Any, datetime]:
+    """What the account's code answers, asked again while others are faster; and when it was asked."""
+    ledger = Ledger(boto3.client("dynamodb"), config().table)
+    while True:
+        now = datetime.now(UTC)
+        try:
+            return ask(Reservations(ledger, config().offer, wanted["organization"], now)), now
+        except Busy:
+            _say(BusyReservations=1)
 
 
 def classify(place: Place, share: int, shares: int, seed: int) -> None:
@@ -194,10 +279,11 @@ def _witness() -> None:
 Work = Callable[[Place, int, int, int], None]
 WORK: dict[str, tuple[str, Work]] = {
     "sender": ("receive_usage", send),
+    "client": ("receive_usage", reserve),
     "classifier": ("classify_usage", classify),
     "emitter": ("emit_billing", emit),
 }
-"""The function that each kind of worker runs, and what it does."""
+"""The function that each kind of worker runs, and what it does. A client asks the account's code itself."""
 
 
 def work(kind: str, place: Place, share: int, shares: int, seed: int) -> None:

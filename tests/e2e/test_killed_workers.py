@@ -1,10 +1,12 @@
 """A day of traffic while its workers are killed: real processes, SIGKILL at any moment, and then the day is proved.
 
 Senders run receive_usage, classifiers receive from the FIFO queue and run classify_usage, an emitter reads the ledger's
-stream and runs emit_billing, each in a process of its own on the deployed template's resources. One after another is
-killed, and a new one takes its place; or it is stopped for longer than the queue's visibility timeout and then goes on.
-Half of the traffic takes a second queue, which keeps no order. So messages come again while another worker still
-decides them, and different ones of an organization are decided at once: several writers on one counter.
+stream and runs emit_billing, clients reserve and then send what they reserved for, each in a process of its own on the
+deployed template's resources. Among the events are voids, before, with and after the requests that they take back, and
+again. One worker after another is killed, and a new one takes its place; or it is stopped for longer than the queue's
+visibility timeout and then goes on. Half of the traffic takes a second queue, which keeps no order. So messages come
+again while another worker still decides them, and different ones of an organization are decided at once: several
+writers on one counter.
 
 `make e2e` plays a short day; `make kill-day` one of 20,000 events (KILLED_DAY_EVENTS). The seed is printed, and chosen
 with KILLED_DAY_SEED; how far a worker has got when it is killed is up to the machine.
@@ -19,9 +21,9 @@ import subprocess
 import sys
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,16 @@ from gratis.closing.proof import Proof
 from gratis.closing.proving import prove
 from gratis.intake.events import parse_event
 from gratis.rules.account import Account
-from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.decision import Books, Case, case_of, settle
 from gratis.rules.offer import EVALS, Offer
 from gratis.rules.offer_file import offer_from
 from gratis.rules.receipt import Decision
-from gratis.rules.request import RequestKey
+from gratis.rules.request import VOID, RequestKey, Void
+from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import Counter, CounterId
 from gratis.table.accounts import Accounts
-from gratis.table.ledger import decision_of
+from gratis.table.keys import is_document
+from gratis.table.ledger import Document, _document, decision_of
 from gratis_local.functions import ROOT
 from gratis_local.stack import LOCAL_CREDENTIALS
 from gratis_local.up import running
@@ -48,15 +52,15 @@ from tests import ledger_builders
 from tests.e2e.killed_worker import WORK, Place, read, work
 from tests.e2e.system import System, subscribed
 from tests.e2e.test_exactly_once import in_chat_shape
-from tests.ledger_builders import BIG, MINI, Stored, plain, stored, totals_by_day, usage
+from tests.ledger_builders import BIG, MINI, Stored, plain, stored, totals_by_day, usage, void_of
 
-EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "800"))
+EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "650"))
 SEED = int(os.environ.get("KILLED_DAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 PATIENCE_SECONDS = 120 + EVENTS // 10
 """How long the day may take; it decides only how soon a test that fails says so."""
 VISIBILITY_SECONDS = 1
 """Of a message in work: less than the time for which a worker may be stopped."""
-CREW = ("sender", "sender", "classifier", "classifier", "classifier", "emitter")
+CREW = ("client", "client", "sender", "sender", "classifier", "classifier", "classifier", "emitter")
 MAX_RECEIVES = 1000
 """A message may come this often before it is a dead letter: here it is the workers that fail, not the message."""
 ENABLED: Mapping[str, Any] = {"mode": "enabled"}
@@ -65,10 +69,14 @@ ORGANIZATIONS: Mapping[str, Mapping[str, Any]] = {
     "org_low": {"tier": 1, "traffic": ENABLED},
     "org_some": {"tier": 4, "traffic": {"mode": "selected", "projects": ["proj_shared"]}},
     "org_private": {"tier": 4, "traffic": {"mode": "disabled"}},
+    "org_reserving": {"tier": 1, "traffic": ENABLED},
 }
+RESERVING = "org_reserving"
+"""Its requests are of today: a reservation is for a request that comes now."""
+RESERVATIONS = EVENTS // 16
 PRELOADED = ["tests.e2e.killed_worker", "aws_lambda_powertools.metrics", "gratis.classify"]
 """What a new worker need not load: it is forked from a process that has it."""
-WEIGHTS = (6, 2, 2, 1)
+WEIGHTS = (6, 2, 2, 1, 1)
 """How the traffic is spread over them."""
 SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing.json"
 
@@ -83,19 +91,38 @@ class Traffic:
     bodies: list[list[Any]] = field(default_factory=list)
     sent: dict[RequestKey, dict[str, set[str]]] = field(default_factory=dict)
     invalid: set[str] = field(default_factory=set)
+    in_order: list[RequestKey] = field(default_factory=list)
+    """Voids whose requests are sent before them by the same sender, to the queue that keeps order."""
+    ordered: set[RequestKey] = field(default_factory=set)
+    """The requests that this sender has sent."""
+
+    @property
+    def voids(self) -> dict[RequestKey, dict[str, set[str]]]:
+        """Of what is sent, what takes a decision back."""
+        return {key: sent for key, sent in self.sent.items() if key.request_id.endswith(VOID)}
+
+    @property
+    def requests(self) -> dict[RequestKey, dict[str, set[str]]]:
+        """Of what is sent, what is decided whatever order it comes in."""
+        return {key: sent for key, sent in self.sent.items() if key not in self.voids}
 
     @property
     def events(self) -> int:
         return sum(map(len, self.bodies))
 
     def post(self, events: list[Any]) -> None:
-        """One more body."""
+        """One more body. Every other one goes to the sender whose queue keeps order."""
+        is_ordered = len(self.bodies) % 2 == 0
         self.bodies.append(events)
         for event in events:
             if event["type"] == "usage.unknown":
                 self.invalid.add(canonical(event))
                 continue
             request = parse_event(event, datetime.now(UTC))
+            if isinstance(request, Void):
+                self.in_order += [request.key] * (is_ordered and request.voided in self.ordered)
+            elif is_ordered:
+                self.ordered.add(request.key)
             self.sent.setdefault(request.key, {}).setdefault(request.payload_hash, set()).add(canonical(event))
 
 
@@ -104,7 +131,10 @@ def canonical(event: Any) -> str:
 
 
 def traffic_of(day: str, count: int, dice: random.Random) -> Traffic:
-    """`count` events of a day: more than twice what the quotas hold; repeats, conflicts and invalid ones among them."""
+    """`count` events of a day: more than twice what the quotas hold; repeats, conflicts and invalid ones among them.
+
+    And voids beside them: after their requests, right behind them, before them, twice, and of requests that never come.
+    """
     traffic, fresh, events = Traffic(), [], []
     for number in range(count):
         event = any_request(f"req_{number}", day, count, dice)
@@ -119,6 +149,13 @@ def traffic_of(day: str, count: int, dice: random.Random) -> Traffic:
         else:
             fresh.append(event)
         events.append(event)
+        if fresh and dice.random() < 0.15:
+            void = void_of(dice.choice([fresh[-1], dice.choice(fresh)]), f"void_{number}")
+            events += [void, void | {"id": f"again_{number}"}] if dice.random() < 0.2 else [void]
+            if dice.random() < 0.2:  # before its request, or most often so
+                events.insert(dice.randrange(len(events)), events.pop())
+        if dice.random() < 0.01:
+            events.append(void_of({**event, "id": f"nobodys_{number}"}, f"void_nobodys_{number}"))
     while events:
         size = dice.randint(1, max(20, count // 200))
         traffic.post(events[:size])
@@ -130,6 +167,7 @@ def any_request(request_id: str, day: str, count: int, dice: random.Random) -> d
     largest = 30_000_000 // count
     at = f"{day}T{dice.randrange(24):02}:{dice.randrange(60):02}:{dice.randrange(60):02}Z"
     (organization,) = dice.choices(list(ORGANIZATIONS), WEIGHTS)
+    at = moment.text(datetime.now(UTC)) if organization == RESERVING else at
     shape: Any = dice.choice(
         [
             {"tokens": dice.randrange(largest)},
@@ -143,6 +181,24 @@ def any_request(request_id: str, day: str, count: int, dice: random.Random) -> d
     )
     project = dice.choice(["proj_shared", "proj_other"])
     return usage(request_id, organization=organization, at=at, project=project, **{"model": BIG} | shape)
+
+
+def reservations(count: int, dice: random.Random) -> Iterator[dict[str, Any]]:
+    """What clients reserve, twice what the quota holds, and what they send then; see `killed_worker.reserve`."""
+    for number in range(count):
+        tokens, name, draw = dice.randrange(1, 10_000_000 // count), f"res_{number}", dice.random()
+        event = usage(name, dice.randint(0, tokens), organization=RESERVING, model=MINI)
+        is_late = number % 200 < 40 and number % 10 < 2  # of every fifth round: a client waits until they have expired
+        body = {"id": name, "model": MINI, "tokens": tokens, "expires_in": 2 if is_late else 3600}
+        events = [event, void_of(event, f"void_{name}")] if draw < 0.2 else [event]
+        is_released = draw > 0.8 and not is_late
+        yield {
+            "id": name,
+            "organization": RESERVING,
+            "body": body,
+            "events": [] if is_released else events,
+            "is_late": is_late,
+        }
 
 
 def with_tokens(event: Any, tokens: int) -> dict[str, Any]:
@@ -210,11 +266,13 @@ class Crew:
                 self._start(victim)
 
     def has_sent_all(self) -> bool:
-        return all(each.process.exitcode == 0 for each in self.workers if each.kind == "sender")
+        return all(each.process.exitcode == 0 for each in self.workers if each.kind in {"client", "sender"})
 
-    def end(self) -> None:
+    def end(self, kinds: Collection[str] = WORK.keys()) -> None:
         for each in self.workers:
-            self._kill(each)
+            if each.kind in kinds:
+                self._kill(each)
+        self.workers = [each for each in self.workers if each.kind not in kinds]
 
     def _start(self, worker: Worker) -> None:
         arguments = (worker.kind, self.place, worker.share, CREW.count(worker.kind), self.dice.randrange(10**9))
@@ -247,28 +305,44 @@ class Played:
     traffic: Traffic
     accounts: Mapping[str, Account]
     crew: Crew
+    begun: float = 0
     seconds: float = 0
     stored: Stored = field(default_factory=lambda: Stored({}, {}, {}, set(), []))
-    committed: list[Decision] = field(default_factory=list)
-    """The decisions in the order of their commits."""
+    told: dict[str, Any] = field(default_factory=dict)
+    """What the clients were answered, by reservation."""
+    committed: list[Decision | tuple[CounterId, Document]] = field(default_factory=list)
+    """The decisions and the documents in the order of their commits."""
 
     def play(self) -> None:
-        begun, expected = time.monotonic(), {record_id(key) for key in self.traffic.sent}
+        """Until all is decided; then what works on is the emitter, until all is emitted."""
+        self.begun = time.monotonic()
         self.crew.begin()
-        while not self._is_over(expected):
-            assert time.monotonic() < begun + PATIENCE_SECONDS, f"not over; seed {SEED}; so far {self.figures()}"
-            time.sleep(self.crew.dice.uniform(0.05, 0.5))
-            self.crew.disturb()
+        self._until(self.crew.has_sent_all)
+        self.told = {
+            name: each for share in range(CREW.count("client")) for name, each in self.place.told(share).items()
+        }
+        for each in self.told.values():
+            self.traffic.post(each["events"])
+        self._until(self._is_decided)
+        self.crew.end(WORK.keys() - {"emitter"})
+        self._until(self._is_emitted)
         self.crew.end()
-        self.seconds = time.monotonic() - begun
+        self.seconds = time.monotonic() - self.begun
         self.stored = stored(self.system.client("dynamodb"), self.system.table)
-        self.committed = [plain(decision_of(image)) for image in self._stream() if "receipt" in image]
+        self.committed = [each for image in self._stream() for each in read_image(image)]
+
+    @property
+    def days(self) -> list[tuple[str, date]]:
+        """All for which there is something to prove."""
+        return sorted({(key.organization, key.day) for key in self.stored.decisions})
 
     def records(self, organization: str) -> list[dict[str, Any]]:
         return self.system.bus.records(organization)
 
-    def prove(self, organization: str) -> Proof:
-        return prove(self.system.ledger, organization, self.system.yesterday, lambda _: self.offer, datetime.now(UTC))
+    def prove(self, organization: str, day: date) -> Proof:
+        proof = prove(self.system.ledger, organization, day, lambda _: self.offer, datetime.now(UTC))
+        assert isinstance(proof, Proof)
+        return proof
 
     def figures(self) -> dict[str, Any]:
         """What happened, as the crew and the functions' own logs say."""
@@ -282,10 +356,23 @@ class Played:
         said = {name: counts[name] for name in names}
         return {"seed": SEED, "events": self.traffic.events, "seconds": round(self.seconds), **self.crew.done, **said}
 
-    def _is_over(self, expected: set[str]) -> bool:
-        if not self.crew.has_sent_all() or self.system.waiting_messages(*self.place.queues):
+    def _until(self, is_reached: Callable[[], bool]) -> None:
+        while not is_reached():
+            late = f"not over; seed {SEED}; so far {self.figures()}"
+            assert time.monotonic() < self.begun + PATIENCE_SECONDS, late
+            time.sleep(self.crew.dice.uniform(0.05, 0.5))
+            self.crew.disturb()
+
+    def _is_decided(self) -> bool:
+        """A void may have been decided, or be in quarantine, so nothing waits for its record."""
+        if self.system.waiting_messages(*self.place.queues):
             return False
+        expected = set(map(record_id, self.traffic.requests))
         return expected <= {each["id"] for name in ORGANIZATIONS for each in self.records(name)}
+
+    def _is_emitted(self) -> bool:
+        emitted = self.place.emitted.read_text()
+        return not read(self.system.client("dynamodbstreams"), self.place.stream, emitted, 1)
 
     def _stream(self) -> Iterator[dict[str, Any]]:
         streams, after = self.system.client("dynamodbstreams"), ""
@@ -303,6 +390,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         accounts = {name: put_account(system, name, **chosen) for name, chosen in ORGANIZATIONS.items()}
         offer = offer_with_runs(folder)
         place, traffic = prepared(system, folder, offer), traffic_of(f"{system.yesterday}", EVENTS, dice)
+        wanted = reservations(RESERVATIONS, dice)
+        place.wanted.write_text("".join(json.dumps(each) + "\n" for each in wanted))
         place.bodies.write_text("".join(json.dumps(body) + "\n" for body in traffic.bodies))
         played = Played(system, place, offer_from(str(offer)), traffic, accounts, Crew(place, dice))
         try:
@@ -358,6 +447,14 @@ def put_account(system: System, name: str, tier: int, traffic: Any) -> Account:
     return account
 
 
+def read_image(image: dict[str, Any]) -> Iterator[Decision | tuple[CounterId, Document]]:
+    """The decision or the document that an item of the table is, as the stream carries it."""
+    if "receipt" in image:
+        yield plain(decision_of(image))
+    elif image and is_document(image):
+        yield _document(image)
+
+
 def record_id(key: RequestKey) -> str:
     return f"{key.organization}:{key.day}:{key.request_id}"
 
@@ -374,48 +471,96 @@ def test_workers_were_killed_and_came_back_while_others_wrote_to_the_same_counte
 
 
 def test_every_event_ends_as_one_decision_or_one_quarantine_entry(played: Played) -> None:
-    decisions, sent = played.stored.decisions, played.traffic.sent
-    assert decisions.keys() == sent.keys()
-    assert [key for key, each in decisions.items() if each.payload_hash not in sent[key]] == []
+    decisions, traffic = played.stored.decisions, played.traffic
+    assert decisions.keys() - traffic.voids.keys() == traffic.requests.keys()
+    assert [key for key, each in decisions.items() if each.payload_hash not in traffic.sent[key]] == []
     conflicts = {
         event
-        for key, by_hash in sent.items()
+        for key, by_hash in traffic.requests.items()
         for payload_hash, events in by_hash.items()
         if payload_hash != decisions[key].payload_hash
         for event in events
     }
     assert conflicts
-    kept = [(entry.code, canonical(json.loads(entry.raw))) for entry in played.stored.quarantine]
-    assert set(kept) == {("conflict", event) for event in conflicts} | {
-        ("invalid_event", event) for event in played.traffic.invalid
+    kept = {(entry.code, canonical(json.loads(entry.raw))) for entry in played.stored.quarantine}
+    unknown = {event for code, event in kept if code == "unknown_request"}
+    assert kept - {("unknown_request", event) for event in unknown} == {("conflict", event) for event in conflicts} | {
+        ("invalid_event", event) for event in traffic.invalid
     }
+    voids = {event: key for key, by_hash in traffic.voids.items() for events in by_hash.values() for event in events}
+    assert unknown <= voids.keys()
+    assert {event for event, key in voids.items() if key not in decisions} <= unknown
+
+
+def test_a_void_whose_request_came_before_it_in_order_is_decided(played: Played) -> None:
+    assert played.traffic.in_order
+    assert [key for key in played.traffic.in_order if key not in played.stored.decisions] == []
+    of_nobody = [key for key in played.traffic.voids if key.request_id.startswith("nobodys_")]
+    assert [key for key in of_nobody if key in played.stored.decisions] == []
 
 
 def test_the_decisions_are_those_of_one_worker_in_the_order_of_the_commits(played: Played) -> None:
-    committed, found = played.committed, played.stored
-    assert {decision.key: decision for decision in committed} == found.decisions
-    assert len(committed) == len(found.decisions)
+    found, decided = played.stored, dict[RequestKey, Decision]()
     counters: dict[CounterId, Books] = {}
-    for decision in committed:
-        event = json.loads(min(played.traffic.sent[decision.key][decision.payload_hash]))
-        request = parse_event(event, moment.parse(decision.received_at))
-        case = case_of(request, played.offer, played.accounts[request.organization])
-        books = counters.get(case.counter, Books(Counter(), {}))
-        counters[case.counter], (again,) = settle(books, [case], moment.parse(decision.decided_at))
-        assert plain(again) == decision
-    assert {counter: found.documents[counter].counter for counter in counters} == {
-        counter: books.counter for counter, books in counters.items()
+    set_aside: dict[CounterId, Any] = {}
+    for each in played.committed:
+        if isinstance(each, Decision):
+            case = case_again(played, each, decided)
+            books = counters.get(case.counter, Books(Counter(), {}))
+            counters[case.counter], (again,) = settle(books, [case], moment.parse(each.decided_at))
+            assert plain(again) == each
+            assert each.key not in decided
+            decided[each.key] = each
+        else:  # what a client reserved or released before this commit
+            identity, document = each
+            books = counters.get(identity, Books(Counter(), {}))
+            counter = replace(books.counter, reservations=set_aside.get(identity, ()))
+            counters[identity] = replace(books, counter=counter)
+            set_aside[identity] = document.counter.reservations
+    assert decided == found.decisions
+    assert {identity: windows_of(found.documents[identity].counter) for identity in counters} == {
+        identity: windows_of(books.counter) for identity, books in counters.items()
     }
     totals = totals_by_day(counters)
     assert {day: found.documents[day].totals for day in totals} == totals
 
 
+def windows_of(counter: Counter) -> Counter:
+    """The counter without its reservations, which are made and end between the decisions."""
+    return replace(counter, reservations=())
+
+
+def case_again(played: Played, decision: Decision, earlier: Mapping[RequestKey, Decision]) -> Case | VoidCase:
+    """What was decided, from the event that was sent. A void is of a decision that was committed before it."""
+    event = json.loads(min(played.traffic.sent[decision.key][decision.payload_hash]))
+    request = parse_event(event, moment.parse(decision.received_at))
+    if isinstance(request, Void):
+        return void_case(request, earlier[request.voided], played.offer)
+    return case_of(request, played.offer, played.accounts[request.organization])
+
+
+def test_no_reservation_that_was_answered_free_is_billed_when_its_request_comes_in_time(played: Played) -> None:
+    decisions = {key.request_id: each for key, each in played.stored.decisions.items()}
+    assert played.told.keys() == {f"res_{number}" for number in range(RESERVATIONS)}
+    free = [each for each in played.told.values() if each["verdict"] == "free" and each["events"]]
+    in_time = [each for each in free if decisions[each["id"]].decided_at < each["expires_at"]]
+    assert in_time
+    assert [each for each in in_time if decisions[each["id"]].verdict != "free"] == []
+    assert [each for each in in_time if decisions[each["id"]].reservation != each["id"]] == []
+    late = [decisions[each["id"]] for each in free if each not in in_time]
+    assert late
+    assert [each for each in late if each.reservation is not None] == []
+
+
 def test_the_day_of_every_organization_is_proved(played: Played) -> None:
     ledger_builders.prove(played.stored)
-    proofs = {name: played.prove(name) for name in ORGANIZATIONS}
+    proofs = {day: played.prove(*day) for day in played.days}
     assert [proof.content() for proof in proofs.values() if not proof.holds] == []
-    by_organization = Tally(key.organization for key in played.traffic.sent)
-    assert {name: proof.statement["decisions"] for name, proof in proofs.items()} == by_organization
+    counted: Tally[tuple[str, date]] = Tally()
+    for key, decision in played.stored.decisions.items():
+        counted[key.organization, key.day] += decision.counts
+    assert {day: proof.statement["decisions"] for day, proof in proofs.items()} == counted
+    assert {name for name, _ in played.days} == ORGANIZATIONS.keys()
     over_quota = {each.organization for each in played.stored.decisions.values() if each.reason == "over_quota"}
     assert over_quota >= {"org_busy", "org_low"}
     runs = {each.reason for each in played.stored.decisions.values() if each.group == EVALS}
@@ -434,7 +579,7 @@ def test_everything_came_out_at_least_once_always_the_same(played: Played) -> No
 def test_the_emitted_records_alone_check_the_statements(played: Played, tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.jsonl" for name in ("records", "statements", "without one")}
     emitted = [record for name in ORGANIZATIONS for record in played.records(name)]
-    stated = [played.prove(name).content() for name in ORGANIZATIONS]
+    stated = [played.prove(*day).content() for day in played.days]
     files["records"].write_text("".join(json.dumps(each) + "\n" for each in emitted))
     files["statements"].write_text("".join(json.dumps(each) + "\n" for each in stated))
     lost = emitted[0]["id"]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,80 @@ def test_a_key_that_is_taken_back_is_refused_from_then_on(system: System, organi
     again = CliRunner().invoke(app, revoke, input=key)
     assert (again.exit_code, again.stdout) == (2, "")
     assert key not in again.stderr
+
+
+def test_keys_are_listed_with_their_end_and_taken_back_by_their_id(system: System, organization: str) -> None:
+    until = system.now() + timedelta(days=30)
+    for_organization = ("--organization", organization)
+    named = ("--name", "the shop's gateway", "--expires", until.isoformat())
+    key = on_stack(system, "keys", "create", "--role", "gateway", *for_organization, *named).stdout.strip()
+    other = on_stack(system, "keys", "create", "--role", "reader", *for_organization).stdout.strip()
+
+    listed = on_stack(system, "keys", "list", *for_organization)
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert key not in listed.stdout
+    (row,) = [line for line in listed.stdout.splitlines() if f" {key[-4:]} " in line]
+    for told in (organization, "gateway", "the shop's gateway", f"{until:%Y-%m-%d %H:%M}"):
+        assert told in row
+    (without_end,) = [line for line in listed.stdout.splitlines() if f" {other[-4:]} " in line]
+    assert without_end.split()[-1] == "-"
+
+    revoked = on_stack(system, "keys", "revoke", "--id", row.split()[0])
+    assert (revoked.exit_code, revoked.stdout) == (0, f"revoked: gateway of {organization} (the shop's gateway)\n")
+    left = on_stack(system, "keys", "list", *for_organization).stdout
+    assert (f" {key[-4:]} " in left, f" {other[-4:]} " in left) == (False, True)
+    again = on_stack(system, "keys", "revoke", "--id", row.split()[0])
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "there is no such key" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("expires", "said"), [("tomorrow", "must be a time with an offset"), ("2025-01-01T00:00:00Z", "is over")]
+)
+def test_an_end_that_no_key_can_have_is_named(system: System, expires: str, said: str) -> None:
+    refused = on_stack(system, "keys", "create", "--role", "platform", "--expires", expires)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert said in refused.stderr
+    assert f"{expires!r}" in refused.stderr
+
+
+# a day that was reported twice
+
+
+def void(system: System, organization: str, *arguments: object) -> Result:
+    day, to = system.yesterday, ("--to", system.up.base_url, "--secret", system.up.webhook_secret)
+    return gratis("void", organization, day, *arguments, *to)
+
+
+def test_a_day_that_was_reported_twice_is_taken_back_by_a_csv_of_its_ids(
+    system: System, organization: str, tmp_path: Path
+) -> None:
+    events = [system.usage(organization, f"twice_{number:03}", 1000) for number in range(250)]
+    kept = system.usage(organization, "once", 7000)
+    system.accepted(*events, kept)
+    assert system.through(organization).used("1m", f"{system.yesterday}", organization) == 257_000
+    file = tmp_path / "ids.csv"
+    rows = (f"{each['time']},gpt-4o,{each['id']}\n" for each in [*events, events[0]])
+    file.write_text("occurred_at,model,request_id\n" + "".join(rows))
+
+    for _ in range(2):  # run again it changes nothing
+        sent = void(system, organization, "--file", file, "--why", "the batch was sent twice")
+        assert (sent.exit_code, sent.stderr) == (0, "")
+        assert "Accepted: 250   Quarantined: 0" in sent.stdout
+        found = system.through(organization)
+        assert sorted(each.request_id for each in found.decisions.values() if each.is_void) == [
+            each["id"] for each in events
+        ]
+        assert found.used("1m", f"{system.yesterday}", organization) == 7000
+        assert found.quarantine == []
+    prove(found)
+
+
+def test_a_void_of_what_was_never_decided_is_in_quarantine_as_was_said(system: System, organization: str) -> None:
+    sent = void(system, organization, "nobodys")
+    assert (sent.exit_code, "gratis quarantine list" in sent.stdout) == (0, True)
+    (entry,) = system.through(organization).quarantine
+    assert (entry.code, "'nobodys'" in entry.message) == ("unknown_request", True)
 
 
 # events posted from files

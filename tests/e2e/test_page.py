@@ -1,12 +1,14 @@
 """The account page in real Chromium, against the deployed API. With GRATIS_SCREENSHOTS=1 it renews docs/images."""
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from gratis.rules.account import Account
+from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from tests.e2e.system import System
 
@@ -78,6 +80,29 @@ def test_an_owner_stops_and_starts_sharing_from_the_page(page: Page, system: Sys
     expect(page.locator("#sharing .saved")).to_have_text("The sharing settings were saved and are in force now.")
     history = page.locator("#sharing")
     expect(history).to_contain_text("History (2 versions)")
+
+
+def test_the_history_of_the_settings_is_shown_back_to_its_beginning(
+    page: Page, system: System, organization: str
+) -> None:
+    since = datetime.now(UTC) - timedelta(days=1)
+    sharing = [
+        {"effective_at": since + timedelta(seconds=number), "actor": f"owner_{number + 1}"} for number in range(230)
+    ]
+    profile = [{"effective_at": since, "tier": 4}]
+    account = Account.model_validate({"id": organization, "profile": profile, "sharing": sharing})
+    Accounts(system.client("dynamodb"), system.table).put(account)
+    sign_in(page, system, key_for(system, organization))
+    page.get_by_text("History (230 versions)").click()
+    rows, older = page.locator("#sharing tbody"), page.get_by_role("button", name="Show older versions")
+    for shown in (100, 200):
+        expect(rows).to_have_count(shown)
+        older.click()
+    expect(rows).to_have_count(230)
+    expect(older).to_have_count(0)
+    expect(rows.last).to_contain_text("owner_1")
+    actors = page.locator("#sharing .who").all_text_contents()
+    assert actors == [f"owner_{number}" for number in range(230, 0, -1)]
 
 
 def test_requests_without_a_price_are_named_beside_the_cost(page: Page, system: System, organization: str) -> None:

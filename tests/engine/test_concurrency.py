@@ -1,9 +1,10 @@
 """Many workers on one counter, on an engine whose transactions are atomic: SPEC section 3, promises 1 to 4."""
 
 import itertools
+import json
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,10 +13,13 @@ from typing import Any
 import pytest
 
 from gratis.classify import Classifier
+from gratis.intake.events import parse_event
 from gratis.intake.messages import Message
-from gratis.rules.decision import Books, case_of, settle
+from gratis.rules.decision import Books, Case, case_of, settle
 from gratis.rules.offer import Offer
 from gratis.rules.receipt import Decision
+from gratis.rules.request import Request, Void
+from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import Counter, CounterId
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Document, Ledger
@@ -24,6 +28,7 @@ from gratis_local.engine import create_table
 from gratis_local.stack import client_for
 from tests.ledger_builders import (
     DAILY,
+    RECEIVED,
     Crash,
     Fault,
     Faulty,
@@ -38,10 +43,10 @@ from tests.ledger_builders import (
     message,
     plain,
     prove,
-    request_of,
     rolling,
     stored,
     usage,
+    void_of,
     with_versions,
 )
 
@@ -160,28 +165,39 @@ def shares_of(events: Sequence[dict[str, Any]], seed: int) -> list[list[Message]
     ]
 
 
-def assert_serial(race: Race, counter: CounterId) -> Stored:
-    """What the workers did together equals what one would have done in the order in which the commits took effect."""
+def assert_serial(race: Race, counter: CounterId, refused: Collection[str] = ()) -> Stored:
+    """What the workers did together equals what one would have done in the order in which the commits took effect.
+
+    `refused`: the codes of what may be in quarantine.
+    """
     found = stored(race.client, race.table)
     history = race.effective(found)
     assert [attempt.version for attempt in history] == list(range(1, len(history) + 1))
     committed = [decision for attempt in history for decision in attempt.decisions]
     assert {decision.key: decision for decision in committed} == found.decisions
-    assert len(committed) == len(found.decisions) == len(race.events)
 
-    requests = {(request := request_of(event)).key: request for event in race.events}
+    requests = {(sent.key, sent.payload_hash): sent for sent in (parse_event(event, RECEIVED) for event in race.events)}
+    assert len(committed) == len(found.decisions) == len({key for key, _ in requests})
     books = Books(Counter(), {})
     for attempt in history:
-        cases = [case_of(requests[decision.key], race.offer, account()) for decision in attempt.decisions]
+        sent = [requests[decision.key, decision.payload_hash] for decision in attempt.decisions]
+        cases = [case_again(race, each, found) for each in sent]
         books, decisions = settle(books, cases, datetime.fromisoformat(attempt.decisions[0].decided_at))
         assert [plain(decision) for decision in decisions] == attempt.decisions
     assert found.documents[counter].version == len(history)
     assert found.documents[counter].counter == books.counter
     for day, totals in books.totals.items():
         assert found.documents[counter._replace(slot=day.isoformat())].totals == totals
-    assert found.quarantine == []
+    assert {entry.code for entry in found.quarantine} <= set(refused)
     assert len(race.attempts) > 2 * len(history)  # it was a race at all
     return found
+
+
+def case_again(race: Race, sent: Request | Void, found: Stored) -> Case | VoidCase:
+    """What was decided of what was sent."""
+    if isinstance(sent, Void):
+        return void_case(sent, found.decisions[sent.voided], race.offer)
+    return case_of(sent, race.offer, account())
 
 
 @pytest.fixture
@@ -274,6 +290,69 @@ def test_workers_that_crash_and_lose_responses_still_decide_everything_once(
     assert found.documents[COUNTER].pages  # the day is a wide one
     assert competition.crashes > 0
     assert sum(plan.times == 0 for client in unlucky for plan in client.plans) > WORKERS
+
+
+@pytest.mark.parametrize("offer", [DAILY, rolling(DAILY)], ids=["day", "rolling"])
+def test_voids_before_after_and_among_their_requests_take_each_back_once(
+    race: Callable[..., Race], clients: list[Any], offer: Offer
+) -> None:
+    requests = [usage(f"r{number}", tokens) for number, tokens in enumerate(sizes(5, 20_000)[:80])]
+    voids = [void_of(each, f"{name}-{each['id']}") for each in requests[::2] for name in ("void", "again")]
+    competition = race(offer, requests + voids)
+    competition.run([unreliable(client, seed) for seed, client in enumerate(clients)], shares_of(competition.events, 5))
+    competition.run(clients, shares_of(voids, 6))  # those that came before their requests are in quarantine
+
+    found = assert_serial(competition, COUNTER if offer is DAILY else WINDOWS, {"unknown_request"})
+    assert_voided(found, requests[::2], requests[1::2])
+    assert {json.loads(entry.raw)["type"] for entry in found.quarantine} <= {"usage.void"}
+
+
+def test_voids_at_once_with_their_requests_are_decided_after_them_or_not_at_all(
+    race: Callable[..., Race], clients: list[Any]
+) -> None:
+    requests = [usage(f"r{number}", 10_000) for number in range(160)]
+    voids = [void_of(each, f"void-{each['id']}") for each in requests]
+    competition = race(DAILY, requests + voids)
+    competition.run(clients, [side for start in range(8) for side in beside(requests[start::8], voids[start::8])])
+    met = stored(competition.client, competition.table)
+    unknown = {json.loads(entry.raw)["id"] for entry in met.quarantine}
+    assert {entry.code for entry in met.quarantine} <= {"unknown_request"}
+    decided = {decision.request_id for decision in met.decisions.values() if decision.is_void}
+    assert {f"void-{name}" for name in decided} == {void["id"] for void in voids} - unknown
+    prove(met)
+
+    outcomes = [classifier(client, table=competition.table).classify([message("m", *voids)]) for client in clients[:2]]
+    assert [len(outcome.decisions) for outcome in outcomes] == [len(unknown), 0]
+    found = stored(competition.client, competition.table)
+    prove(found)
+    assert_voided(found, requests, [])
+
+
+def beside(requests: Sequence[Any], voids: Sequence[Any]) -> list[list[Message]]:
+    """The shares of two workers: the one has requests, the other their voids in the same order, one a message."""
+    return [[message(f"m-{each['id']}", each) for each in events] for events in (requests, voids)]
+
+
+def assert_voided(found: Stored, taken_back: Sequence[Any], others: Sequence[Any]) -> None:
+    """Each of these requests is taken back once, and the counter and the totals are those of the others."""
+    voids = [each for each in found.decisions.values() if each.is_void]
+    assert sorted(each.request_id for each in voids) == sorted(each["id"] for each in taken_back)
+    verdicts = {each.request_id: each for each in found.decisions.values() if not each.is_void}
+    for each in voids:
+        voided = verdicts[each.request_id]
+        assert (each.verdict, each.input, each.amount_usd) == (voided.verdict, -voided.input, turned(voided.amount_usd))
+    left = [verdicts[each["id"]] for each in others]
+    assert sum(window.used for each in found.documents.values() for window in each.counter.windows) == sum(
+        each.input for each in left if each.verdict == "free"
+    )
+    rows = [row for each in found.documents.values() for row in each.totals.rows.values()]
+    assert sum(row.requests for row in rows) == len(left)
+    assert sum(row.input for row in rows) == sum(each.input for each in left)
+
+
+def turned(amount: str | None) -> str | None:
+    """The amount that takes one back."""
+    return amount if amount in {None, "0"} else f"-{amount}"
 
 
 def unreliable(client: Any, seed: int) -> Faulty:

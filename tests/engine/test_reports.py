@@ -14,6 +14,7 @@ from gratis_local.functions import ROOT
 from gratis_local.preview.replayed import reported_of
 from gratis_local.replay import replay
 from gratis_local.sources import read_events, read_organizations
+from tests.ledger_builders import usage, void_of
 
 EVENTS = ROOT / "events"
 SEED_DAY = EVENTS / "seed-day.json"
@@ -55,8 +56,9 @@ def assert_whole(content: str) -> None:
     assert "@import" not in content
 
 
-def test_the_metrics_of_a_replay_add_up_to_its_totals(ledger: str) -> None:
-    events, accounts = read_events([str(EVENTS / "exclusions.json")]), read_organizations(EVENTS / "organizations.json")
+@pytest.mark.parametrize("name", ["exclusions.json", "voids.json"])
+def test_the_metrics_of_a_replay_add_up_to_its_totals(ledger: str, name: str) -> None:
+    events, accounts = read_events([str(EVENTS / name)]), read_organizations(EVENTS / "organizations.json")
     replayed = replay(events, accounts, shipped("data-sharing-2025"), ledger)
     sums: Counter[str] = Counter()
     for each in reported_of(replayed.fates).samples:
@@ -67,7 +69,20 @@ def test_the_metrics_of_a_replay_add_up_to_its_totals(ledger: str) -> None:
     assert (sums["FreeTokens"], sums["BilledTokens"]) == (totals["free_tokens"], totals["billed_tokens"])
     assert sums["BilledAmountUsd"] == pytest.approx(float(totals["amount_usd"]))
     assert sums["ListAmountUsd"] == pytest.approx(float(totals["list_amount_usd"]))
-    assert sums["Decisions"] == totals["free"] + totals["billed"]
+    assert sums["Decisions"] == len(replayed.decisions)
+
+
+def test_a_replay_in_which_everything_was_voided_comes_to_nothing_on_the_page(ledger: str, tmp_path: Path) -> None:
+    requests = [usage(name, 600_000, organization="org_demo") for name in ("r1", "r2")]
+    day, page = tmp_path / "day.json", tmp_path / "report.html"
+    day.write_text(json.dumps([*requests, *(void_of(each, f"void-{each['id']}") for each in requests)]))
+    result = gratis("replay", "--json", "--endpoint-url", ledger, day, "--report", page)
+    totals = json.loads(result.stdout)["totals"]
+    assert [totals[name] for name in ("free", "billed", "free_tokens", "billed_tokens")] == [0, 0, 0, 0]
+    assert (totals["list_amount_usd"], totals["amount_usd"]) == ("0", "0")
+    shown = page.read_text()
+    assert (shown.count("<td class=free>"), shown.count("<td class=billed>")) == (2, 2)
+    assert '<div class="tile">Free<b>0 (0 tokens)</b></div>' in shown
 
 
 def test_repeats_and_quarantined_events_are_in_the_metrics_too(ledger: str) -> None:

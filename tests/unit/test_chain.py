@@ -35,7 +35,7 @@ from gratis_local.cli import app
 from gratis_local.replay import event_clock
 from gratis_local.sources import Unusable
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import DAILY, DAY, TABLE, account, message, usage
+from tests.ledger_builders import DAILY, DAY, TABLE, account, message, usage, void_of
 from tests.unit.statement_keys import Kms, signer
 
 DAYS = [DAY + timedelta(days=number) for number in range(30)]
@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Month(NamedTuple):
-    """Thirty closed days, one of them twice; and the key that signed the statements."""
+    """Thirty closed days, one of them twice, some with voids; and the key that signed the statements."""
 
     table: Any
     signer: Signer
@@ -82,7 +82,9 @@ def month() -> Month:
     statements = []
     for day in DAYS:
         at = f"{day.isoformat()}T10:00:00Z"
-        used(table, *(usage(f"r-{day.day}-{number}", 300_000, at=at) for number in range(day.day % 5 + 1)))
+        requests = [usage(f"r-{day.day}-{number}", 300_000, at=at) for number in range(day.day % 5 + 1)]
+        taken_back = {DAYS[7]: requests[1:2], DAYS[12]: requests, DAYS[17]: requests[:1]}.get(day, [])
+        used(table, *requests, *(void_of(each, f"void-{each['id']}") for each in taken_back))
         statements.append(closed(table, key, day))
     used(table, usage("late", 5, at=f"{DAYS[7].isoformat()}T23:00:00Z"))
     statements.append(closed(table, key, DAYS[7]))
@@ -113,7 +115,7 @@ def test_a_month_is_proved_offline(month: Month, tmp_path: Path) -> None:
     proved = prove(*written(tmp_path, month), "--head", month.head)
     assert proved.exit_code == 0, proved.output
     *days, chain = json.loads(proved.stdout)
-    assert (len(days), days[7]["decisions"]) == (30, DAYS[7].day % 5 + 2)
+    assert (len(days), days[7]["decisions"], days[7]["voids"]) == (30, DAYS[7].day % 5 + 1, 1)
     assert chain["chain"] == {"first": 1, "last": 31, "head": month.head.rpartition(":")[2], "signed": True}
 
 
@@ -282,10 +284,20 @@ def included(month: Month, request_id: str, day: Any) -> Any:
 
 
 def test_each_record_of_a_day_is_proved_without_the_others(month: Month, tmp_path: Path) -> None:
-    for request_id in ("late", *(f"r-{DAYS[7].day}-{number}" for number in range(DAYS[7].day % 5 + 1))):
+    names = ["late", *(f"r-{DAYS[7].day}-{number}" for number in range(DAYS[7].day % 5 + 1))]
+    for request_id in (*names, f"r-{DAYS[7].day}-1~void"):
         inclusion = included(month, request_id, DAYS[7])
         assert inclusion["statement"] == month.statements[-1]
         assert proved_alone(month, tmp_path, {"verdict": "free", "inclusion": inclusion}).exit_code == 0
+
+
+def test_each_record_of_a_day_whose_requests_were_all_voided_is_proved_too(month: Month, tmp_path: Path) -> None:
+    stated = next(each for each in month.statements if each["day"] == DAYS[12].isoformat())
+    of_day = [each for each in month.records if each["id"].startswith(f"org_a:{DAYS[12]}:")]
+    assert (stated["decisions"], stated["voids"], stated["amount_usd"]) == (0, len(of_day) // 2, "0")
+    for each in of_day:
+        inclusion = included(month, each["id"].split(":")[2], DAYS[12])
+        assert proved_alone(month, tmp_path, inclusion).exit_code == 0
 
 
 def proved_alone(month: Month, folder: Path, content: Any) -> Any:

@@ -49,6 +49,7 @@ from tests.ledger_builders import (
     request_of,
     stored,
     usage,
+    void_of,
     with_versions,
 )
 
@@ -162,6 +163,17 @@ def test_documents_that_are_left_unread_are_asked_for_again(client: Any, faulty:
     assert handle(record("m2", usage("r2", 200_000))) == []
     assert stored(client).verdicts()["r2"] == OVER
     assert all(plan.times == 0 for plan in faulty.plans)
+
+
+def test_metrics_count_a_voided_request_off_and_what_is_to_be_looked_into_once(
+    handle: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = [usage("r1", 100_000), usage("r2", 7, model="unheard-of", platform_verdict="free")]
+    handle(record("m1", *requests, *(void_of(each, f"void-{each['id']}") for each in requests)))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    batch = next(line for line in lines if "EventsReceived" in line)
+    names = ("FreeRequests", "BilledRequests", "FreeTokens", "BilledTokens", "Unpriced", "PlatformVerdictsDiffer")
+    assert {name: batch[name] for name in names} == dict(zip(names, ([0], [0], [0], [0], [1], [1]), strict=True))
 
 
 def test_metrics_are_one_set_a_batch_however_many_events_it_holds(

@@ -10,13 +10,14 @@ from typer.testing import CliRunner, Result
 
 from gratis.closing.sums import statement_of
 from gratis.rules.receipt import Decision
+from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
 from gratis_local.cli import app
 from gratis_local.prove import ledger_at, prove_from_ledger
 from gratis_local.sources import Unusable
 from gratis_local.stack import STACK
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import DAY, TABLE, classifier, message, usage
+from tests.ledger_builders import DAY, TABLE, account, classifier, message, usage, void_of
 from tests.unit.builders import Desk, request
 
 
@@ -165,6 +166,60 @@ def test_a_day_whose_decisions_are_no_longer_kept_is_not_proved_unless_nothing_e
     assert not prove_from_ledger(Ledger(table, TABLE, expire=False), "org_a", DAY, None).holds
     expires = {name: ledger_at("http://127.0.0.1:1", STACK, name).expire for name in ("gratis-replay", "ledger")}
     assert expires == {"gratis-replay": False, "ledger": True}
+
+
+# --- voids -----------------------------------------------------------------------------------------------------------
+
+
+def day_with_voids(*numbers: int) -> tuple[Any, list[dict[str, Any]]]:
+    """A table with four requests of a day, free and billed, some of them taken back; and the day's records."""
+    table: Any = Table()
+    Accounts(table, TABLE).put(account())
+    requests = [usage(f"r{number}", 400_000) for number in range(3)] + [usage("r3", 7, model="unheard-of")]
+    voids = [void_of(requests[number], f"void-{number}") for number in numbers]
+    assert not classifier(table).classify([message("m1", *requests, *voids)]).quarantined
+    return table, [each.record() for each in Ledger(table, TABLE).decisions_of_day("org_a", DAY)]
+
+
+@pytest.mark.parametrize("numbers", [(0,), (2, 3), (0, 1, 2, 3)], ids=["free", "billed", "all"])
+def test_a_day_with_voids_is_proved_from_the_ledger_and_from_its_records(
+    tmp_path: Path, numbers: tuple[int, ...]
+) -> None:
+    table, records = day_with_voids(*numbers)
+    proof = prove_from_ledger(Ledger(table, TABLE), "org_a", DAY, None)
+    assert (proof.holds, proof.statement["decisions"], proof.statement["voids"]) == (
+        True,
+        4 - len(numbers),
+        len(numbers),
+    )
+    closed = written(tmp_path, "closed.json", proof.statement | {"revision": 1})
+    proved = prove("--records", written(tmp_path, "records.json", records), closed)
+    assert (proved.exit_code, "Proved: the records agree" in proved.stdout) == (0, True), proved.stdout
+
+
+def test_the_statement_of_a_day_whose_requests_were_all_voided_sums_to_nothing() -> None:
+    table, _ = day_with_voids(0, 1, 2, 3)
+    stated = prove_from_ledger(Ledger(table, TABLE), "org_a", DAY, None).statement
+    sums = ("decisions", "free", "billed", "free_tokens", "billed_tokens", "list_amount_usd", "amount_usd")
+    assert [stated[name] for name in sums] == [0, 0, 0, 0, 0, "0", "0"]
+    assert (stated["unpriced"], stated["unpriced_count"], stated["voids"]) == ([], 0, 4)
+
+
+def test_a_void_that_is_missing_or_was_changed_shows(tmp_path: Path) -> None:
+    table, records = day_with_voids(0, 3)
+    stated = prove_from_ledger(Ledger(table, TABLE), "org_a", DAY, None).statement
+    closed = written(tmp_path, "closed.json", stated | {"revision": 1})
+    assert [each["id"].rpartition(":")[2] for each in records] == ["r0", "r0~void", "r1", "r2", "r3", "r3~void"]
+    changed = [records[1] | {"used_after": 1}, records[1] | {"amount_usd": "-1"}, records[1] | {"model": "gpt-5"}]
+    for instead in ([], *([each] for each in changed)):
+        some = written(tmp_path, "some.json", [records[0], *instead, *records[2:]])
+        assert prove("--records", some, closed).exit_code == 1
+
+
+def test_a_void_of_what_is_not_among_the_records_is_named(tmp_path: Path) -> None:
+    _, records = day_with_voids(3)
+    found = differences(tmp_path, [each for each in records if each["request_id"] != "r3" or each["voids"]])
+    assert found == {"takes back org_a:2025-03-11:r3, which is not among the records": ["r3~void"]}
 
 
 @pytest.mark.parametrize("arguments", [(), ("org_demo",), ("org_demo", "2025-03-11", "2025-03-12")])

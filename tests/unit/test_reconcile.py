@@ -287,6 +287,53 @@ def test_the_platforms_verdict_on_a_request_is_held_against_ours(desk: Desk) -> 
     )
 
 
+# Voids ----------------------------------------------------------------------------------------------------------------
+
+
+def void_of(voided: dict[str, Any]) -> dict[str, Any]:
+    """The record that takes another one back."""
+    turned = {name: -count for name, count in voided["tokens"].items()}
+    return voided | {
+        "kind": "usage.void",
+        "id": f"{voided['id']}~void",
+        "voids": voided["id"],
+        "reason": "void",
+        "tokens": turned,
+        "list_amount_usd": f"-{voided['list_amount_usd']}",
+        "amount_usd": "0" if voided["verdict"] == "free" else f"-{voided['amount_usd']}",
+    }
+
+
+@pytest.mark.parametrize("fields", [{}, {"reason": "tool_use"}], ids=["free", "billed"])
+def test_what_was_taken_back_counts_for_nothing_and_is_held_against_no_verdict(desk: Desk, fields: Any) -> None:
+    stands, voided = record(10), record(7, platform_verdict="billed" if not fields else "free", **fields)
+    theirs, costs = page(bucket(DAY, used(10))), page(bucket(DAY, cost(f"{MODEL}, input", 0)))
+    for records in ([stands, voided, void_of(voided)], [void_of(voided), stands, voided]):
+        compared = desk.compared(records, theirs, costs)
+        assert (compared["agrees"], compared["differences"]) == (True, [])
+
+
+def test_a_day_whose_requests_were_all_taken_back_agrees_with_no_usage(desk: Desk) -> None:
+    records = [record(10), record(20, reason="over_quota", amount_usd=None, list_amount_usd=None)]
+    voids = [void_of(records[0]), void_of(records[1]) | {"list_amount_usd": None, "amount_usd": None}]
+    compared = desk.compared(records + voids, page(bucket(DAY)), page(bucket(DAY)))
+    assert compared["agrees"]
+    assert [each["free"]["ours"] + each["billed"]["ours"] for each in compared["days"]] == [0]
+
+
+def test_what_was_taken_back_and_is_counted_by_the_platform_is_said(desk: Desk) -> None:
+    records = [record(10), record(20), record(30)]
+    compared = desk.compared([*records, void_of(records[1]), void_of(records[2])], page(bucket(DAY, used(30))), None)
+    (difference,) = compared["differences"]
+    assert difference["cause"] == "taken back here by a void, and still counted by the platform"
+    assert difference["ids"] == [records[1]["id"]]
+
+
+def test_a_void_whose_request_is_not_among_the_records_is_counted_as_it_is(desk: Desk) -> None:
+    compared = desk.compared([record(10), void_of(record(4))], page(bucket(DAY, used(6))))
+    assert compared["agrees"]
+
+
 # Costs ----------------------------------------------------------------------------------------------------------------
 
 

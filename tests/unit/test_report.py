@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from gratis.rules.void import turned
 from gratis_local import report
 from gratis_local.console import PIPE_COLUMNS
 from gratis_local.replay import Replayed
@@ -133,6 +134,16 @@ def test_of_many_quarantined_events_a_terminal_shows_the_first_and_says_how_many
         f"{report.MAX_TERMINAL_ROWS + 1 - report.FIRST_ROWS} more in quarantine: --json or a pipe has them all."
         in shown
     )
+
+
+def test_what_was_voided_is_no_longer_of_unknown_price_and_changes_no_verdict() -> None:
+    decisions = Desk().decide(request(1000, id="r1"), request(10, id="r2", model="unheard-of"))
+    totals = report.totals_of(Replayed(3, [*decisions, turned(decisions[1])]))
+    assert (totals["Free"], totals["Billed"]) == ("1 (1,000 tokens)", "0 (0 tokens)")
+    assert (totals["At the normal rate"], totals["Billed amount"]) == ("$0.0025", "$0")
+    taken_back = Desk(small_offer(quota=1000)).decide(request(1000, id="fits"), request(1, id="does-not"))
+    changes = report.verdict_changes([*taken_back, turned(taken_back[0], 1000), *Desk().decide(request(1, id="r4"))])
+    assert [each.request_id for each in changes] == ["does-not", "r4"]
 
 
 def test_a_verdict_changes_against_the_same_organizations_and_models_before() -> None:

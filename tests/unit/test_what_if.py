@@ -8,6 +8,7 @@ from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Request
+from gratis.rules.void import turned
 from gratis_local import report
 from gratis_local.replay import Replayed
 from gratis_local.what_if import Compared, bill_of, stranded_tokens
@@ -75,6 +76,22 @@ def test_a_request_that_opens_no_rolling_window_strands_nothing() -> None:
 def test_a_bill_adds_up_amounts_and_tokens_and_counts_what_has_no_price() -> None:
     bill = bill_of(decided(request(1_000_000), request(40_000), request(10, model="unheard-of")))
     assert (bill.amount, bill.free_tokens, bill.unpriced) == (Decimal("0.1"), 1_000_000, 1)
+
+
+def taken_back(decisions: list[Decision], *numbers: int) -> list[Decision]:
+    """The decisions, and voids of some of them."""
+    return decisions + [turned(decisions[number], decisions[number].figure("used_after")) for number in numbers]
+
+
+def test_a_voided_request_has_no_share_in_a_bill() -> None:
+    decisions = decided(request(1_000_000), request(40_000), request(10, model="unheard-of"))
+    bill = bill_of(taken_back(decisions, 1, 2))
+    assert (bill.amount, bill.free_tokens, bill.unpriced, bill.stranded_tokens) == (0, 1_000_000, 0, 0)
+
+
+def test_a_request_that_did_not_fit_and_was_voided_strands_nothing() -> None:
+    decisions = decided(request(900_000), request(150_000))
+    assert (stranded_tokens(decisions), stranded_tokens(taken_back(decisions, 1))) == (100_000, 0)
 
 
 DAY = [request(900_000, id="r1"), request(150_000, id="r2"), request(60_000, id="r3")]

@@ -114,7 +114,8 @@ function showStatus(known = null) {
 
 function showSharing() {
   const saved = holder.role === OWNER ? savedSharing : null;
-  return fill(byId("sharing-body"), guarded(settings), (current) => sharing(current, saved));
+  const read = guarded(settings);
+  return fill(byId("sharing-body"), read, (current) => sharing(current, saved, read));
 }
 
 async function savedSharing(message) {

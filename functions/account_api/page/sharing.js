@@ -30,8 +30,9 @@ const CONFIRMATION =
   "I confirm that the organization has the permissions needed for this data to be processed and used as described " +
   "here, and that the data it shares includes no sensitive, confidential or proprietary information.";
 
-export function settings() {
-  return get("data_sharing");
+/** The settings with a page of their history: the newest versions, or those of `page`. */
+export function settings(page = null) {
+  return get("data_sharing", page ? { page } : {});
 }
 
 /** Whether someone has changed the form and not saved it. */
@@ -39,10 +40,13 @@ export function edited(body) {
   return body.querySelector("form[data-edited]") !== null;
 }
 
-/** `saved(message)` is called when the API took a change; null where the key may change nothing. */
-export function sharing(current, saved) {
-  if (!saved) return [readOnly(current), history(current.history)];
-  return [optOut(current, saved), form(current, saved), history(current.history)].filter(Boolean);
+/**
+ * `saved(message)` is called when the API took a change; null where the key may change nothing. `read(page)` gives
+ * the settings with a further page of their history.
+ */
+export function sharing(current, saved, read) {
+  if (!saved) return [readOnly(current), history(current, read)];
+  return [optOut(current, saved), form(current, saved), history(current, read)].filter(Boolean);
 }
 
 function readOnly(current) {
@@ -184,8 +188,33 @@ function standing(shared) {
 
 // The history
 
-function history(versions) {
-  if (!versions.length) return empty("These settings have never been changed.");
+/** Versions are counted from 1, so the newest one's number says how many there are. */
+function history({ history: newest, next_page: following }, read) {
+  if (!newest.length) return empty("These settings have never been changed.");
+  const count = newest[0].version;
+  const body = el("div", { tabindex: "-1" });
+  showVersions(body, newest, following, read);
+  const title = `History (${count} ${count === 1 ? "version" : "versions"})`;
+  return el("details", { open: count <= SHORT }, el("summary", {}, title), body);
+}
+
+/** The versions so far, and a button for older ones where there are more. */
+function showVersions(body, versions, following, read) {
+  const answer = el("div", { class: "answer", "aria-live": "polite" });
+  const more = async () => {
+    try {
+      const next = await read(following);
+      showVersions(body, [...versions, ...next.history], next.next_page, read);
+      body.focus({ preventScroll: true });
+    } catch (error) {
+      answer.replaceChildren(problem(error));
+    }
+  };
+  const older = el("button", { type: "button", class: "quiet", onclick: more }, "Show older versions");
+  body.replaceChildren(versionsTable(versions), ...(following ? [el("div", { class: "buttons pages" }, older), answer] : []));
+}
+
+function versionsTable(versions) {
   const columns = ["Version", "In force from", "By", ...Object.values(PARTS).map(({ title }) => title), "Confirmed"];
   const rows = versions.map((version) => ({
     cells: [
@@ -196,13 +225,11 @@ function history(versions) {
       version.confirmed ? "Yes" : "No",
     ],
   }));
-  const shown = table({
-    caption: `Every version of the sharing settings, newest first. ${TIMES}`,
+  return table({
+    caption: `The versions of the sharing settings, newest first. ${TIMES}`,
     columns: columns.map((label) => ({ label })),
     rows,
   });
-  const title = `History (${versions.length} ${versions.length === 1 ? "version" : "versions"})`;
-  return el("details", { open: versions.length <= SHORT }, el("summary", {}, title), shown);
 }
 
 /** Long names may break anywhere. */

@@ -110,18 +110,20 @@ def quotas_reached(decided: Iterable["Decision"]) -> Iterator[dict[str, str | No
 
 
 def _counts(outcome: "Outcome") -> dict[str, int]:
+    """Requests and tokens are counted off by their voids; what somebody should look into is counted once."""
     decided = outcome.decisions
+    requests = [decision for decision in decided if not decision.is_void]
     return {
         "EventsReceived": outcome.events,
-        "FreeRequests": sum(decision.verdict == "free" for decision in decided),
-        "BilledRequests": sum(decision.verdict == "billed" for decision in decided),
+        "FreeRequests": sum(decision.counts for decision in decided if decision.verdict == "free"),
+        "BilledRequests": sum(decision.counts for decision in decided if decision.verdict == "billed"),
         "FreeTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "free"),
         "BilledTokens": sum(decision.input + decision.output for decision in decided if decision.verdict == "billed"),
         "Repeats": outcome.repeats,
         "Conflicts": sum(entry.code == "conflict" for entry in outcome.quarantined),
         "Quarantined": len(outcome.quarantined),
-        "Unpriced": sum(decision.list_amount_usd is None for decision in decided),
-        "PlatformVerdictsDiffer": sum(each.platform_verdict not in (None, each.verdict) for each in decided),
+        "Unpriced": sum(decision.list_amount_usd is None for decision in requests),
+        "PlatformVerdictsDiffer": sum(each.platform_verdict not in (None, each.verdict) for each in requests),
         "ContendedCommits": outcome.contended,
         "UnfinishedMessages": len(outcome.unfinished),
         "QuotasNearlyUsed": sum(80 in decision.thresholds for decision in decided),

@@ -103,6 +103,11 @@ class Sums(Check):
         self.tree.take_up(content["tree"])
 
 
+def records_of(statement: Mapping[str, Any]) -> int:
+    """How many records a statement is about: `decisions` that stand, voids, and what these take back."""
+    return int(statement["decisions"]) + 2 * int(statement.get("voids", 0))
+
+
 def statement_of(organization: str, day: date, records: Iterable[Record]) -> dict[str, Any]:
     """The statement of a day's records, which come sorted by id."""
     sums = Sums(organization, day)
