@@ -421,6 +421,25 @@ def test_what_has_no_price_is_not_free(desk: Desk, marked: bool) -> None:
     assert figures[MODEL] == ({"ours": 10, "theirs": 10}, {"ours": 0, "theirs": 0})
 
 
+def test_line_items_of_cache_writes_and_long_context_are_tokens_of_their_model(desk: Desk) -> None:
+    tokens = {"input": 900, "cached_input": 300, "cache_write": 200, "output": 100, "total": 1000}
+    records = [record(model="gpt-5.6-sol", reason="over_quota") | {"tokens": tokens}]
+    costs = page(
+        bucket(
+            DAY,
+            cost("gpt-5.6-sol, input", "0.0005", 150),
+            cost("gpt-5.6-sol, cached input", "0.0001", 200),
+            cost("gpt-5.6-sol, cached input, long context", "0.0002", 100),
+            cost("gpt-5.6-sol, cache writes", "0.0006", 200),
+            cost("priority | gpt-5.6-sol, input, long context", "0.0006", 250),
+            cost("gpt-5.6-sol, output, long context", 0.0005, 100),
+        )
+    )
+    compared = desk.compared(records, None, costs)
+    assert compared["agrees"]
+    assert compared["days"][0]["cached_input"] == {"ours": 300, "theirs": 300}
+
+
 def test_what_is_billed_here_and_has_no_price_there_is_said(desk: Desk) -> None:
     line = cost(MODEL, 0, 70) | {"unpriced_requests": 2}
     compared = desk.compared([record(70, reason="over_quota")], None, page(bucket(DAY, line)))
