@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import SIZES, Figures
+from benchmarks.closing import found_so_far
 from benchmarks.cold_start import Start
 from benchmarks.contention import TRANSACTION_MEDIAN
 from benchmarks.growth import Grown
@@ -201,6 +202,7 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "memory": _memory(starts, measured.workloads["batch_100"]["gratis"]),
         "rows": _rows(grown),
         "reads": _reads(grown),
+        "closing": found_so_far(),
     }
 
 

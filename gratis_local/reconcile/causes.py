@@ -1,12 +1,12 @@
 """Why the two sides may differ, found from the data: the likely cause of a difference, in words. Pure."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from gratis import moment
-from gratis_local.reconcile.compare import VERDICTS, Compared, Line
+from gratis_local.reconcile.compare import Compared, Line
 from gratis_local.reconcile.pages import Row, Verdict
 
 LAG = timedelta(minutes=15)
@@ -38,7 +38,7 @@ BILLED_HERE = {
 
 def cause_of(line: Line, compared: Compared, now: datetime) -> Cause:
     """The likely cause of what differs in a line."""
-    causes = (_cached, _voided, _other_verdict, _elsewhere, _twice, _edge, _lagging, _only_one_side)
+    causes = (_void_alone, _taken_back, _cached, _other_verdict, _elsewhere, _twice, _edge, _lagging, _only_one_side)
     found: Iterator[Cause | None] = (cause(line, compared, now) for cause in causes)
     return next(filter(None, found), Cause("unknown: no single request, project or day accounts for it"))
 
@@ -47,25 +47,33 @@ def _records(rows: Sequence[Row]) -> list[Any]:
     return [row.record for row in rows if row.record is not None]
 
 
-def _ids(records: Sequence[Any]) -> list[str]:
+def _ids(records: Sequence[Mapping[str, Any]]) -> list[str]:
     return [str(record["id"]) for record in records[:MAX_IDS]]
+
+
+def _void_alone(line: Line, _: Compared, __: datetime) -> Cause | None:
+    """A void counts off a request that is not among our records."""
+    voids = [record for record in _records(line.ours.rows) if record.get("voids") is not None]
+    if not voids:
+        return None
+    return Cause("a void of a request that is not among our records: name the files that hold it too", _ids(voids))
+
+
+def _taken_back(line: Line, compared: Compared, _: datetime) -> Cause | None:
+    """The platform counts what a void took back here."""
+    more = line.theirs.total - line.ours.total
+    voided = compared.taken_back.get(line.key, ())
+    single = [record for record in voided if record["tokens"]["total"] == more]
+    found = single[:1] or (voided if sum(record["tokens"]["total"] for record in voided) == more else ())
+    if more <= 0 or not found or not line.theirs.is_told:
+        return None
+    return Cause("taken back here by a void, and the platform counts it", _ids(found))
 
 
 def _cached(line: Line, _: Compared, __: datetime) -> Cause | None:
     if line.difference("free") or line.difference("billed"):
         return None
     return Cause("cached input is counted otherwise; the sums of tokens agree")
-
-
-def _voided(line: Line, _: Compared, __: datetime) -> Cause | None:
-    """What they have more is what was taken back here, all of it or one request of it."""
-    records = _records(line.ours.voided)
-    missing = {verdict: -line.difference(verdict) for verdict in VERDICTS}
-    for shown in (records, *([each] for each in records)):
-        tokens = {each: sum(one["tokens"]["total"] for one in shown if one["verdict"] == each) for each in VERDICTS}
-        if shown and tokens == missing:
-            return Cause("taken back here by a void, and still counted by the platform", _ids(shown))
-    return None
 
 
 def _other_verdict(line: Line, _: Compared, __: datetime) -> Cause | None:

@@ -3,12 +3,13 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from gratis import moment
+from gratis.rules import pricing
 from gratis.rules.offer import Offer
 from gratis_local.reconcile.pages import Pages, Row, Verdict
 
@@ -37,8 +38,6 @@ class Side:
     cached: int | None = 0
     is_told: bool = True
     rows: list[Row] = field(default_factory=list)
-    voided: list[Row] = field(default_factory=list)
-    """What was taken back, and so is in none of the figures."""
 
     def add(self, row: Row) -> None:
         """One row more."""
@@ -54,7 +53,7 @@ class Side:
 
     @property
     def unpriced(self) -> int:
-        """Rows without an amount."""
+        """Rows whose amount is not known."""
         return sum(row.amount is None for row in self.rows)
 
     @property
@@ -94,6 +93,9 @@ class Cost(NamedTuple):
     ours: Decimal
     theirs: Decimal
     unpriced: int
+    """Requests without a price here."""
+    unpriced_there: int
+    """Line items whose amount the other side does not know."""
 
     @property
     def agrees(self) -> bool:
@@ -111,6 +113,8 @@ class Compared:
     verdicts: Sequence[Mapping[str, Any]]
     """Records whose `platform_verdict` is another than ours."""
     notes: Sequence[str]
+    taken_back: Mapping[Key, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Records of requests that voids took back: they count on neither side, unless the platform counts them."""
 
     @property
     def agrees(self) -> bool:
@@ -151,17 +155,29 @@ def compare(
     organization: str, ours: Iterable[Row], word: Word, offer: Offer, as_of: datetime | None = None
 ) -> Compared:
     """Compare our rows with the platform's word, on the days that it is about. `as_of`: leave our later traffic out."""
+    if word.costs:
+        word = replace(
+            word, costs=replace(word.costs, rows=[_unpriced_is_not_free(row, offer) for row in word.costs.rows])
+        )
     tokens = word.tokens
-    rows, notes = _on(word.days, ours, as_of)
-    rows, voided = _standing(rows)
-    named = _Names(offer, [*rows, *voided, *tokens.rows], costs_only=word.usage is None)
-    has_projects = tokens.has_projects and all(row.project is not None for row in (*rows, *voided))
-    lines = _lines(
-        rows, tokens.rows, lambda row: Key(row.day, named.of(row), row.project if has_projects else None), voided
-    )
-    costs = _costs(rows, word.costs, offer) if word.costs else ()
+    kept, notes = _on(word.days, ours, as_of)
+    rows, voided = _standing(kept)
+    named = _Names(offer, [*kept, *tokens.rows], costs_only=word.usage is None)
+    has_projects = tokens.has_projects and all(row.project is not None for row in kept)
+
+    def key_of(row: Row) -> Key:
+        return Key(row.day, named.of(row), row.project if has_projects else None)
+
+    taken_back: dict[Key, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in voided:
+        taken_back[key_of(row)].append(row.record)
     return Compared(
-        organization, lines, costs, [row.record for row in rows if _differs(row.record)], notes + word.notes
+        organization,
+        _lines(rows, tokens.rows, key_of),
+        _costs(rows, word.costs, offer) if word.costs else (),
+        [row.record for row in rows if _differs(row.record)],
+        notes + word.notes,
+        taken_back,
     )
 
 
@@ -214,29 +230,38 @@ def _on(days: frozenset[date], ours: Iterable[Row], as_of: datetime | None) -> t
     return kept, notes
 
 
+def _unpriced_is_not_free(row: Row, offer: Offer) -> Row:
+    """A line item of amount 0 was given away, but not where nobody knows a price and no group of the offer lists it."""
+    day = moment.midnight(row.day)
+    model = re.sub(r"^ft-(.+)", r"ft:\1:", row.model)
+    version = offer.version_at(day)
+    is_known = pricing.price(model, day, endpoint="responses", service_tier="default", batch=False) is not None
+    if row.verdict == "billed" or is_known or version.group_of(version.resolve(model)):
+        return row
+    return row._replace(verdict="billed")
+
+
 def _standing(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows without those that a void took back, which add up to nothing with it; and these."""
-    ids = {row.record["id"] for row in rows if row.record is not None}
-    taken_back = {voids for row in rows if row.record is not None and (voids := row.record.get("voids")) in ids}
+    """The rows that count, and the requests that a void took back.
 
-    def is_taken_back(row: Row) -> bool:
-        return row.record is not None and row.record["id"] in taken_back
-
-    def is_left_out(row: Row) -> bool:
-        return is_taken_back(row) or (row.record is not None and row.record.get("voids") in taken_back)
-
-    return [row for row in rows if not is_left_out(row)], [row for row in rows if is_taken_back(row)]
+    A request and its void add up to nothing and have one day, so both are left out. A void without its request counts.
+    """
+    voids = {row.record["voids"] for row in rows if _is_void(row)}
+    voided = [row for row in rows if row.record is not None and row.record["id"] in voids]
+    gone = {row.record["id"] for row in voided}
+    standing = [row for row in rows if row.record is None or not {row.record["id"], row.record.get("voids")} & gone]
+    return standing, voided
 
 
-def _lines(
-    ours: Iterable[Row], theirs: Iterable[Row], key_of: Callable[[Row], Key], voided: Iterable[Row] = ()
-) -> list[Line]:
+def _is_void(row: Row) -> bool:
+    return row.record is not None and row.record.get("voids") is not None
+
+
+def _lines(ours: Iterable[Row], theirs: Iterable[Row], key_of: Callable[[Row], Key]) -> list[Line]:
     sides: dict[Key, tuple[Side, Side]] = defaultdict(lambda: (Side(), Side()))
     for place, rows in enumerate((ours, theirs)):
         for row in rows:
             sides[key_of(row)][place].add(row)
-    for row in voided:
-        sides[key_of(row)][0].voided.append(row)
     ordered = sorted(sides, key=lambda key: (key.day, key.model, key.project or ""))
     return [Line(key, *sides[key]) for key in ordered]
 
@@ -247,7 +272,9 @@ def _costs(ours: Sequence[Row], costs: Pages, offer: Offer) -> list[Cost]:
     if ours and not any(row.record for row in ours):
         return []  # the API's usage has no amounts
     lines = _lines(ours, costs.rows, lambda row: Key(row.day, named.of(row), None))
-    return [Cost(line.key, line.ours.amount, line.theirs.amount, line.ours.unpriced) for line in lines]
+    return [
+        Cost(line.key, line.ours.amount, line.theirs.amount, line.ours.unpriced, line.theirs.unpriced) for line in lines
+    ]
 
 
 def _differs(record: Any) -> bool:

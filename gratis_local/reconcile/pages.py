@@ -90,6 +90,8 @@ class _CostsResult(_Result):
     line_item: str | None = None
     amount: _Amount
     quantity: Annotated[Decimal, BeforeValidator(_figure), Field(ge=0, allow_inf_nan=False)] | None = None
+    unpriced_requests: Count = 0
+    """Beside OpenAI's fields, in pages of an API like ours: billed requests whose amount is not in `amount`."""
 
 
 class _Bucket(BaseModel):
@@ -135,13 +137,15 @@ def _costs_row(where: str, day: date, content: dict[str, Any]) -> Row:
         raise Unusable(f"{where}: is not grouped by line_item; ask for group_by=line_item")
     if result.amount.currency.lower() != "usd":
         raise Unusable(f"{where}: amount.currency: is {result.amount.currency!r}, not 'usd'")
-    verdict: Verdict = "billed" if result.amount.value else "free"
+    is_unpriced = result.unpriced_requests > 0
+    verdict: Verdict = "billed" if result.amount.value or is_unpriced else "free"
     line = LINE_ITEM.fullmatch(result.line_item)
     if line is None:
         return Row(day, "", result.project_id, verdict, None, record=result.line_item)
     tokens = None if result.quantity is None else int(result.quantity)
     cached = tokens if "cached input" in line["kinds"] else None if tokens is None else 0
-    return Row(day, line["model"], result.project_id, verdict, tokens, cached, result.amount.value)
+    amount = None if is_unpriced and not result.amount.value else result.amount.value
+    return Row(day, line["model"], result.project_id, verdict, tokens, cached, amount)
 
 
 def read_pages(files: Sequence[str]) -> list[tuple[str, Any]]:

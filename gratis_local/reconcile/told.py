@@ -10,7 +10,7 @@ from rich.console import Console
 from gratis.rules import pricing
 from gratis_local.preview import page
 from gratis_local.reconcile.causes import Cause, cause_of
-from gratis_local.reconcile.compare import VERDICTS, Compared, Line
+from gratis_local.reconcile.compare import VERDICTS, Compared, Cost, Line
 from gratis_local.tables import Sheet, print_fitting
 
 HEADS = ("Day", "Project", "Model", "What", "Ours", "Theirs", "Difference", "Likely cause")
@@ -30,6 +30,7 @@ def content(compared: Compared, now: datetime) -> dict[str, Any]:
                 "model": each.key.model,
                 "amount_usd": {"ours": pricing.usd(each.ours), "theirs": pricing.usd(each.theirs)},
                 "unpriced": each.unpriced,
+                "unpriced_there": each.unpriced_there,
             }
             for each in compared.costs
         ],
@@ -103,7 +104,7 @@ def _differences(compared: Compared, now: datetime) -> Iterator[dict[str, Any]]:
             difference = {"amount_usd": pricing.usd(each.ours - each.theirs)}
             yield named | {
                 "difference": difference,
-                "cause": _why_cost(compared, each.unpriced, each.key.day),
+                "cause": _why_cost(compared, each),
                 "ids": [],
             }
     for record in compared.verdicts:
@@ -113,10 +114,12 @@ def _differences(compared: Compared, now: datetime) -> Iterator[dict[str, Any]]:
         yield named | {"difference": said, "cause": why, "ids": [record["id"]]}
 
 
-def _why_cost(compared: Compared, unpriced: int, day: Any) -> str:
-    if unpriced:
-        return f"{unpriced:,} requests have no price here"
-    if any(line.key.day == day and not line.agrees for line in compared.lines):
+def _why_cost(compared: Compared, cost: Cost) -> str:
+    if cost.unpriced:
+        return f"{cost.unpriced:,} requests have no price here"
+    if cost.unpriced_there:
+        return f"{cost.unpriced_there:,} line items have no price there"
+    if any(line.key.day == cost.key.day and not line.agrees for line in compared.lines):
         return "the tokens differ, see above"
     return "another price: a tier, long context or cached input that is priced otherwise"
 
@@ -128,7 +131,7 @@ def _rows(compared: Compared, now: datetime) -> Iterator[Sequence[str]]:
     for each in compared.costs:
         if not each.agrees:
             cells = [pricing.usd(figure) for figure in (each.ours, each.theirs, each.ours - each.theirs)]
-            why = _why_cost(compared, each.unpriced, each.key.day)
+            why = _why_cost(compared, each)
             yield [each.key.day.isoformat(), "-", each.key.model, "USD", *cells, why]
     for record in compared.verdicts:
         verdicts = record["verdict"], record["platform_verdict"]

@@ -1,10 +1,13 @@
 """The account's API as other people's clients meet it: OpenAI's own SDK, and schemathesis with the OpenAPI document."""
 
 import json
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -12,6 +15,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from openai import OpenAI
+from openai.types.admin.organization import UsageCompletionsResponse, UsageCostsResponse
 from schemathesis import GenerationMode
 from schemathesis.checks import (
     content_type_conformance,
@@ -19,8 +23,10 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from typer.testing import CliRunner
 
 from gratis.table.api_keys import Holder, Keys
+from gratis_local.cli import app
 from tests.e2e.system import System
 from tests.ledger_builders import usage
 
@@ -334,6 +340,127 @@ def test_the_sdk_reads_our_errors(customer: Customer, client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refusal:
         ask.costs(start_time=0, limit=181)
     assert (refusal.value.code, refusal.value.param) == ("invalid_value", "limit")
+
+
+# --- tools made for OpenAI's export --------------------------------------------------------------------------------
+#
+# What they expect is what is known of OpenAI's own pages: which fields are there and of which type, that free traffic
+# is of the incentivized tier, that a line item is `model, kind of token` with a quantity and `tier | ` before it where
+# the tier is not the usual one, and that what was free has rows of amount 0.
+
+LINE_ITEM = re.compile(r"(?:(flex|priority) \| )?([^\s,|]+), (input|cached input|output|cache writes)(, long context)?")
+KINDS = {"input", "cached input", "output"}
+
+
+def priced_rows(client: OpenAI, span: dict[str, int], *by: Any) -> list[tuple[int, Any]]:
+    """The results of costs by line item, each with the start of its bucket."""
+    buckets = all_pages(client.admin.organization.usage.costs, **span, limit=1, group_by=["line_item", *by])
+    return [(bucket.start_time, result) for bucket in buckets for result in bucket.results]
+
+
+def test_a_tool_that_validates_what_it_reads_finds_every_field_of_its_type(customer: Customer, client: OpenAI) -> None:
+    """Not as the SDK reads, which takes what comes: by the SDK's own models, strictly."""
+    raw = client.admin.organization.usage.with_raw_response
+    by = ["project_id", "model", "batch", "service_tier"]
+    usage = raw.completions(**customer.span, group_by=by)  # type: ignore[arg-type]
+    costs = raw.costs(**customer.span, group_by=["line_item", "project_id"])
+    strictly = {"strict": True}
+    completions = UsageCompletionsResponse.model_validate_json(usage.content, **strictly)  # type: ignore[arg-type]
+    priced = UsageCostsResponse.model_validate_json(costs.content, **strictly)  # type: ignore[arg-type]
+    used = [each for bucket in completions.data for each in bucket.results]
+    cost = [each for bucket in priced.data for each in bucket.results]
+    assert {type(each).__name__ for each in used} == {"DataResultOrganizationUsageCompletionsResult"}
+    assert {type(each).__name__ for each in cost} == {"DataResultOrganizationCostsResult"}
+    for page in (completions, priced):
+        assert [bucket.end_time - bucket.start_time for bucket in page.data] == [86_400] * 3
+        assert [bucket.start_time for bucket in page.data] == sorted(bucket.start_time for bucket in page.data)
+    for result in json.loads(costs.content)["data"][0]["results"]:
+        assert {"object", "amount", "line_item", "project_id", "quantity", "quantity_unit"} <= result.keys()
+        assert (result["amount"]["currency"], type(result["quantity"])) == ("usd", int)
+
+
+def test_a_tool_that_takes_line_items_apart_finds_model_kind_and_quantity(customer: Customer, client: OpenAI) -> None:
+    """As trackers of the programme read costs: tokens by day, model and kind of token."""
+    found: Counter[tuple[int, str, str]] = Counter()
+    for start, each in priced_rows(client, customer.span):
+        parsed = LINE_ITEM.fullmatch(each.line_item)
+        assert parsed, each.line_item
+        found[start, parsed[2], parsed[3]] += each.quantity
+        assert (parsed[1] == "priority") == each.line_item.startswith("priority | ")
+    expected: Counter[tuple[int, str, str]] = Counter()
+    for sent in customer.sent:
+        start = int(sent.when.timestamp()) // 86_400 * 86_400
+        kinds = {"input": sent.input - sent.cached, "cached input": sent.cached, "output": sent.output}
+        assert kinds.keys() == KINDS
+        expected.update({(start, sent.model, kind): count for kind, count in kinds.items()})
+    assert +found == +expected
+
+
+def test_a_tracker_of_free_tokens_finds_the_same_in_usage_and_in_costs(customer: Customer, client: OpenAI) -> None:
+    """The one reads `incentivized-tier`, the other rows of amount 0: tokens by day, model and project."""
+    ask = client.admin.organization.usage.completions
+    in_usage: Counter[Row] = Counter()
+    for bucket in all_pages(ask, **customer.span, group_by=["service_tier", "model", "project_id"]):
+        for used in bucket.results:
+            if used.service_tier == "incentivized-tier":
+                in_usage[bucket.start_time, used.model, used.project_id] += used.input_tokens + used.output_tokens
+    in_costs: Counter[Row] = Counter()
+    for start, each in priced_rows(client, customer.span, "project_id"):
+        if not each.amount.value:
+            model = each.line_item.rpartition(" | ")[2].partition(", ")[0]
+            in_costs[start, model, each.project_id] += each.quantity
+    assert sum(in_usage.values()) == sum(sent.input + sent.output for sent in customer.sent if sent.free)
+    assert in_costs == in_usage
+
+
+def test_a_tool_that_asks_day_by_day_finds_empty_buckets_and_the_sum_of_the_span(
+    customer: Customer, client: OpenAI
+) -> None:
+    """From midnight to midnight, the shortest span that OpenAI's costs take. A day before is empty, but there."""
+    first = customer.span["start_time"]
+    amounts = []
+    for start in range(first - 86_400, customer.span["end_time"], 86_400):
+        page = client.admin.organization.usage.costs(start_time=start, end_time=start + 86_400)
+        assert [(bucket.start_time, bucket.end_time) for bucket in page.data] == [(start, start + 86_400)]
+        assert (page.has_more, page.next_page) == (False, None)
+        amounts.append(sum(each.amount.value for each in page.data[0].results))  # type: ignore[union-attr]
+    assert amounts[0] == 0
+    assert sum(amounts) == pytest.approx(float(sum(sent.amount() for sent in customer.sent if not sent.free)))
+
+
+@pytest.mark.parametrize("spelling", ["group_by", "group_by[]"])
+def test_a_tool_without_the_sdk_may_repeat_a_parameter_with_brackets_or_without(
+    customer: Customer, client: OpenAI, spelling: str
+) -> None:
+    by = ["model", "service_tier"]
+    wanted = client.admin.organization.usage.completions(**customer.span, group_by=by)  # type: ignore[arg-type]
+    fields = [*((name, str(value)) for name, value in customer.span.items()), *((spelling, name) for name in by)]
+    answer = customer.system.http.request(
+        "GET",
+        f"{customer.system.up.base_url}/organization/usage/completions",
+        fields=fields,
+        headers={"authorization": f"Bearer {customer.key('reader')}"},
+    )
+    assert json.loads(answer.data)["data"] == json.loads(wanted.to_json())["data"]
+
+
+@pytest.mark.parametrize("kinds", [("usage",), ("costs",), ("usage", "costs")], ids="+".join)
+def test_our_own_reconcile_reads_our_export_as_the_platforms_and_agrees(
+    customer: Customer, client: OpenAI, kinds: Sequence[str], tmp_path: Path
+) -> None:
+    ask = client.admin.organization.usage.with_raw_response
+    by: Any = {"usage": ["model", "service_tier", "project_id"], "costs": ["line_item", "project_id"]}
+    arguments = ["reconcile", customer.organization, "--endpoint-url", customer.system.up.endpoint_url]
+    for kind in kinds:
+        route = ask.completions if kind == "usage" else ask.costs
+        (tmp_path / kind).write_bytes(route(**customer.span, group_by=by[kind]).content)
+        arguments += [f"--{kind}", str(tmp_path / kind)]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    total = sum(each[verdict]["theirs"] for each in told["days"] for verdict in ("free", "billed"))
+    assert total == sum(sent.input + sent.output for sent in customer.sent)
+    assert told["notes"] == []
 
 
 # --- schemathesis --------------------------------------------------------------------------------------------------

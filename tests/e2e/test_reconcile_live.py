@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typer.testing import CliRunner, Result
 
+from gratis import moment
 from gratis.table.api_keys import Holder, Keys
 from gratis_local.cli import app
 from tests.e2e.system import System
@@ -60,9 +61,12 @@ def reconcile(*arguments: object) -> Result:
 
 
 def decided(system: System, organization: str) -> None:
-    """Two free requests and one that a hosted tool has billed, of yesterday."""
+    """Two free requests, one that a hosted tool has billed, and one that a void took back today, all of yesterday."""
     events = [system.usage(organization, "r1", 1000), system.usage(organization, "r2", 500)]
     system.accepted(*events, system.usage(organization, "r3", 70, tools=["web_search"]))
+    voids = {"request_id": "r4", "day": system.yesterday.isoformat(), "why": "sent twice"}
+    void = system.usage(organization, "v1") | {"type": "usage.void", "time": moment.text(system.now()), "data": voids}
+    system.accepted(system.usage(organization, "r4", 90), void)
     system.through(organization)
 
 

@@ -1,9 +1,11 @@
 """The benchmarks still run, and what they compare is right: each design decides every event once and counts exactly."""
 
+import contextlib
 import gc
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import pytest
 
 from benchmarks import growth, plots, report, workloads
 from benchmarks.bench import SIZES, TABLE, Bench, Figures, Size, as_deployed
+from benchmarks.closing import Store, closing, fill
 from benchmarks.cold_start import FUNCTIONS, Start
 from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
 from benchmarks.receiving import Receiving, receiving
+from gratis import moment
 from gratis.table.keys import DECISION_SHARDS
 from gratis_local.functions import ROOT
 
@@ -188,3 +192,25 @@ def test_the_committed_pages_show_every_plot() -> None:
     page = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("benchmarks/README.md", "docs/scaling.md"))
     plots = {file.name for file in Path(ROOT / "benchmarks/plots").glob("*.svg")}
     assert {name for name in plots if f"plots/{name})" in page} == plots != set()
+
+
+def test_closing_asks_of_the_benchmarks_store_what_it_asks_of_the_engine(bench: Bench, tmp_path: Path) -> None:
+    day, held = moment.day_of(datetime.now(UTC)) - moment.DAY, []
+    with contextlib.closing(Store(tmp_path / "store.sqlite")) as store:
+        for client in (bench.designs["gratis"].client, store.client()):
+            fill(client, "org_closed", day, 250)
+            held.append(closing(client, "org_closed", day))
+    engines, stores = held
+    assert (engines.decisions, stores.decisions) == (250, 250)
+    assert (stores.calls, stores.write_units) == (engines.calls, engines.write_units)
+
+
+def test_the_benchmarks_store_hands_out_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.closing.PAGE_BYTES", 5000)
+    day = moment.day_of(datetime.now(UTC)) - moment.DAY
+    with contextlib.closing(Store(tmp_path / "store.sqlite")) as store:
+        client = store.client()
+        fill(client, "org_closed", day, 250)
+        found = closing(client, "org_closed", day)
+    assert found.decisions == 250
+    assert found.calls > 45

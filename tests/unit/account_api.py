@@ -76,6 +76,7 @@ def used(
     output: int = 0,
     *,
     cached: int = 0,
+    cache_write: int = 0,
     at: str = "2025-03-12T09:00:00Z",
     id: str | None = None,  # noqa: A002 - as in an event
     **fields: Any,
@@ -83,7 +84,8 @@ def used(
     """A usage event with an id of its own."""
     event = usage(id or f"req_{next(_NUMBERS)}", at=at, **fields)
     counts = {"input_tokens": input_tokens, "output_tokens": output, "total_tokens": input_tokens + output}
-    event["data"]["usage"] = counts | {"input_tokens_details": {"cached_tokens": cached}}
+    details = {"cached_tokens": cached} | ({"cache_write_tokens": cache_write} if cache_write else {})
+    event["data"]["usage"] = counts | {"input_tokens_details": details}
     return event
 
 

@@ -9,11 +9,14 @@ from itertools import chain, combinations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gratis import moment
 from gratis.account.api_answer import exact_json
 from gratis.rules import pricing
 from gratis.rules.decision import Books
+from gratis.rules.line_items import line_items
 from gratis.rules.request import Tokens
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId
@@ -411,6 +414,8 @@ def test_what_was_free_stands_beside_what_was_billed_with_its_tokens_and_amount_
 
 LONG = "gpt-5.4-2026-03-05"
 """Costs more above 272,000 input tokens."""
+WRITING = "gpt-5.6-sol"
+"""So does this one, and what is written to the cache has a price of its own."""
 
 
 @pytest.mark.parametrize(
@@ -419,6 +424,14 @@ LONG = "gpt-5.4-2026-03-05"
         "a request of long context": (
             [billed(300_000, model=LONG), billed(1_000, model=LONG)],
             [(LONG, 301_000, Decimal("1.5025"))],
+        ),
+        "a request of long context, and a small one of the cache": (
+            [billed(300_000, 10, model=LONG), billed(1_000, cached=1_000, model=LONG)],
+            [(LONG, 301_010, Decimal("1.500475"))],
+        ),
+        "a request that wrote to the cache": (
+            [billed(1_000, 10, model=WRITING, cache_write=400)],
+            [(WRITING, 1_010, Decimal("0.0058"))],
         ),
         "one request without a price": (
             [billed(40_000), billed(1_000, endpoint="fine_tuning")],
@@ -430,13 +443,48 @@ LONG = "gpt-5.4-2026-03-05"
         ),
         "nothing was used": ([billed(0), billed(0, 5)], [(f"{BIG}, output", 5, Decimal("0.00005"))]),
     }.values(),
-    ids=("long context", "no price", "tier", "nothing"),
+    ids=("long context", "long context and cached input", "cache writes", "no price", "tier", "nothing"),
 )
 def test_a_row_whose_tokens_do_not_tell_the_amounts_keeps_one_line_item_with_the_whole(
     api: Api, events: list[dict[str, Any]], expected: list[tuple[str, int, Decimal]]
 ) -> None:
     api.decide(*events)
     assert items(api.costs(group_by="line_item")) == expected
+
+
+def test_requests_that_are_all_of_long_context_have_line_items_that_say_so(api: Api) -> None:
+    api.decide(billed(300_000, 10, cached=100_000, model=LONG), billed(272_001, model=LONG))
+    assert items(api.costs(group_by="line_item")) == [
+        (f"{LONG}, cached input, long context", 100_000, Decimal("0.05")),
+        (f"{LONG}, input, long context", 472_001, Decimal("2.360005")),
+        (f"{LONG}, output, long context", 10, Decimal("0.000225")),
+    ]
+
+
+COUNTS = st.tuples(st.sampled_from([0, 7, 1_000, 272_000, 272_001, 300_000]), *[st.integers(0, 1_000)] * 3)
+
+
+@settings(deadline=None)
+@given(model=st.sampled_from([BIG, LONG, WRITING]), sent=st.lists(COUNTS, min_size=1, max_size=4))
+def test_line_items_add_up_to_the_row_and_never_say_what_was_not(model: str, sent: list[tuple[int, ...]]) -> None:
+    key = RowKey("proj_web", model, "default", False, "billed")
+    price = pricing.price(model, NOW, endpoint="responses", service_tier="default", batch=False)
+    assert price is not None
+    writes = model == WRITING
+    requests = [
+        Tokens(entire, min(cached, entire), output, writes * min(written, entire - min(cached, entire)))
+        for entire, cached, output, written in sent
+    ]
+    listed = sum((price.amount(each) or Decimal(0) for each in requests), Decimal(0))
+    names = ("input", "cached", "output")
+    sums = Sums(len(requests), *(sum(getattr(each, name) for each in requests) for name in names), listed, listed)
+    found = list(line_items(key, sums, NOW))
+    assert sum((each.amount for each in found), Decimal(0)) == listed
+    assert sum(each.quantity for each in found) == sums.input + sums.output
+    if any(each.name != model for each in found):
+        are_long = {each.input > 272_000 and model != BIG for each in requests if each.input or each.output}
+        assert are_long == {found[0].name.endswith(", long context")}
+        assert not any(each.cache_write for each in requests)
 
 
 def test_a_row_decided_by_other_prices_keeps_its_amount_to_the_last_digit(api: Api) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -290,48 +291,80 @@ def test_the_platforms_verdict_on_a_request_is_held_against_ours(desk: Desk) -> 
 # Voids ----------------------------------------------------------------------------------------------------------------
 
 
-def void_of(voided: dict[str, Any]) -> dict[str, Any]:
-    """The record that takes another one back."""
-    turned = {name: -count for name, count in voided["tokens"].items()}
-    return voided | {
-        "kind": "usage.void",
-        "id": f"{voided['id']}~void",
-        "voids": voided["id"],
-        "reason": "void",
-        "tokens": turned,
-        "list_amount_usd": f"-{voided['list_amount_usd']}",
-        "amount_usd": "0" if voided["verdict"] == "free" else f"-{voided['amount_usd']}",
+def void(voided: dict[str, Any], decided_at: str = f"{DAYS[1]}T08:00:00Z") -> dict[str, Any]:
+    """The record of the void that takes a record back, as it is decided: of the day of what it takes back."""
+    tokens = {name: -count for name, count in voided["tokens"].items()}
+    amounts = {
+        name: None if voided[name] is None else str(-Decimal(voided[name]))
+        for name in ("list_amount_usd", "amount_usd")
     }
+    own = {"kind": "usage.void", "id": f"{voided['id']}~void", "reason": "void", "voids": voided["id"]}
+    return voided | own | amounts | {"tokens": tokens, "decided_at": decided_at}
 
 
-@pytest.mark.parametrize("fields", [{}, {"reason": "tool_use"}], ids=["free", "billed"])
-def test_what_was_taken_back_counts_for_nothing_and_is_held_against_no_verdict(desk: Desk, fields: Any) -> None:
-    stands, voided = record(10), record(7, platform_verdict="billed" if not fields else "free", **fields)
-    theirs, costs = page(bucket(DAY, used(10))), page(bucket(DAY, cost(f"{MODEL}, input", 0)))
-    for records in ([stands, voided, void_of(voided)], [void_of(voided), stands, voided]):
-        compared = desk.compared(records, theirs, costs)
-        assert (compared["agrees"], compared["differences"]) == (True, [])
+@pytest.mark.parametrize("decided_at", [f"{DAY}T11:00:00Z", f"{DAYS[1]}T08:00:00Z"])
+@pytest.mark.parametrize("reason", ["within_quota", "over_quota"])
+def test_what_a_void_took_back_counts_on_neither_side(desk: Desk, decided_at: str, reason: str) -> None:
+    twice = record(40, reason=reason)
+    records = [record(10), twice, void(twice, decided_at), record(5, at=f"{DAYS[1]}T09:00:00Z")]
+    usage = page(bucket(DAY, used(10)), bucket(DAYS[1], used(5)))
+    costs = page(bucket(DAY, cost(f"{MODEL}, input", 0, 10)), bucket(DAYS[1], cost(f"{MODEL}, input", 0, 5)))
+    for pages in ((usage, None), (None, costs), (usage, costs)):
+        compared = desk.compared(records, *pages)
+        assert (compared["agrees"], compared["notes"]) == (True, [])
+        assert [(each["day"], each["free"]["ours"], each["billed"]["ours"]) for each in compared["days"]] == [
+            (DAY.isoformat(), 10, 0),
+            (DAYS[1].isoformat(), 5, 0),
+        ]
 
 
-def test_a_day_whose_requests_were_all_taken_back_agrees_with_no_usage(desk: Desk) -> None:
-    records = [record(10), record(20, reason="over_quota", amount_usd=None, list_amount_usd=None)]
-    voids = [void_of(records[0]), void_of(records[1]) | {"list_amount_usd": None, "amount_usd": None}]
-    compared = desk.compared(records + voids, page(bucket(DAY)), page(bucket(DAY)))
-    assert compared["agrees"]
-    assert [each["free"]["ours"] + each["billed"]["ours"] for each in compared["days"]] == [0]
+def test_a_model_of_which_voids_took_everything_back_is_no_line(desk: Desk) -> None:
+    twice = record(40, model=SMALL)
+    compared = desk.compared([record(10), twice, void(twice)], page(bucket(DAY, used(10))))
+    assert [each["model"] for each in compared["days"]] == [MODEL]
 
 
-def test_what_was_taken_back_and_is_counted_by_the_platform_is_said(desk: Desk) -> None:
-    records = [record(10), record(20), record(30)]
-    compared = desk.compared([*records, void_of(records[1]), void_of(records[2])], page(bucket(DAY, used(30))), None)
+def test_a_void_that_was_decided_after_as_of_takes_back_all_the_same(desk: Desk) -> None:
+    twice = record(40)
+    usage = page(bucket(DAY, used(10)))
+    assert desk.compared([record(10), twice, void(twice)], usage, None, "--as-of", f"{DAYS[1]}T00:00:00Z")["agrees"]
+
+
+def test_what_the_platform_counts_although_it_was_voided_is_said(desk: Desk) -> None:
+    voided, other = record(40), record(7, project="proj_b")
+    records = [record(10), voided, void(voided), other, void(other)]
+    (difference,) = desk.compared(records, page(bucket(DAY, used(50))))["differences"]
+    assert difference["cause"] == "taken back here by a void, and the platform counts it"
+    assert difference["ids"] == [voided["id"]]
+
+
+def test_a_void_whose_request_is_not_among_the_records_is_said(desk: Desk) -> None:
+    (difference,) = desk.compared([record(50), void(record(40))], page(bucket(DAY, used(50))))["differences"]
+    assert difference["cause"].startswith("a void of a request that is not among our records")
+    assert difference["difference"]["free"] == -40
+
+
+def test_a_voided_request_has_no_verdict_that_could_differ(desk: Desk) -> None:
+    voided = record(40, platform_verdict="billed")
+    assert desk.compared([record(10), voided, void(voided)], page(bucket(DAY, used(10))))["agrees"]
+
+
+def test_voided_requests_are_no_cause(desk: Desk) -> None:
+    voided = record(800, request_id="batch_a")
+    records = [voided, void(voided), record(800, request_id="batch_b"), record(800, request_id="batch_c")]
+    (difference,) = desk.compared(records, page(bucket(DAY, used(800))))["differences"]
+    assert difference["cause"].startswith("counted twice")
+    assert difference["ids"] == [f"org_a:{DAY}:batch_b", f"org_a:{DAY}:batch_c"]
+
+
+def test_voided_requests_lack_no_price(desk: Desk) -> None:
+    unpriced = {"reason": "model_not_listed", "model": "new-model", "amount_usd": None, "list_amount_usd": None}
+    voided = record(40, **unpriced)
+    compared = desk.compared(
+        [record(10, **unpriced), voided, void(voided)], None, page(bucket(DAY, cost("new-model, input", "0.5", 10)))
+    )
     (difference,) = compared["differences"]
-    assert difference["cause"] == "taken back here by a void, and still counted by the platform"
-    assert difference["ids"] == [records[1]["id"]]
-
-
-def test_a_void_whose_request_is_not_among_the_records_is_counted_as_it_is(desk: Desk) -> None:
-    compared = desk.compared([record(10), void_of(record(4))], page(bucket(DAY, used(6))))
-    assert compared["agrees"]
+    assert difference["cause"] == "1 requests have no price here"
 
 
 # Costs ----------------------------------------------------------------------------------------------------------------
@@ -374,6 +407,52 @@ def test_an_amount_that_differs_alone_is_another_price(desk: Desk) -> None:
     (difference,) = compared["differences"]
     assert difference["difference"] == {"amount_usd": "-0.8975"}
     assert difference["cause"].startswith("another price")
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["said to be unpriced", "of a model that nobody prices"])
+def test_what_has_no_price_is_not_free(desk: Desk, marked: bool) -> None:
+    model = SMALL if marked else "omni-moderation-latest"
+    unpriced = record(40, model=model, reason="tool_use", amount_usd=None, list_amount_usd=None)
+    line = cost(model, 0, 40) | ({"unpriced_requests": 1} if marked else {})
+    compared = desk.compared([record(10), unpriced], None, page(bucket(DAY, cost(f"{MODEL}, input", 0, 10), line)))
+    assert compared["agrees"]
+    figures = {each["model"]: (each["free"], each["billed"]) for each in compared["days"]}
+    assert figures[model] == ({"ours": 0, "theirs": 0}, {"ours": 40, "theirs": 40})
+    assert figures[MODEL] == ({"ours": 10, "theirs": 10}, {"ours": 0, "theirs": 0})
+
+
+def test_line_items_of_cache_writes_and_long_context_are_tokens_of_their_model(desk: Desk) -> None:
+    tokens = {"input": 900, "cached_input": 300, "cache_write": 200, "output": 100, "total": 1000}
+    records = [record(model="gpt-5.6-sol", reason="over_quota") | {"tokens": tokens}]
+    costs = page(
+        bucket(
+            DAY,
+            cost("gpt-5.6-sol, input", "0.0005", 150),
+            cost("gpt-5.6-sol, cached input", "0.0001", 200),
+            cost("gpt-5.6-sol, cached input, long context", "0.0002", 100),
+            cost("gpt-5.6-sol, cache writes", "0.0006", 200),
+            cost("priority | gpt-5.6-sol, input, long context", "0.0006", 250),
+            cost("gpt-5.6-sol, output, long context", 0.0005, 100),
+        )
+    )
+    compared = desk.compared(records, None, costs)
+    assert compared["agrees"]
+    assert compared["days"][0]["cached_input"] == {"ours": 300, "theirs": 300}
+
+
+def test_what_is_billed_here_and_has_no_price_there_is_said(desk: Desk) -> None:
+    line = cost(MODEL, 0, 70) | {"unpriced_requests": 2}
+    compared = desk.compared([record(70, reason="over_quota")], None, page(bucket(DAY, line)))
+    (difference,) = compared["differences"]
+    assert (difference["difference"], difference["cause"]) == (
+        {"amount_usd": "0.0025"},
+        "1 line items have no price there",
+    )
+
+
+def test_a_fine_tuned_model_of_amount_0_was_given_away(desk: Desk) -> None:
+    mine = record(5, model="ft:gpt-4o-2024-08-06:acme::x", group="1m")
+    assert desk.compared([mine], None, page(bucket(DAY, cost("ft-gpt-4o-2024-08-06, input", 0, 5))))["agrees"]
 
 
 def test_a_line_item_without_a_quantity_says_nothing_of_tokens(desk: Desk) -> None:

@@ -2,9 +2,11 @@
 
 Nothing is stored for this. The amounts are the row's tokens at the normal rates of its day, and they stand only if
 their sum is the row's own list amount, to the last digit. A price has no rate below its normal ones (a test says so).
-So if the sums agree, no request of the row had another rate. A row that does not agree keeps one line item, its model,
-with the whole amount: its requests wrote to the cache, were of long context, have no price, or were decided by other
-prices.
+So if the sums agree, no request of the row had another rate. Where cache writes have no price of their own, no rate is
+above those of long context: so likewise, if the amounts at those agree, all requests of the row were of long context.
+A row that does not agree keeps one line item, its model, with the whole amount: its requests wrote to the cache, some
+were of long context and others not, have no price, or were decided by other prices. What a row does not store cannot
+be told from its sums: how many tokens were written to the cache, or were of long context.
 """
 
 from collections.abc import Iterator
@@ -46,9 +48,21 @@ def _by_kind(name: str, key: RowKey, sums: Sums, day: datetime) -> list[LineItem
     price = pricing.price(key.model, day, endpoint="responses", service_tier=key.service_tier, batch=key.batch)
     if price is None or sums.unpriced:
         return []
-    parts = price.rates.parts(Tokens(sums.input, sums.cached, sums.output))
-    usd = [count * (rate or 0) * price.factor / pricing.MILLION for _, count, rate in parts]
-    items = [LineItem(f"{name}, {kind}", count, amount) for (kind, count, _), amount in zip(parts, usd, strict=True)]
+    if items := _agreeing(name, price.rates, "", price.factor, sums):
+        return items
+    long = price.long_context
+    if long is None or long.cache_write is not None:
+        return []
+    return _agreeing(name, long, ", long context", price.factor, sums)
+
+
+def _agreeing(name: str, rates: pricing.Rates, ending: str, factor: Decimal, sums: Sums) -> list[LineItem]:
+    """What all tokens of the row cost at these rates; nothing, if that is not what the row says."""
+    parts = rates.parts(Tokens(sums.input, sums.cached, sums.output))
+    items = [
+        LineItem(f"{name}, {kind}{ending}", count, count * (rate or 0) * factor / pricing.MILLION)
+        for kind, count, rate in parts
+    ]
     return items if sum(item.amount for item in items) == sums.list_amount else []
 
 
