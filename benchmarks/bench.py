@@ -13,7 +13,8 @@ from benchmarks import workloads
 from benchmarks.designs import Design, Gratis, IdempotentUpdate, SingleTransaction
 from benchmarks.meter import Meter, Took, took
 from benchmarks.prices import PRICES
-from benchmarks.traffic import account
+from benchmarks.stream import USED_SHARD, stream_usd_per_million
+from benchmarks.traffic import STREAM, Intake, account
 from benchmarks.workloads import Load
 from gratis import config
 from gratis.table.accounts import Accounts
@@ -21,12 +22,14 @@ from gratis_local.engine import create_table
 from gratis_local.stack import LOCAL_CREDENTIALS, client_for, local_environment
 
 TABLE, IDEMPOTENCY_TABLE = "gratis-benchmark", "gratis-benchmark-idempotency"
+STREAMED = "gratis_stream"
+"""The design that takes its batches from the stream; all others take them from the queue."""
 
 
 @dataclass(frozen=True)
 class Size:
     """How many events of a workload Gratis is given, and how many the others, which take longer: fewer batches of the
-    same size, never smaller ones.
+    same size, never smaller ones. `stream`: how many Gratis is given over the stream; 0: it is not measured there.
 
     `repeats`: timed runs. The designs take turns, so what slows the machine down slows all of them: many short runs
     compare better than a few long ones.
@@ -35,6 +38,11 @@ class Size:
     gratis: int
     others: int
     repeats: int = 11
+    stream: int = 0
+
+    def of(self, design: str) -> int:
+        """How many events this design is given."""
+        return {"gratis": self.gratis, STREAMED: self.stream}.get(design, self.others)
 
 
 SIZES = {
@@ -43,6 +51,8 @@ SIZES = {
     "spent_quota": Size(1000, 100),
     "zipf_day": Size(1000, 1000, repeats=3),
     "hot_organization": Size(2000, 1000, repeats=5),
+    "single_stream": Size(1000, 100, repeats=2, stream=10_000),
+    "hot_single": Size(500, 100, repeats=5, stream=5_000),
 }
 WORKLOADS: Mapping[str, Callable[[str, int], Load]] = {
     "single": workloads.single,
@@ -50,6 +60,12 @@ WORKLOADS: Mapping[str, Callable[[str, int], Load]] = {
     "spent_quota": workloads.spent_quota,
     "zipf_day": workloads.zipf_day,
     "hot_organization": workloads.hot_organization,
+    "single_stream": workloads.single_stream,
+    "hot_single": workloads.hot_single,
+}
+STREAM_WORKLOADS: Mapping[str, Callable[[str, int, Intake], Load]] = {
+    "single_stream": workloads.single_stream,
+    "hot_single": workloads.hot_single,
 }
 
 
@@ -64,6 +80,8 @@ class Figures:
     cpu_us: Sequence[float]
     """Of the client process; one figure a repeat."""
     events_per_second: Sequence[float]
+    intake_usd: float = 0
+    """Dollars a million for the stream itself; of the queue nothing is counted."""
 
     @property
     def client_cpu_us(self) -> float:
@@ -72,8 +90,8 @@ class Figures:
 
     @property
     def usd_per_million(self) -> float:
-        """Dollars for a million such events."""
-        return PRICES.usd_per_million(self.write_units, self.read_units)
+        """Dollars for a million such events; over the stream with its own price."""
+        return PRICES.usd_per_million(self.write_units, self.read_units) + self.intake_usd
 
     @property
     def speed(self) -> float:
@@ -115,16 +133,17 @@ class Bench:
         self.runs = 0
         self.designs: Mapping[str, Design] = {
             "gratis": Gratis(),
+            STREAMED: Gratis(),
             "idempotent_update": IdempotentUpdate(config.new_dynamodb(), TABLE, IDEMPOTENCY_TABLE),
             "single_transaction": SingleTransaction(config.new_dynamodb(), TABLE),
         }
 
     def workload(self, name: str, size: Size) -> dict[str, Figures]:
         """Every design under one workload: one run that counts, then timed ones, which nothing counts along with."""
-        counted = {design: self._counted(design, name, size) for design in self.designs}
-        timed: dict[str, list[tuple[int, Took]]] = {design: [] for design in self.designs}
+        counted = {design: self._counted(design, name, size) for design in self.designs if size.of(design)}
+        timed: dict[str, list[tuple[int, Took]]] = {design: [] for design in counted}
         for _ in range(size.repeats):
-            for design in self.designs:
+            for design in counted:
                 timed[design].append(self._timed(design, name, size))
         return {
             design: Figures(
@@ -132,6 +151,7 @@ class Bench:
                 *counted[design],
                 [took.cpu / events * 1e6 for events, took in runs],
                 [events / took.wall for events, took in runs],
+                stream_usd_per_million(USED_SHARD) if design == STREAMED else 0,
             )
             for design, runs in timed.items()
         }
@@ -152,7 +172,9 @@ class Bench:
     def _ready(self, design: str, name: str, size: Size) -> Load:
         """Events of organizations that no other run has, each with an account."""
         self.runs += 1
-        load = WORKLOADS[name](f"run{self.runs}", size.gratis if design == "gratis" else size.others)
+        prefix, events = f"run{self.runs}", size.of(design)
+        streamed = design == STREAMED
+        load = STREAM_WORKLOADS[name](prefix, events, STREAM) if streamed else WORKLOADS[name](prefix, events)
         for organization in load.organizations:
             self.accounts.put(account(organization))
         for batch in load.before:

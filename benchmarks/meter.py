@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 READS = {"GetItem", "BatchGetItem", "Query"}
@@ -23,6 +24,8 @@ class Meter:
     calls: int = 0
     read_units: float = 0
     write_units: float = 0
+    counting: Lock = field(default_factory=Lock)
+    """Calls of several organizations are under way at one time."""
 
     @contextmanager
     def attached(self, client: Any) -> Iterator[None]:
@@ -36,16 +39,17 @@ class Meter:
             client.meta.events.unregister("after-call.dynamodb", self._count)
 
     def _count(self, parsed: Any, model: Any, context: dict[str, Any], **_: Any) -> None:
-        self.calls += 1
         units = _reported(parsed)
         if model.name == "BatchGetItem":
             units = _of_batch_read(parsed, context["asked"])
         elif parsed.get("Error", {}).get("Code") == "ConditionalCheckFailedException":
             units = 1
-        if model.name in READS:
-            self.read_units += units
-        else:
-            self.write_units += units
+        with self.counting:
+            self.calls += 1
+            if model.name in READS:
+                self.read_units += units
+            else:
+                self.write_units += units
 
 
 def _ask_for_capacity(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

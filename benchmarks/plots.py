@@ -9,8 +9,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.bench import Figures
 from benchmarks.growth import Grown, Reads
+from benchmarks.stream import curve
 
-COLORS = {"gratis": "#0f766e", "idempotent_update": "#b45309", "single_transaction": "#475569"}
+COLORS = {
+    "gratis": "#0f766e",
+    "gratis_stream": "#5eead4",
+    "idempotent_update": "#b45309",
+    "single_transaction": "#475569",
+}
 
 
 def draw(folder: Path, workloads: Mapping[str, Mapping[str, Figures]], grown: Grown) -> None:
@@ -23,6 +29,7 @@ def draw(folder: Path, workloads: Mapping[str, Mapping[str, Figures]], grown: Gr
     _save(folder / "growth.svg", _growth(grown))
     _save(folder / "rows.svg", _rows(grown))
     _save(folder / "reads.svg", _reads(grown.reads))
+    _save(folder / "stream.svg", _stream())
 
 
 def _save(file: Path, figure: Figure) -> None:
@@ -34,18 +41,19 @@ def _cost(workloads: Mapping[str, Mapping[str, Figures]]) -> Figure:
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     dollars, cpu = figure.subplots(1, 2)
     for place, (design, color) in enumerate(COLORS.items()):
-        at = [number + (place - 1) * 0.27 for number in range(len(workloads))]
-        of_design = [figures[design] for figures in workloads.values()]
-        dollars.bar(at, [each.usd_per_million for each in of_design], 0.25, color=color, label=design)
-        cpu.bar(at, [each.client_cpu_us for each in of_design], 0.25, color=color)
+        measured = [number for number, figures in enumerate(workloads.values()) if design in figures]
+        at = [number + (place - 1.5) * 0.21 for number in measured]
+        of_design = [figures[design] for figures in workloads.values() if design in figures]
+        dollars.bar(at, [each.usd_per_million for each in of_design], 0.19, color=color, label=design)
+        cpu.bar(at, [each.client_cpu_us for each in of_design], 0.19, color=color)
     cpu.set_yscale("log")
     for axes, title in (
-        (dollars, "USD a million events (DynamoDB)"),
+        (dollars, "USD a million events (DynamoDB, Kinesis)"),
         (cpu, "client CPU, µs an event"),
     ):
         axes.set_title(title)
         axes.set_xticks(range(len(workloads)), [name.replace("_", "\n") for name in workloads])
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 
@@ -101,4 +109,19 @@ def _reads(reads: Sequence[Reads]) -> Figure:
     axes.set_xlabel("decisions in the day")
     axes.set_ylabel("read units a call of the API")
     axes.legend(frameon=False, ncols=3)
+    return figure
+
+
+def _stream() -> Figure:
+    """Write units an event by how full an invocation of the stream is."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes: Axes = figure.subplots()
+    for (organizations, exponent), by_records in curve().items():
+        label = f"{organizations:,} organizations, 1/r^{exponent:g}"
+        axes.plot([*by_records], [*by_records.values()], "o-", label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(1.9, 4.1)
+    axes.set_xlabel("records an invocation")
+    axes.set_ylabel("write units an event")
+    axes.legend(frameon=False, fontsize=7)
     return figure

@@ -11,19 +11,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import SIZES, Figures
+from benchmarks import stream
+from benchmarks.bench import SIZES, STREAMED, Figures
 from benchmarks.closing import found_so_far
 from benchmarks.cold_start import Start
 from benchmarks.contention import TRANSACTION_MEDIAN
 from benchmarks.growth import Grown
 from benchmarks.prices import PRICES
 from benchmarks.receiving import Receiving
-from benchmarks.workloads import EVENTS_A_SECOND, EXPONENT, ORGANIZATIONS, WINDOW_SECONDS
+from benchmarks.workloads import EVENTS_A_SECOND, EXPONENT, GROUPS, ORGANIZATIONS, WINDOW_SECONDS
 
 VERSIONS = ("ministack", "boto3", "aws-lambda-powertools", "pydantic", "awslambdaric")
 MEMORY = (512, 1024, 1769, 3008)
 """MB that a function may have; at 1,769 it has one whole CPU, below a share of it."""
 WHOLE_CPU = 1769
+HOT = ("hot_organization", "hot_single")
+"""Workloads whose speed counts."""
 STARTED = ("classify_usage", "account_api")
 """Functions whose start the table of memory shows: the usual one, and the largest."""
 CALL_MS = TRANSACTION_MEDIAN * 1000
@@ -76,16 +79,29 @@ def aims(measured: Measured) -> list[Aim]:
     """What is to be reached, and what this run found."""
     of = measured.workloads
     batch, hot, zipf = of["batch_100"], of["hot_organization"], of["zipf_day"]
+    single, hot_single = of["single_stream"], of["hot_single"]
     cpu = _by_round(batch["idempotent_update"].cpu_us, batch["gratis"].cpu_us)
     speed = _by_round(hot["gratis"].events_per_second, hot["single_transaction"].events_per_second)
+    faster = _by_round(hot_single[STREAMED].events_per_second, hot_single["gratis"].events_per_second)
+    streamed, theirs = single[STREAMED].usd_per_million, single["idempotent_update"].usd_per_million
+    queue = stream.queue_usd_per_million()
     dollars = zipf["gratis"].usd_per_million / zipf["idempotent_update"].usd_per_million
     widest = measured.grown.by_rows_single[-1]
+    records = single[STREAMED].events
     skew = f"1/r^{EXPONENT:g}, a post every {WINDOW_SECONDS} s"
     return [
         Aim("`batch_100`: write units an event", batch["gratis"].write_units, 2.2),
         Aim("`spent_quota`: write units an event", of["spent_quota"]["gratis"].write_units, 2.2),
         Aim("`single`: write units an event", of["single"]["gratis"].write_units, 4.1),
         Aim(f"`zipf_day` ({skew}): dollars, as a share of `idempotent_update`'s", dollars, 0.5),
+        Aim(f"`single_stream` ({records:,} records): write units an event", single[STREAMED].write_units, 2.5),
+        Aim(
+            "`single_stream`: dollars, the stream's in them, as a share of `idempotent_update`'s",
+            streamed / theirs,
+            0.5,
+        ),
+        Aim("`single_stream`: the same, with the queue's in those", streamed / (theirs + queue), 0.5),
+        Aim.timed("`hot_single`: events a second over the stream, times those over the queue", faster, 5, most=False),
         Aim(f"write units of a single event on a day of {widest.at:,} rows", widest.write_units, 8),
         Aim.timed("`batch_100`: client CPU, times less than `idempotent_update`", cpu, 25, most=False),
         Aim("`batch_100`: calls an event", batch["gratis"].calls, 0.05),
@@ -116,8 +132,9 @@ def results(measured: Measured) -> dict[str, Any]:
         name: {design: figures.as_json() for design, figures in designs.items()}
         for name, designs in measured.workloads.items()
     }
-    for design, figures in measured.workloads["hot_organization"].items():
-        workloads["hot_organization"][design]["events_per_second"] = round(figures.speed, 1)
+    for name in HOT:
+        for design, figures in measured.workloads[name].items():
+            workloads[name][design]["events_per_second"] = round(figures.speed, 1)
     rounds = {
         name: {design: figures.rounds_as_json() for design, figures in designs.items()}
         for name, designs in measured.workloads.items()
@@ -135,6 +152,7 @@ def results(measured: Measured) -> dict[str, Any]:
             for name, start in measured.starts.items()
         },
         "growth": asdict(measured.grown),
+        "stream": stream.computed(),
     }
 
 
@@ -203,7 +221,60 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "rows": _rows(grown),
         "reads": _reads(grown),
         "closing": found_so_far(),
+        **_stream_slots(measured),
     }
+
+
+def _stream_slots(measured: Measured) -> dict[str, Any]:
+    """What page.md leaves open of the stream."""
+    hot = measured.workloads["hot_single"]
+    return {
+        "groups": len(GROUPS),
+        "records": f"{measured.workloads['single_stream'][STREAMED].events:,}",
+        "hot_records": f"{hot[STREAMED].events:,}",
+        "hot_stream": f"{hot[STREAMED].speed:,.0f}",
+        "hot_queue": f"{hot['gratis'].speed:,.0f}",
+        "full_shard": f"{stream.FULL_SHARD:,}",
+        "used_shard": stream.USED_SHARD,
+        "stream_dollars": f"{stream.stream_usd_per_million(stream.USED_SHARD):.3f}",
+        "queue_dollars": f"{stream.queue_usd_per_million():.2f}",
+        "shard_hour": PRICES.shard_hour,
+        "shard_hour_kept": f"{PRICES.shard_hour_kept:.3f}",
+        "put_units": PRICES.put_units,
+        "fitting": f"{stream.fitting():,}",
+        "fitting_units": f"{stream.write_units(stream.fitting()):.2f}",
+        "curve": _curve(),
+        "waits": _waits(),
+        "stream_window": stream.WINDOW_SECONDS,
+        "by_rate": _by_rate(),
+        "break_even": stream.break_even(),
+        "break_even_minute": stream.break_even(60),
+    }
+
+
+def _curve() -> str:
+    rows = [
+        [f"{organizations:,}, 1/r^{exponent:g}", *(f"{units:.2f}" for units in by_records.values())]
+        for (organizations, exponent), by_records in stream.curve().items()
+    ]
+    return table(["organizations, the r-th sends", *(f"{each:,} records" for each in stream.RECORDS)], rows)
+
+
+def _waits() -> str:
+    rows = [
+        [f"{rate:,} records a second", *(f"{stream.waiting_seconds(each, rate):,g} s" for each in stream.RECORDS)]
+        for rate in (stream.FULL_SHARD, 100, 10)
+    ]
+    return table(["a shard of", *(f"{each:,} records" for each in stream.RECORDS)], rows)
+
+
+def _by_rate() -> str:
+    queue = f"{stream.dollars_over_queue():.2f}"
+    rows = [
+        [f"{rate:,}", f"{stream.shards_of(rate):,}", f"{stream.dollars_over_stream(rate):.2f}", queue]
+        for rate in stream.RATES
+    ]
+    return table(["single events a second", "shards", "over the stream", "over the queue"], rows)
 
 
 def _workloads(workloads: Mapping[str, Mapping[str, Figures]]) -> str:
@@ -250,9 +321,7 @@ def _windows() -> str:
 
 
 def _share(exponent: float, events: int) -> float:
-    weights = [1 / rank**exponent for rank in range(1, ORGANIZATIONS + 1)]
-    whole = sum(weights)
-    commits = sum(1 - (1 - weight / whole) ** events for weight in weights) / events
+    commits = stream.commits(events, exponent=exponent)
     return PRICES.usd_per_million(2 + 2 * commits, 2 * commits) / PRICES.usd_per_million(5, commits)
 
 

@@ -1,7 +1,8 @@
-"""Usage events as senders post them, and the batches of the queue that the webhook makes of them."""
+"""Usage events as senders post them, and the batches of the queue or the stream that the webhook makes of them."""
 
+import base64
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +11,7 @@ from gratis import moment
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import receive
 from gratis.intake.sources import WEBHOOK
+from gratis.intake.stream import UsageStream
 from gratis.rules.account import Account, Profile, Settings, Sharing
 from gratis.table.quarantine import Quarantine
 
@@ -20,9 +22,12 @@ MODELS = {
     "o4-mini-2025-04-16": 10,
 }
 """What is asked how often: models of both groups."""
+MODEL_OF_NO_GROUP = "gpt-3.5-turbo-0125"
 LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
 QUEUE_BATCH = 10
 """Messages that Lambda takes from a FIFO queue at once."""
+STREAM_BATCH = 10_000
+"""Records that Lambda takes from a shard at once, if they are no more than 6 MB."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Sender:
 
     def event_of(self, number: int, tokens_in: int, tokens_out: int, dice: random.Random) -> dict[str, Any]:
         """A request of so many tokens, of which up to half came from the cache."""
-        (model,) = dice.choices(self.models, [MODELS[each] for each in self.models])
+        (model,) = dice.choices(self.models, [MODELS.get(each, 1) for each in self.models])
         return {
             "specversion": "1.0",
             "type": "usage.request",
@@ -72,18 +77,45 @@ def account(organization: str) -> Account:
 def queued(bodies: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
     """The messages that receive_usage makes of the bodies it is sent, as Lambda would hand them on."""
     sent = _Sent()
-    queue, quarantine = UsageQueue(sent, "usage.fifo"), Quarantine(None, "")  # type: ignore[arg-type]
+    _receive(bodies, UsageQueue(sent, "usage.fifo"))  # type: ignore[arg-type]  # a client by its looks
+    return sent.messages
+
+
+def streamed(bodies: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The records that receive_usage puts on one shard, as Lambda would hand them on."""
+    put = _Put()
+    _receive(bodies, UsageStream(put, "usage"))
+    return put.records
+
+
+def _receive(bodies: Iterable[Sequence[Any]], intake: UsageQueue | UsageStream) -> None:
+    quarantine = Quarantine(None, "")  # type: ignore[arg-type]  # nothing is put there
     for events in bodies:
-        received = receive(WEBHOOK, events, datetime.now(UTC), queue, quarantine)
+        received = receive(WEBHOOK, events, datetime.now(UTC), intake, quarantine)
         if received.quarantined:
             raise AssertionError(f"events of a benchmark must be valid: {received.quarantined[0]}")
-    return sent.messages
 
 
 def batches(messages: Sequence[dict[str, Any]], size: int = QUEUE_BATCH) -> Iterator[dict[str, Any]]:
     """Lambda's batches of the messages, in order."""
     for start in range(0, len(messages), size):
         yield {"Records": list(messages[start : start + size])}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Where events wait. `messages` of bodies, of which Lambda takes `batch` at once."""
+
+    messages: Callable[[Iterable[Sequence[Any]]], list[dict[str, Any]]]
+    batch: int
+
+    def batches(self, bodies: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+        """Lambda's batches of what the webhook makes of the bodies, in order."""
+        return list(batches(self.messages(bodies), self.batch))
+
+
+QUEUE = Intake(queued, QUEUE_BATCH)
+STREAM = Intake(streamed, STREAM_BATCH)
 
 
 class _Sent:
@@ -104,3 +136,35 @@ class _Sent:
                 }
             )
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+
+class _Put:
+    """A stream's client that keeps what it is given, as the records of Lambda's event."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def put_records(self, StreamName: str, Records: Sequence[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        answered = []
+        for record in Records:
+            number = f"4966{len(self.records):052}"
+            self.records.append(
+                {
+                    "kinesis": {
+                        "kinesisSchemaVersion": "1.0",
+                        "partitionKey": record["PartitionKey"],
+                        "sequenceNumber": number,
+                        "data": base64.b64encode(record["Data"]).decode(),
+                        "approximateArrivalTimestamp": round(datetime.now(UTC).timestamp(), 3),
+                    },
+                    "eventSource": "aws:kinesis",
+                    "eventVersion": "1.0",
+                    "eventID": f"shardId-000000000000:{number}",
+                    "eventName": "aws:kinesis:record",
+                    "invokeIdentityArn": "arn:aws:iam::123456789012:role/gratis-ClassifyUsageRole",
+                    "awsRegion": "us-east-1",
+                    "eventSourceARN": f"arn:aws:kinesis:us-east-1:123456789012:stream/{StreamName}",
+                }
+            )
+            answered.append({"SequenceNumber": number, "ShardId": "shardId-000000000000"})
+        return {"FailedRecordCount": 0, "Records": answered}

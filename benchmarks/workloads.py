@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from benchmarks.traffic import MODELS, Sender, batches, queued
+from benchmarks.traffic import MODEL_OF_NO_GROUP, MODELS, QUEUE, Intake, Sender, batches, queued
 from gratis.http import body_of
+from gratis.intake.stream import message_of
 
 ORGANIZATIONS = 10_000
 EXPONENT = 1.2
@@ -30,7 +31,12 @@ class Load:
     @property
     def events(self) -> int:
         """How many events are measured."""
-        return sum(message["body"].count('"specversion"') for batch in self.batches for message in batch["Records"])
+        return sum(text_of(record).count('"specversion"') for batch in self.batches for record in batch["Records"])
+
+
+def text_of(record: dict[str, Any]) -> str:
+    """The events of a message of the queue, or of a record of the stream."""
+    return message_of(record).body if "kinesis" in record else str(record["body"])
 
 
 def single(prefix: str, events: int) -> Load:
@@ -81,6 +87,36 @@ def zipf_day(prefix: str, events: int) -> Load:
     present = [sender for sender in senders if sender.organization in found]
     begun = [sender.event(number, dice) for number, sender in enumerate(present)]
     return Load(sorted(found), sample, list(batches(queued([begun]))))
+
+
+GROUPS = ("gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18", MODEL_OF_NO_GROUP)
+"""A model of each: what the groups `1m` and `10m` list, and what none does. Each has a document of its own."""
+
+
+def single_stream(prefix: str, events: int, intake: Intake = QUEUE) -> Load:
+    """Single events of 10,000 organizations, each in three groups alike, each group's day begun before.
+
+    The organizations take turns as Zipf's law says, and their events lie in the order of their arrival.
+    """
+    dice = random.Random(6)
+    ranks = range(1, ORGANIZATIONS + 1)
+    weights = list(accumulate(1 / rank**EXPONENT for rank in ranks))
+    chosen = dice.choices(ranks, cum_weights=weights, k=events)
+    senders = {rank: [_of_group(f"{prefix}_org{rank}", model) for model in GROUPS] for rank in sorted(set(chosen))}
+    begun = [sender.event(number, dice) for number, groups in enumerate(senders.values()) for sender in groups]
+    singles = [[dice.choice(senders[rank]).event(number, dice)] for number, rank in enumerate(chosen)]
+    organizations = [sender.organization for sender, *_ in senders.values()]
+    return Load(organizations, intake.batches(singles), intake.batches([begun]))
+
+
+def _of_group(organization: str, model: str) -> Sender:
+    return Sender(organization, ("proj_main",), (model,))
+
+
+def hot_single(prefix: str, events: int, intake: Intake = QUEUE) -> Load:
+    """One organization of single events at full speed: they wait, so every batch is as full as the intake makes it."""
+    sender, dice = Sender(f"{prefix}_org"), random.Random(7)
+    return Load([sender.organization], intake.batches([sender.event(number, dice)] for number in range(events)))
 
 
 def _zipf_sender(organization: str, dice: random.Random) -> Sender:

@@ -16,7 +16,7 @@ from gratis.classify import Classifier
 from gratis.config import config, dynamodb
 from gratis.errors import Busy
 from gratis.intake.messages import Message
-from gratis.intake.stream import message_of
+from gratis.intake.stream import first_unfinished, message_of
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis.telemetry import metrics_of, report_batch
@@ -57,7 +57,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def first_of(unfinished: Sequence[str]) -> Sequence[str]:
-    """Where a shard has to be read again from: all that follows comes again, and what was decided of it is a repeat."""
+    """What Lambda is told of a shard. Raises Busy for a local engine."""
     if unfinished and "AWS_ENDPOINT_URL" in os.environ:
         raise Busy("only AWS takes a part of a batch as failed; a local engine would take all of it as done")
-    return unfinished[:1]
+    return first_unfinished(unfinished)

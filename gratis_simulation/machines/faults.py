@@ -6,9 +6,10 @@
   A batch is done in part, and the answer says so; or it is read or written in two halves, between which others go on
   and a writer dies. An item that is read is not what it should be; the next time it is. The client library makes a
   call again whose answer it lost. Reads that need not be consistent are behind.
-- *Queue and bus.* Some entries of a call are refused; or the same ones for some time. A message comes again although
-  it was dealt with; so does a stream's batch. Where the queue keeps no order, workers outlast its patience, and
-  others get their messages as well.
+- *Queue, usage stream and bus.* Some entries of a call are refused; or the same ones for some time. A message comes
+  again although it was dealt with; so does a stream's batch, the usage stream's with records before it
+  (usage_stream.py). Where the queue keeps no order, workers outlast its patience, and others get their messages as
+  well.
 - *Clocks* are off by up to 45 seconds. A closing has to stop at any decision. Releases change (releases.py).
 
 What a service has answered with success stays: nothing here loses a write, or turns round the records of a key.
@@ -148,7 +149,7 @@ def partial(call: Call) -> Any:
         return _read_partly(call)
     if call.operation == "batch_write_item":
         return _write_partly(call)
-    count = len(call.arguments["Entries"])
+    count = len(_entries(call.arguments))
     mask = call.run.dice.turn(f"{call.name} which", 1, 2**count - 1)
     return call.effect(refuse=[place for place in range(count) if mask >> place & 1], **call.arguments)
 
@@ -164,15 +165,25 @@ def unreadable(call: Call) -> Any:
 
 
 def outage(call: Call) -> Any:
-    """The bus or the queue refuses the same entries for some calls to come."""
+    """The bus, the queue or the usage stream refuses the same entries for some calls to come."""
     call.run.outages[call.operation] = call.run.dice.turn(f"{call.name} long", 1, 12)
     return refused(call.effect, call.arguments)
 
 
 def refused(effect: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     """A call during an outage: about half of the entries are refused, the same ones every time."""
-    texts = [entry.get("Detail") or entry.get("MessageBody") or "" for entry in arguments["Entries"]]
-    return effect(refuse=[place for place, text in enumerate(texts) if zlib.crc32(text.encode()) % 2], **arguments)
+    contents = [_content(entry) for entry in _entries(arguments)]
+    return effect(refuse=[place for place, content in enumerate(contents) if zlib.crc32(content) % 2], **arguments)
+
+
+def _entries(arguments: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    found: Sequence[dict[str, Any]] = arguments.get("Entries") or arguments["Records"]
+    return found
+
+
+def _content(entry: dict[str, Any]) -> bytes:
+    data: bytes = entry.get("Data") or str(entry.get("Detail") or entry.get("MessageBody") or "").encode()
+    return data
 
 
 def torn(call: Call) -> Any:
@@ -226,8 +237,8 @@ SOMEWHERE: dict[str, tuple[Fault, tuple[str, ...]]] = {
     "contended": (contended, ("transact_write_items", "put_item")),
     "hot partition": (hot, ("transact_write_items",)),
     "unreadable": (unreadable, ("batch_get_item",)),
-    "partial": (partial, ("batch_get_item", "batch_write_item", "put_events", "send_message_batch")),
-    "outage": (outage, ("put_events", "send_message_batch")),
+    "partial": (partial, ("batch_get_item", "batch_write_item", "put_events", "send_message_batch", "put_records")),
+    "outage": (outage, ("put_events", "send_message_batch", "put_records")),
     "torn": (torn, ("batch_get_item", "batch_write_item")),
 }
 KINDS = (*ANYWHERE, *SOMEWHERE)

@@ -11,6 +11,7 @@ from gratis.account.reservations import Reservations
 from gratis.classify import Classifier
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Received, receive
+from gratis.intake.stream import UsageStream
 from gratis.outbox import Emitted, emit
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
@@ -34,6 +35,7 @@ class Release:
     quarantine: Callable[..., Quarantine] = Quarantine
     accounts: Callable[..., Accounts] = Accounts
     usage_queue: Callable[..., UsageQueue] = UsageQueue
+    usage_stream: Callable[..., UsageStream] = UsageStream
     classifier: Callable[..., Classifier] = Classifier
     receive: Callable[..., Received] = receive
     reservations: Callable[..., Reservations] = Reservations

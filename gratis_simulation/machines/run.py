@@ -24,6 +24,7 @@ from gratis.http import Refused
 from gratis.intake.messages import Message
 from gratis.intake.queue import UsageQueue
 from gratis.intake.sources import WEBHOOK
+from gratis.intake.stream import UsageStream, first_unfinished, message_of
 from gratis.rules.account import Account, Profile
 from gratis.table.account_items import MAX_ITEM_BYTES, StoredAccount
 from gratis.table.accounts import Accounts, with_profile
@@ -44,6 +45,7 @@ from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
 from gratis_simulation.machines.seen import Actor, Asking, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
 from gratis_simulation.machines.table import POISON, Table, Unknown, key_in
+from gratis_simulation.machines.usage_stream import UsageShards
 from gratis_simulation.worlds.world import (
     Change,
     Close,
@@ -51,6 +53,7 @@ from gratis_simulation.worlds.world import (
     GiveBack,
     Post,
     Reserve,
+    Reshard,
     Step,
     Stray,
     World,
@@ -77,7 +80,7 @@ class Run:
         self.clock = Clock(world.start)
         self.table = Table(self.limits.transaction, page_size=2)
         self.table.lag = self._lag
-        self.queue = Queue(lambda: self.clock.now, self.knobs.fifo)
+        self.queue: Queue | UsageShards = self._intake()
         self.bus = Bus()
         self.stream = Stream(self.table, self.knobs.shards)
         self.seen = Seen()
@@ -109,6 +112,11 @@ class Run:
             while self._go_on():
                 pass
             self._close_some()
+
+    def _intake(self) -> Queue | UsageShards:
+        if self.knobs.streams:
+            return UsageShards(lambda: self.clock.now)
+        return Queue(lambda: self.clock.now, self.knobs.fifo)
 
     # What is next ---------------------------------------------------------------------------------------------------
 
@@ -231,7 +239,10 @@ class Run:
         max_bytes = self.limits.quarantined_bytes
         return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=max_bytes)
 
-    def _usage_queue(self, work: Work) -> UsageQueue:
+    def _usage_intake(self, work: Work) -> UsageQueue | UsageStream:
+        if self.knobs.streams:
+            stream = Line(self, work, self.queue)
+            return work.release.usage_stream(stream, "usage", pause=self.wait_before, max_events=self.limits.message)
         client = work.release.queue(Line(self, work, self.queue))
         return work.release.usage_queue(client, "queue", pause=self.wait_before, max_events=self.limits.message)
 
@@ -349,6 +360,8 @@ class Run:
                 ask = partial(self._reserve, step) if isinstance(step, Reserve) else partial(self._give_back, step)
                 again = partial(self._ask_again, step)
                 self._start("ask", ask, again, f" {self._place_of(step)}")
+            case Reshard():
+                self._reshard()
             case Close():
                 self._close(step.organization, step.day)
             case Deploy():
@@ -368,7 +381,7 @@ class Run:
         received_at = self.now_of(work)
         posted = Posted(step, received_at)
         self.seen.posted.append(posted)
-        queue, quarantine = self._usage_queue(work), self._quarantine(work, self._table_of(work))
+        queue, quarantine = self._usage_intake(work), self._quarantine(work, self._table_of(work))
         events = [event.raw for event in step.events]
         received = work.release.receive(WEBHOOK, events, received_at, queue, quarantine)
         self.tell(f"{work.name} takes {received.accepted} of {len(events)} events")
@@ -427,7 +440,8 @@ class Run:
         self.seen.handed_out[work.name] = [message.place for message in messages]
         self.tell(f"{work.name} gets {', '.join(message.id for message in messages)}")
         classifier = self._classifier(work, self._table_of(work))
-        outcome = classifier.classify([Message.from_record(message.record()) for message in messages])
+        read = message_of if self.knobs.streams else Message.from_record
+        outcome = classifier.classify([read(message.record()) for message in messages])
         again = f", again: {', '.join(outcome.unfinished)}" if outcome.unfinished else ""
         self.tell(f"{work.name} took {len(outcome.decisions)} decisions, {outcome.repeats} repeats{again}")
         for each in outcome.decisions:
@@ -438,17 +452,38 @@ class Run:
         for kept in outcome.quarantined:
             self.tell(f"    {kept.organization} {kept.id}: in quarantine, {kept.code}")
         self.seen.classified.append(Classified(work, messages, outcome))
+        if isinstance(self.queue, UsageShards):
+            self._read_on(self.queue, messages, first_unfinished(outcome.unfinished), work)
+        else:
+            self._delete(self.queue, messages, deliveries, outcome.unfinished, work)
+
+    def _delete(
+        self, queue: Queue, messages: Sequence[Sent], deliveries: dict[Sent, int], again: Sequence[str], work: Work
+    ) -> None:
         for message in messages:
             if message.deliveries != deliveries[message]:
                 continue  # it was visible again meanwhile, and somebody else has it now
-            if message.id in outcome.unfinished or self._again(f"{work.name} {message.id}"):
-                self.queue.let_go(message)
+            if message.id in again or self._again(f"{work.name} {message.id}"):
+                queue.let_go(message)
             else:
-                self.queue.delete(message)
+                queue.delete(message)
+
+    def _read_on(self, shards: UsageShards, batch: Sequence[Sent], again: Sequence[str], work: Work) -> None:
+        """The shard goes on after the batch, or at the record that failed; or once more from some records before."""
+        back = len(batch) + 1 if self._again(work.name) else 0
+        shards.read_to(batch, again[0] if again else None, back)
 
     def _not_decided(self, messages: Sequence[Sent]) -> None:
+        if isinstance(self.queue, UsageShards):
+            self.queue.failed(messages)
+            return
         for message in messages:
             self.queue.let_go(message)
+
+    def _reshard(self) -> None:
+        if isinstance(self.queue, UsageShards):
+            self.queue.reshard()
+            self.tell(f"the usage stream has {len(self.queue.shards)} shards")
 
     # The stream -----------------------------------------------------------------------------------------------------
 

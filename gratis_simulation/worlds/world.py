@@ -93,7 +93,14 @@ class GiveBack:
     name: str
 
 
-Step = Post | Change | Stray | Close | Deploy | Reserve | GiveBack
+@dataclass(frozen=True)
+class Reshard:
+    """The usage stream's shards are split, or merged."""
+
+    at: datetime
+
+
+Step = Post | Change | Stray | Close | Deploy | Reserve | GiveBack | Reshard
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,8 @@ class Knobs:
 
     fifo: bool = True
     """One batch of a message group at a time, as the queue promises; else any number."""
+    streams: bool = False
+    """Events come through the usage stream, which keeps order, and not through the queue."""
     workers: int = 1
     senders: int = 1
     shards: int = 1
@@ -181,6 +190,9 @@ def build(seed: int) -> World:
     knobs = _knobs(dice, roomy=roomy)
     if moves:
         knobs = replace(knobs, fifo=False, workers=3, switching=0.6, messages=moving.choice((1, 2)))
+    streaming = random.Random(f"stream {seed}")  # noqa: S311 - of its own, too
+    if not roomy and not moves and not after_the_first and streaming.random() < STREAMING:
+        plan, knobs = _resharded(streaming, plan), _streaming(streaming, knobs)
     return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, running, tuple(plan), knobs)
 
 
@@ -197,6 +209,28 @@ ROLLOUTS: Sequence[Sequence[tuple[str, ...]]] = (
 )
 """Which releases run one after the other. What the release `beyond` has decided on nobody else may decide on any more,
 so it is there in the end."""
+
+
+STREAMING = 0.25
+"""The chance that a world takes its events from the stream, where it may: the last release knows none."""
+
+
+def _streaming(dice: random.Random, knobs: Knobs) -> Knobs:
+    """Events come through the stream; in half of the worlds mostly what is special to it fails: calls done in part."""
+    streaming = replace(knobs, fifo=True, streams=True)
+    if dice.random() < 0.5:
+        return streaming
+    limits = replace(knobs.limits, message=1)
+    return replace(streaming, kinds=("partial", "outage"), faults=0.25, max_faults=25, limits=limits)
+
+
+def _resharded(dice: random.Random, plan: Sequence[Step]) -> list[Step]:
+    """The plan, with changes of the stream's shards put between its steps."""
+    changed = [*plan]
+    for _ in range(dice.choice((0, 1, 2, 3))):
+        place = dice.randrange(len(changed))
+        changed.insert(place, Reshard(changed[place].at))
+    return changed
 
 
 def _rolled_out(dice: random.Random, plan: Sequence[Step], phases: Sequence[tuple[str, ...]]) -> list[Step]:

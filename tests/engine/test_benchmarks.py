@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, plots, report, workloads
-from benchmarks.bench import SIZES, TABLE, Bench, Figures, Size, as_deployed
+from benchmarks import growth, plots, report, stream, workloads
+from benchmarks.bench import SIZES, STREAMED, TABLE, Bench, Figures, Size, as_deployed
 from benchmarks.closing import Store, closing, fill
 from benchmarks.cold_start import FUNCTIONS, Start
 from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
 from benchmarks.receiving import Receiving, receiving
+from benchmarks.traffic import STREAM, account
 from gratis import moment
 from gratis.table.keys import DECISION_SHARDS
 from gratis_local.functions import ROOT
@@ -118,6 +119,37 @@ def test_a_zipf_day_is_packed_as_the_queue_would_hand_it_on() -> None:
             assert {event["subject"] for event in events} == {message["attributes"]["MessageGroupId"]}
 
 
+def test_over_the_stream_each_event_is_decided_once_even_if_a_shard_is_read_again(bench: Bench) -> None:
+    load = workloads.hot_single("shard", 150, STREAM)
+    bench.accounts.put(account("shard_org"))
+    for batch in (*load.batches, *load.batches):
+        bench.designs[STREAMED].handle(batch)
+    found = decisions(bench.designs[STREAMED].client, "shard_org")
+    assert (load.events, len(load.batches), len(found)) == (150, 1, 150)
+
+
+def test_what_an_invocation_of_the_stream_takes_is_what_the_curve_says(bench: Bench) -> None:
+    size = Size(0, 0, stream=200)
+    (batch,) = bench._ready(STREAMED, "single_stream", size).batches
+    events = [json.loads(workloads.text_of(record))[0] for record in batch["Records"]]
+    documents = {(event["subject"], event["data"]["model"]) for event in events}
+    write_units, *_ = bench._counted(STREAMED, "single_stream", size)
+    assert write_units == 2 + 2 * len(documents) / 200
+    assert abs(write_units - stream.write_units(200)) < 0.1
+
+
+def test_the_curve_of_the_stream_lies_between_a_batch_of_one_and_full_commits() -> None:
+    assert stream.write_units(1) == pytest.approx(4)
+    assert stream.write_units(10_000, 1) == pytest.approx(2 + 2 / 99)
+    falling = [stream.write_units(records) for records in stream.RECORDS]
+    assert falling == sorted(falling, reverse=True)
+
+
+def test_below_the_break_even_the_queue_costs_less_and_from_it_on_the_stream() -> None:
+    at = stream.break_even()
+    assert stream.dollars_over_stream(at - 1) >= stream.dollars_over_queue() > stream.dollars_over_stream(at)
+
+
 def test_neither_a_commit_nor_the_account_api_takes_more_once_the_day_holds_more(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +183,8 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     starts = {name: Start([0.2, 0.3], [0.2, 0.3], [0.4, 0.4]) for name in FUNCTIONS}
     points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
     grown = Grown(points, points, points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
-    measured = report.Measured(dict.fromkeys(SIZES, figures), Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
+    of = {name: figures | ({STREAMED: figures["gratis"]} if SIZES[name].stream else {}) for name in SIZES}
+    measured = report.Measured(of, Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
     shutil.copy(ROOT / "benchmarks/page.md", tmp_path)
     plots.draw(tmp_path / "plots", measured.workloads, grown)
     report.write(tmp_path, measured)
@@ -164,7 +197,7 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     assert "| start of `close_day`, times a bare client's | ≤ 1.3 | 1 | 1 to 1 | yes |" in page
     assert results["rounds"]["single"]["gratis"]["events"] == 300
     assert "{" not in page
-    assert len(list(tmp_path.glob("plots/*.svg"))) == 4
+    assert len(list(tmp_path.glob("plots/*.svg"))) == 5
 
 
 # --- what is committed ---------------------------------------------------------------------------------------------
@@ -175,8 +208,8 @@ def test_the_committed_results_have_every_figure() -> None:
     assert set(results["workloads"]) == set(SIZES)
     figures = {"write_units", "read_units", "calls", "client_cpu_us", "usd_per_million"}
     for name, designs in results["workloads"].items():
-        assert set(designs) == set(DESIGNS)
-        speed = {"events_per_second"} if name == "hot_organization" else set()
+        assert set(designs) == {*DESIGNS} | ({STREAMED} if SIZES[name].stream else set())
+        speed = {"events_per_second"} if name in report.HOT else set()
         assert all(set(each) == figures | speed for each in designs.values())
         rounds = results["rounds"][name]
         assert {len(each["client_cpu_us"]) for each in rounds.values()} == {SIZES[name].repeats}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -10,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis.classify import Classifier
 from gratis.errors import Busy
 from gratis.intake.queue import UsageQueue
+from gratis.intake.stream import UsageStream, _calls
 from gratis.rules.decision import Books, CounterId
 from gratis.rules.pages import added_up
 from gratis.rules.receipt import Decision
@@ -367,6 +369,14 @@ class Optimistic(UsageQueue):
             return
 
 
+class AllAtOnce(UsageStream):
+    """Puts several records of an organization with one call: the stream may take a later one and not an earlier one."""
+
+    def send(self, events: Mapping[str, Sequence[str]], received_at: datetime) -> None:
+        for call in _calls(each for one, of_one in events.items() for each in self._records(one, of_one, received_at)):
+            self._put(call)
+
+
 def overfull(*parts: Any, max_items: int, **more: Any) -> Classifier:
     """Puts one item too many into a transaction."""
     return Classifier(*parts, max_items=max_items + 1, **more)
@@ -718,6 +728,16 @@ ORDER = (
         "later messages of an organization do not wait for an unfinished one",
         "decided in arrival order",
         (("some_message.id in some_again or some_message.group in some_groups", "some_message.id in some_again"),),
+    ),
+    Fault(
+        "an organization's records go to the stream in one call, which may be stored in part",
+        "decided in arrival order",
+        release=release(usage_stream=AllAtOnce),
+    ),
+    Fault(
+        "a shard goes on from the last record that is unfinished, and the others are passed over",
+        "nothing lost",
+        (("return some_unfinished[:1]", "return some_unfinished[-1:]"),),
     ),
     Fault(
         "an organization that has to wait is overtaken by what comes in its next wave",

@@ -59,6 +59,7 @@ def test_worlds_are_full_of_faults() -> None:
         *("crash before", "crash after", "answer lost", "takes effect late", "throttled", "unreachable", "torn"),
         *("retried", "contended", "hot partition", "partial", "outage", "visible again", "over_quota", "within_quota"),
         *("unreadable", "internal_error", "is too long ago to be decided now", "is refused", "a stray message"),
+        *("the usage stream has 2 shards", "put_records: partial", "put_records: outage", "4966"),
         *("PutDown", "Unchanged", "from now on: next", "from now on: beyond and this", "from now on: last"),
     ):
         assert any(happening in line for line in stories), happening

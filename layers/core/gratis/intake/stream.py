@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis import moment
 from gratis.errors import Busy
 from gratis.intake.events import moment_of
-from gratis.intake.messages import Message, pack
+from gratis.intake.messages import MAX_MESSAGE_EVENTS, Message, pack
 from gratis.table.dynamo import Pause, Spread, pause, spread_out
 
 MAX_RECORDS = 500
@@ -40,18 +40,28 @@ class Record(NamedTuple):
 
 
 class UsageStream:
-    """Puts usage events on a Kinesis stream; `spread`: calls of different organizations.
+    """Puts usage events on a Kinesis stream, at most `max_events` a record; `spread`: calls of different organizations.
 
     `keys`: partition keys of one organization. More than one spread it over shards, and its order is then kept within
     each key only.
     """
 
-    def __init__(self, client: Any, name: str, *, pause: Pause = pause, spread: Spread = map, keys: int = 1) -> None:
+    def __init__(
+        self,
+        client: Any,
+        name: str,
+        *,
+        pause: Pause = pause,
+        spread: Spread = map,
+        keys: int = 1,
+        max_events: int = MAX_MESSAGE_EVENTS,
+    ) -> None:
         self.client = client
         self.name = name
         self.pause = pause
         self.spread = spread
         self.keys = keys
+        self.max_events = max_events
 
     def send(self, events: Mapping[str, Sequence[str]], received_at: datetime) -> None:
         """Store events (each as JSON text) by organization, in order. Raises Busy unless every one of them is stored.
@@ -64,7 +74,7 @@ class UsageStream:
             spread_out(self.spread, self._put, _calls(filter(None, turn)))
 
     def _records(self, organization: str, events: Iterable[str], received_at: datetime) -> Iterator[Record]:
-        for body in pack(events):
+        for body in pack(events, max_events=self.max_events):
             yield Record(organization, self._key(organization, body), data_of(body, received_at))
 
     def _key(self, organization: str, body: str) -> str:
@@ -122,3 +132,8 @@ def message_of(record: Mapping[str, Any]) -> Message:
         body=body if received_at else data,
         received_at=received_at or arrived,
     )
+
+
+def first_unfinished(unfinished: Sequence[str]) -> Sequence[str]:
+    """Where a shard has to be read again from: all that follows comes again, and what was decided of it is a repeat."""
+    return unfinished[:1]
