@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.asking import Asking
 from benchmarks.bench import SIZES, Figures
 from benchmarks.cold_start import Start
 from benchmarks.contention import TRANSACTION_MEDIAN
@@ -37,6 +38,7 @@ class Measured:
     receiving: Receiving
     starts: Mapping[str, Start]
     grown: Grown
+    asking: Asking
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,14 @@ def results(measured: Measured) -> dict[str, Any]:
             for name, start in measured.starts.items()
         },
         "growth": asdict(measured.grown),
+        "asking": asking_as_json(measured.asking),
+    }
+
+
+def asking_as_json(asking: Asking) -> dict[str, Any]:
+    """CPU seconds of every round, and what a check asks of DynamoDB."""
+    return {
+        name: found if isinstance(found, int | float) else _rounded(found, 5) for name, found in vars(asking).items()
     }
 
 
@@ -201,6 +211,9 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "memory": _memory(starts, measured.workloads["batch_100"]["gratis"]),
         "rows": _rows(grown),
         "reads": _reads(grown),
+        "asking": table(["CPU time", "`POST .../allowance/check`", "`GET .../allowance`"], measured.asking.table()),
+        "check_calls": measured.asking.calls,
+        "check_units": f"{measured.asking.read_units:g}",
     }
 
 
