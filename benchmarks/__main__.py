@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from benchmarks import plots, report
+from benchmarks.asking import asking
 from benchmarks.bench import SIZES, Bench, as_deployed
 from benchmarks.cold_start import cold_starts
 from benchmarks.growth import Growth
@@ -38,7 +39,9 @@ def main() -> None:
         received = receiving(url)
         step("growth")
         grown = Growth(bench).measure()
-    measured = Measured(workloads, received, starts, grown)
+        step("asking first")
+        asked = asking(bench)
+    measured = Measured(workloads, received, starts, grown, asked)
     plots.draw(FOLDER / "plots", workloads, grown)
     report.write(FOLDER, measured)
     step("written")

@@ -10,7 +10,8 @@ import json
 import random
 import resource
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,20 +75,14 @@ class Start:
 
 def cold_starts(repeats: int = REPEATS) -> dict[str, Start]:
     """Each function beside a bare start, so that what slows the machine down slows both."""
-    with tempfile.TemporaryDirectory(prefix="gratis-artefact-") as place:
-        path = [built(Path(place) / "layer", layer_modules()), built(Path(place) / "runtime", runtime_modules())]
-        bare = Path(place) / "bare"
-        bare.mkdir()
-        (bare / "app.py").write_text(BARE)
+    with artefacts(*FUNCTIONS) as (bare, path, folders):
         starts = {}
-        for function in FUNCTIONS:
-            folder = Path(place) / function
-            built(folder, [each for each in (ROOT / "functions" / function).iterdir() if each.name != "__pycache__"])
+        for function, folder in zip(FUNCTIONS, folders, strict=True):
             rounds = [
                 (
-                    _cpu_until(bare, path, []),
-                    _cpu_until(folder, path, []),
-                    _cpu_until(folder, path, [first_event(function)]),
+                    cpu_until(bare, path, Lambda([], SECRET)),
+                    cpu_until(folder, path, Lambda([], SECRET)),
+                    cpu_until(folder, path, Lambda([first_event(function)], SECRET)),
                 )
                 for _ in range(repeats)
             ]
@@ -95,10 +90,24 @@ def cold_starts(repeats: int = REPEATS) -> dict[str, Start]:
     return starts
 
 
-def _cpu_until(folder: Path, path: Sequence[Path], events: Sequence[Any]) -> float:
+@contextmanager
+def artefacts(*functions: str) -> Iterator[tuple[Path, list[Path], list[Path]]]:
+    """The folders of a bare function, of what lies on the module path of all, and of these functions, as built."""
+    with tempfile.TemporaryDirectory(prefix="gratis-artefact-") as place:
+        path = [built(Path(place) / "layer", layer_modules()), built(Path(place) / "runtime", runtime_modules())]
+        bare = Path(place) / "bare"
+        bare.mkdir()
+        (bare / "app.py").write_text(BARE)
+        yield bare, path, [built(Path(place) / function, _modules(function)) for function in functions]
+
+
+def _modules(function: str) -> list[Path]:
+    return [each for each in (ROOT / "functions" / function).iterdir() if each.name != "__pycache__"]
+
+
+def cpu_until(folder: Path, path: Sequence[Path], played: Lambda) -> float:
     """CPU seconds of a process until it waits for an event that does not come."""
-    before = _of_children()
-    played = Lambda(list(events), SECRET)
+    before, events = _of_children(), list(played.invocations)
     with started(played, folder, path, ["-B"]):
         for _ in events:
             kind, answer = played.told.get(timeout=SECONDS)

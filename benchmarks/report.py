@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import stream
+from benchmarks.asking import Asking
 from benchmarks.bench import SIZES, STREAMED, Figures
 from benchmarks.closing import found_so_far
 from benchmarks.cold_start import Start
@@ -41,6 +42,7 @@ class Measured:
     receiving: Receiving
     starts: Mapping[str, Start]
     grown: Grown
+    asking: Asking
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,14 @@ def results(measured: Measured) -> dict[str, Any]:
         },
         "growth": asdict(measured.grown),
         "stream": stream.computed(),
+        "asking": asking_as_json(measured.asking),
+    }
+
+
+def asking_as_json(asking: Asking) -> dict[str, Any]:
+    """CPU seconds of every round, and what a check asks of DynamoDB."""
+    return {
+        name: found if isinstance(found, int | float) else _rounded(found, 5) for name, found in vars(asking).items()
     }
 
 
@@ -220,6 +230,9 @@ def _slots(measured: Measured) -> dict[str, Any]:
         "memory": _memory(starts, measured.workloads["batch_100"]["gratis"]),
         "rows": _rows(grown),
         "reads": _reads(grown),
+        "asking": table(["CPU time", "`POST .../allowance/check`", "`GET .../allowance`"], measured.asking.table()),
+        "check_calls": measured.asking.calls,
+        "check_units": f"{measured.asking.read_units:g}",
         "closing": found_so_far(),
         **_stream_slots(measured),
     }

@@ -142,7 +142,7 @@ def proxies(
     """One proxy as the example is, and one with SETTINGS, for each of the organizations."""
     known = Keys(system.client("dynamodb"), system.table)
     keys = {
-        each: known.create(Holder("gateway", each, "a gateway of the tests"))
+        each: known.create(Holder("gateway", each, "a gateway of the tests"), system.now())
         for each in (system.new_organization() for _ in range(ORGANIZATIONS))
     }
     folders = [tmp_path_factory.mktemp("proxy") for _ in "ab"]

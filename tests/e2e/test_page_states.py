@@ -111,7 +111,7 @@ def test_the_account_is_opened_asked_and_left_by_keyboard_alone(page: Page, syst
         reached.add(page.evaluate("document.activeElement.closest('section, header, nav, footer')?.id ?? ''"))
         if page.evaluate("document.activeElement.closest('footer') !== null"):
             break
-    sections = {"money", "offer", "usage", "decisions", "why", "sharing"}
+    sections = {"money", "offer", "usage", "decisions", "why", "sharing", "webhooks"}
     assert sections <= reached
 
 
@@ -121,7 +121,7 @@ def test_offline_every_section_says_so_and_keeps_its_figures(page: Page, system:
     expect(page.locator("#decisions")).to_contain_text("page_free")
     page.context.set_offline(True)
     page.get_by_role("button", name="Refresh").click()
-    expect(page.get_by_text("These figures are older")).to_have_count(6)
+    expect(page.get_by_text("These figures are older")).to_have_count(7)
     pictured(page, "offline")
     assert violations(page) == []
     page.context.set_offline(False)

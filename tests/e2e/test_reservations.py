@@ -1,5 +1,6 @@
 """Ask first, reserve, use, release, as a gateway does it over HTTP: SPEC section 2, "Reservations"."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -32,7 +33,7 @@ class Gateway:
         self.system = system
         self.organization = organization
         holder = Holder("gateway", organization, "a gateway of the tests")
-        self.key = Keys(system.client("dynamodb"), system.table).create(holder)
+        self.key = Keys(system.client("dynamodb"), system.table).create(holder, system.now())
 
     def call(self, method: str, route: str, body: Any = None) -> urllib3.BaseHTTPResponse:
         headers = {"authorization": f"Bearer {self.key}"}
@@ -193,12 +194,12 @@ def test_bad_input_is_refused_by_field_and_value(gateway: Gateway, field: str, v
 
 def test_a_reader_asks_but_does_not_reserve(gateway: Gateway) -> None:
     holder = Holder("reader", gateway.organization, "a reader of the tests")
-    gateway.key = Keys(gateway.system.client("dynamodb"), gateway.system.table).create(holder)
+    gateway.key = Keys(gateway.system.client("dynamodb"), gateway.system.table).create(holder, gateway.system.now())
     assert gateway.check(5)["verdict"] == "free"
     assert gateway.reserve("r1", 5).status == 403
 
 
-def test_the_page_says_what_is_reserved_when_all_will_be_used_and_what_was_saved(gateway: Gateway, page: Page) -> None:
+def test_the_page_says_what_is_reserved_and_what_was_saved(gateway: Gateway, page: Page) -> None:
     gateway.come(("page_half", 8_000_000))
     gateway.reserved("page_next", 1_500_000)
     sign_in(page, gateway.system, key_for(gateway.system, gateway.organization))
@@ -206,5 +207,14 @@ def test_the_page_says_what_is_reserved_when_all_will_be_used_and_what_was_saved
     expect(status).to_contain_text("500,000 tokens left")
     expect(status).to_contain_text("1,500,000 tokens")
     expect(status).to_contain_text("Saved by free requests: $")
-    rows = gateway.call("GET", "allowance").json()["groups"]
-    assert ("At this pace" in status.inner_text()) == any(each["used_up_at"] for each in rows)
+
+
+def test_the_page_says_of_the_group_that_will_be_used_up_when_that_is(gateway: Gateway, page: Page) -> None:
+    """All but one token is used: at that pace the rest is gone at once, whatever the time of day."""
+    gateway.come(("page_nearly", 9_999_999))
+    sign_in(page, gateway.system, key_for(gateway.system, gateway.organization))
+    nearly, unused = (page.locator("#status article", has_text=f"Group {name}") for name in ("10m", "1m"))
+    expect(nearly).to_contain_text("1 token left")
+    expect(nearly).to_contain_text(re.compile(rf"At this paceused up {datetime.now(UTC).date()} [0-9:]{{8}} UTC"))
+    expect(unused).to_contain_text("1,000,000 tokens left")
+    expect(unused).not_to_contain_text("At this pace")

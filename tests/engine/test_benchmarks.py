@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from benchmarks import growth, plots, report, stream, workloads
+from benchmarks.asking import Asking, key_of, warm
+from benchmarks.before import lines
 from benchmarks.bench import SIZES, STREAMED, TABLE, Bench, Figures, Size, as_deployed
 from benchmarks.closing import Store, closing, fill
 from benchmarks.cold_start import FUNCTIONS, Start
 from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
+from benchmarks.player import _answer
 from benchmarks.receiving import Receiving, receiving
 from benchmarks.traffic import STREAM, account
 from gratis import moment
@@ -178,13 +181,32 @@ def test_the_webhook_is_measured_against_the_validation_of_the_same_batch(engine
     assert all(0 < sending < function for sending, function in zip(found.sending, found.function, strict=True))
 
 
+def test_a_check_is_one_batch_read_beside_the_keys(bench: Bench) -> None:
+    checks, reads, meter = warm(bench, key_of(bench), rounds=2)
+    assert (meter.calls, meter.read_units, meter.write_units) == (2, 3, 0)
+    assert len(checks) == len(reads) == 2
+
+
+def test_a_checkout_is_told_to_count_and_to_time_and_both_are_compared(bench: Bench) -> None:
+    counted, took = (_answer(bench, what, "single") for what in ("counted", "timed"))
+    assert counted == (4.04, 2, 2)
+    assert took > 0
+    found = {"single": {"before": (4.02, 2, 2), "now": counted, "cpu_ratios": [0.9, 1, 1.1]}}
+    assert lines(found) == [
+        "single: write units 4.02 -> 4.04, read units 2 -> 2, calls 2 -> 2; "
+        "client CPU 1.000 times (half of the rounds 0.950 to 1.050)"
+    ]
+
+
 def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -> None:
     figures = {design: Figures(300, 2, 1, 0.5, [10, 12, 11], [100, 90, 95]) for design in DESIGNS}
     starts = {name: Start([0.2, 0.3], [0.2, 0.3], [0.4, 0.4]) for name in FUNCTIONS}
     points = [Point(1, 4, 2, 2, 5), Point(100, 2.04, 0.02, 0.03, 15)]
     grown = Grown(points, points, points, points, points, points, points, [Reads("allowance", 0, 2, 5)])
     of = {name: figures | ({STREAMED: figures["gratis"]} if SIZES[name].stream else {}) for name in SIZES}
-    measured = report.Measured(of, Receiving([20, 22], [5, 6], [10, 11]), starts, grown)
+    asked = Asking([0.2, 0.3], [0.4, 0.6], [0.6, 0.9], [0.005, 0.005], [0.01, 0.01], 2, 3.0)
+    received = Receiving([20, 22], [5, 6], [10, 11])
+    measured = report.Measured(of, received, starts, grown, asked)
     shutil.copy(ROOT / "benchmarks/page.md", tmp_path)
     plots.draw(tmp_path / "plots", measured.workloads, grown)
     report.write(tmp_path, measured)
@@ -196,6 +218,9 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     assert "| `single`: write units an event | ≤ 4.1 | 2 | counted | yes |" in page
     assert "| start of `close_day`, times a bare client's | ≤ 1.3 | 1 | 1 to 1 | yes |" in page
     assert results["rounds"]["single"]["gratis"]["events"] == 300
+    assert results["asking"]["read_units"] == 3
+    assert "| cold, until it was answered | 2.00 × (500 ms) | 3.00 × (750 ms) |" in page
+    assert "| warm, an answer | 5.0 ms | 10.0 ms |" in page
     assert "{" not in page
     assert len(list(tmp_path.glob("plots/*.svg"))) == 5
 

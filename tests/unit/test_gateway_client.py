@@ -5,7 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from gratis.intake import litellm
 from gratis_client import Answer, Gratis, NoAnswer, new_id
+from gratis_client.client import CONNECTIONS
 from gratis_client.gate import Attempt, Gate, Refused
 
 ANSWER: dict[str, Any] = {
@@ -271,6 +272,55 @@ def test_a_call_of_an_organization_without_a_key_passes_unasked(server: Server) 
     attempt = Attempt("org_other", "gpt-4.1", 100)
     assert asyncio.run(gate_of(server).enter(attempt))
     assert server.asked == []
+
+
+def test_a_call_that_names_no_organization_is_asked_for_with_the_key_of_no_name(server: Server) -> None:
+    """`""` in GRATIS_KEYS. A call of an organization without a key of its own never takes that key."""
+    keys = {"": Gratis(f"{server.url}/nameless", "gk_0"), "org_demo": Gratis(f"{server.url}/demo", "gk_1")}
+
+    async def called() -> None:
+        gate = Gate(keys)
+        for organization in (None, "org_demo", "org_other"):
+            attempt = Attempt(organization, "gpt-4.1", 100)
+            await gate.release(organization, await gate.attempt(await gate.enter(attempt), attempt))
+
+    asyncio.run(called())
+    asked = [(method, path.split("/")[2]) for method, path, _ in server.asked]
+    assert asked == [("POST", "nameless"), ("DELETE", "nameless"), ("POST", "demo"), ("DELETE", "demo")]
+
+
+class Held(Gratis):
+    """A Gratis that is slow: it answers nobody until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:9/v1", "gk_1")
+        self.asked: list[str] = []
+        self.go = threading.Event()
+
+    def reserve(self, name: str, model: str, tokens: int, **_: Any) -> Answer:
+        self.asked.append(name)
+        assert self.go.wait(30)
+        told = ANSWER | {"id": name, "tokens": tokens}
+        return Answer(**{each.name: told[each.name] for each in fields(Answer)})
+
+
+def test_at_most_eight_ask_at_a_time_and_the_gateways_other_work_has_threads_meanwhile() -> None:
+    slow = Held()
+
+    async def called() -> tuple[int, list[str]]:
+        gate = Gate({"org_demo": slow})
+        calls = [asyncio.create_task(gate.enter(SMALL)) for _ in range(4 * CONNECTIONS)]
+        while len(slow.asked) < CONNECTIONS:
+            await asyncio.sleep(0.01)
+        for _ in range(100):  # of the gateway's own threads
+            await asyncio.to_thread(str)
+        asking = len(slow.asked)
+        slow.go.set()
+        return asking, await asyncio.gather(*calls)
+
+    asking, entered = asyncio.run(asyncio.wait_for(called(), 30))
+    assert asking == CONNECTIONS
+    assert len(set(entered)) == len(slow.asked) == 4 * CONNECTIONS
 
 
 def test_calls_whose_end_nobody_reports_are_forgotten(server: Server) -> None:

@@ -52,6 +52,10 @@ export function post(path, body) {
   return call("POST", path, {}, body);
 }
 
+export function del(path) {
+  return call("DELETE", path, {});
+}
+
 /** A page of a list as a table: its text, and the cursor of the next page or null. */
 export async function csvPage(path, query) {
   const link = (response) => /<([^>]*)>; rel="next"/.exec(response.headers.get("link") ?? "")?.[1] ?? "";
@@ -122,6 +126,7 @@ async function send(url, options, read) {
 }
 
 function content(response, text) {
+  if (response.status === 204) return null;
   const answer = parsed(text);
   if (response.ok && answer !== null) return answer;
   const message = answer?.error?.message ?? `The API answered with status ${response.status} and no explanation.`;

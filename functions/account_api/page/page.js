@@ -8,10 +8,22 @@ import { filters, list, offerReasons } from "./list.js";
 import { decision, explained } from "./requests.js";
 import { edited, settings, sharing } from "./sharing.js";
 import { daily, usageAndCost } from "./usage.js";
+import { endpoints, offerTypes, register, secretOnce, shown } from "./webhooks.js";
 import { announce, byId, clear, el, fill, problem, tick } from "./view.js";
 
 const USABLE = /^[\x21-\x7e]+$/;
-const BODIES = ["status-body", "offer-body", "money-body", "usage-body", "decisions-body", "why-body", "sharing-body"];
+const BODIES = [
+  "status-body",
+  "offer-body",
+  "money-body",
+  "usage-body",
+  "decisions-body",
+  "why-body",
+  "sharing-body",
+  "webhooks-secret",
+  "webhooks-body",
+  "webhooks-answer",
+];
 const OWNER = "owner";
 const TICK_MS = 15_000;
 
@@ -67,6 +79,7 @@ function leave() {
   byId("why-form").reset();
   byId("list-form").reset();
   byId("money-form").reset();
+  byId("webhooks-form").reset();
   byId("session-organization").textContent = "";
   document.title = "Gratis account";
   showAccount(false);
@@ -75,6 +88,7 @@ function leave() {
 function showAccount(shown) {
   for (const id of ["account", "session", "sections"]) byId(id).hidden = !shown;
   byId("sign-in").hidden = shown;
+  for (const each of document.querySelectorAll("[data-owner]")) each.hidden = holder?.role !== OWNER;
 }
 
 // The sections
@@ -88,6 +102,7 @@ function guarded(load) {
       if (error.status === 401) {
         leave();
         refuse(error.message);
+        throw new Forgotten();
       }
       throw error;
     }
@@ -103,6 +118,7 @@ async function refresh(allowance) {
     fill(byId("usage-body"), guarded(daily), usageAndCost),
     showList(),
     edited(byId("sharing-body")) || showSharing(),
+    holder.role !== OWNER || showWebhooks(),
   ]);
   if (worked.every(Boolean)) announce("The account is up to date.");
 }
@@ -122,6 +138,28 @@ async function savedSharing(message) {
   await Promise.all([showSharing(), showStatus()]);
   byId("sharing-body").prepend(el("p", { class: "saved" }, message));
   announce(message);
+}
+
+function showWebhooks() {
+  return fill(byId("webhooks-body"), guarded(endpoints), (found) => shown(found, guarded, changedWebhooks));
+}
+
+async function changedWebhooks(message) {
+  await showWebhooks();
+  byId("webhooks-body").prepend(el("p", { class: "saved" }, message));
+  announce(message);
+}
+
+/** The secret stays until it was stored, whatever is shown anew meanwhile. */
+function registeredWebhook(made) {
+  byId("webhooks-secret").replaceChildren(
+    secretOnce(made, () => {
+      clear(byId("webhooks-secret"));
+      byId("webhooks-url").focus();
+    }),
+  );
+  byId("webhook-secret").focus();
+  return changedWebhooks(`${made.url} was registered.`);
 }
 
 function showMoney() {
@@ -161,6 +199,10 @@ byId("list-form").addEventListener("submit", (event) => {
   event.preventDefault();
   showList();
 });
+byId("webhooks-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  register(byId("webhooks-form"), byId("webhooks-answer"), guarded, registeredWebhook);
+});
 byId("refresh").addEventListener("click", () => refresh());
 byId("forget").addEventListener("click", () => {
   leave();
@@ -179,5 +221,6 @@ addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(tick, TICK_MS);
 
 offerReasons(byId("list-reason"));
+offerTypes(byId("webhooks-types"));
 showAccount(false);
 resume(kept());

@@ -1,10 +1,11 @@
 /** Sharing settings: the form for an owner, opting out of everything, and the history. */
 
 import { get, post } from "./api.js";
-import { el, empty, facts, LOCAL, moments, problem, table, TIMES } from "./view.js";
+import { asksFirst, during, el, empty, facts, LOCAL, moments, problem, table, TIMES } from "./view.js";
 
 const IDENTIFIER = /^[A-Za-z0-9._-]{1,64}$/;
 const SHORT = 5;
+const SAVING = "Saving …";
 const MODES = { disabled: "Disabled", enabled: "Enabled", selected: "Enabled for selected projects" };
 const PARTS = {
   traffic: {
@@ -140,18 +141,13 @@ function faultOf(asked, confirmed) {
   return null;
 }
 
-async function send(change, button, answer, saved) {
-  if (button.getAttribute("aria-disabled") === "true") return;
-  button.setAttribute("aria-disabled", "true");
-  answer.replaceChildren(el("p", { class: "muted" }, "Saving …"));
-  try {
-    await post("data_sharing", change);
-    saved("The sharing settings were saved and are in force now.");
-  } catch (error) {
-    answer.replaceChildren(problem(error));
-  } finally {
-    button.removeAttribute("aria-disabled");
-  }
+function send(change, button, answer, saved) {
+  return during(button, answer, SAVING, () => save(change, saved));
+}
+
+async function save(change, saved) {
+  await post("data_sharing", change);
+  saved("The sharing settings were saved and are in force now.");
 }
 
 // Opting out
@@ -161,23 +157,14 @@ function optOut(current, saved) {
   const shared = Object.keys(PARTS).filter((part) => current[part].mode !== "disabled");
   if (!shared.length) return el("p", { class: "standing" }, "Nothing is shared.");
   const nothing = Object.fromEntries(shared.map((part) => [part, { mode: "disabled" }]));
-  const answer = el("div", { class: "answer" });
-  const stop = el("button", { type: "button", class: "quiet danger" }, "Stop sharing everything");
-  const yes = el("button", { type: "button", class: "danger" }, "Yes, stop sharing");
-  const no = el("button", { type: "button", class: "quiet" }, "Keep sharing");
-  const question = el("p", { tabindex: "-1" }, "Stop sharing everything? It takes effect at once, and requests are ",
-                      "billed at normal rates from then on.");
-  const sure = el("div", { class: "sure", role: "group", "aria-label": "Confirm", hidden: true },
-                  question, el("div", { class: "buttons" }, yes, no), answer);
-  const ask = (asking) => {
-    sure.hidden = !asking;
-    stop.hidden = asking;
-    answer.replaceChildren();
-    (asking ? question : stop).focus();
-  };
-  stop.addEventListener("click", () => ask(true));
-  no.addEventListener("click", () => ask(false));
-  yes.addEventListener("click", () => send(nothing, yes, answer, saved));
+  const [stop, sure] = asksFirst({
+    ask: "Stop sharing everything",
+    question: "Stop sharing everything? It takes effect at once, and requests are billed at normal rates from then on.",
+    yes: "Yes, stop sharing",
+    no: "Keep sharing",
+    words: SAVING,
+    act: () => save(nothing, saved),
+  });
   return el("div", { class: "opt-out" }, standing(shared), stop, sure);
 }
 

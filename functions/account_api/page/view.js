@@ -96,6 +96,47 @@ export function problem(error, again) {
   return el("div", { class: "problem", role: "alert" }, el("p", {}, sentence(error.message)), button ?? null);
 }
 
+/**
+ * Do what a button is for, once however often it is pressed meanwhile. `answer` says `words` until then, and afterwards
+ * what `act` gave to be said, or the error.
+ */
+export async function during(button, answer, words, act) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  answer.replaceChildren(el("p", { class: "muted" }, words));
+  try {
+    answer.replaceChildren(...[(await act()) ?? []].flat());
+  } catch (error) {
+    answer.replaceChildren(...(error instanceof Forgotten ? [] : [problem(error)]));
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+/**
+ * A button that asks whether it is meant, and the question it opens. `ask`, `yes`, `no`: what the buttons say;
+ * `act` is called after `yes`, and `words` are said until it is done.
+ */
+export function asksFirst({ ask, question, yes, no, words, act }) {
+  const answer = el("div", { class: "answer" });
+  const first = el("button", { type: "button", class: "quiet danger" }, ask);
+  const confirm = el("button", { type: "button", class: "danger" }, yes);
+  const keep = el("button", { type: "button", class: "quiet" }, no);
+  const asked = el("p", { tabindex: "-1" }, question);
+  const sure = el("div", { class: "sure", role: "group", "aria-label": "Confirm", hidden: true },
+                  asked, el("div", { class: "buttons" }, confirm, keep), answer);
+  const open = (asking) => {
+    sure.hidden = !asking;
+    first.hidden = asking;
+    answer.replaceChildren();
+    (asking ? asked : first).focus();
+  };
+  first.addEventListener("click", () => open(true));
+  keep.addEventListener("click", () => open(false));
+  confirm.addEventListener("click", () => during(confirm, answer, words, act));
+  return [first, sure];
+}
+
 /** With a capital letter and an end. */
 export function sentence(text) {
   const ended = /[.!?]$/.test(text) ? text : `${text}.`;
