@@ -358,6 +358,7 @@ OPERATIONS = [
     "GET /v1/key",
     "GET /v1/keys",
     "DELETE /v1/keys/{key_id}",
+    "GET /v1/organizations",
     "GET /v1/organizations/{organization}",
     "PUT /v1/organizations/{organization}",
     "GET /v1/organization/webhooks",

@@ -134,6 +134,7 @@ QUARANTINE = answers("list", data="array", has_more="boolean")
 STATEMENT_KEYS: dict[int, Any] = {
     200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
 }
+ORGANIZATIONS = answers("list", day="string", as_of="string", data="array", has_more="boolean")
 ORGANIZATION = answers("organization", id="string", history="array")
 WEBHOOKS = answers("list", data="array")
 DELIVERIES = answers("list", data="array", has_more="boolean")
