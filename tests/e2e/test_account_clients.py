@@ -483,6 +483,9 @@ OPERATIONS = [
     "GET /v1/organization/quarantine",
     "GET /v1/quarantine",
     "GET /v1/key",
+    "GET /v1/keys",
+    "DELETE /v1/keys/{key_id}",
+    "GET /v1/organizations",
     "GET /v1/organizations/{organization}",
     "PUT /v1/organizations/{organization}",
     "GET /v1/organization/webhooks",
@@ -492,6 +495,8 @@ OPERATIONS = [
     "POST /v1/organization/webhooks/{webhook}/enable",
     "GET /v1/organization/webhooks/{webhook}/deliveries",
 ]
+OF_THE_PLATFORM = ("/v1/organizations", "/v1/quarantine", "/v1/keys")
+"""How the paths begin that only the platform may call."""
 WITHOUT_A_KEY = {
     "GET /v1/statement-keys",
     "POST /v1/usage-events",
@@ -558,9 +563,12 @@ def operation_of(schema: Any, name: str) -> Any:
 
 
 def headers_for(system: System, name: str) -> dict[str, str]:
-    """A key that may do this: the platform's for profiles, else that of an owner of an organization of its own."""
-    profiles = name.split(" ")[1].startswith("/v1/organizations/")
-    key = system.up.platform_key if profiles else key_of(system, "owner", system.new_organization())
+    """A key that may do this: the platform's where only it may, else that of an owner of an organization of its own."""
+    key = (
+        system.up.platform_key
+        if name.split(" ")[1].startswith(OF_THE_PLATFORM)
+        else key_of(system, "owner", system.new_organization())
+    )
     return {"Authorization": f"Bearer {key}"}
 
 

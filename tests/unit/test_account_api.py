@@ -689,6 +689,9 @@ def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: A
         ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("get", "/v1/quarantine"): [{"key": ["platform"]}],
+        ("get", ORGANIZATIONS): [{"key": ["platform"]}],
+        ("get", "/v1/keys"): [{"key": ["platform"]}],
+        ("delete", "/v1/keys/{key_id}"): [{"key": ["platform"]}],
         **{(method, f"{WEBHOOKS}{path}"): [{"key": ["owner"]}] for method, path in OWNERS_WEBHOOKS},
     }
 

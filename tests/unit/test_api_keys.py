@@ -134,3 +134,95 @@ def test_only_an_owner_changes_settings_and_every_key_reads(api: Api, role: Any,
     key = Keys(api.client, api.table).create(Holder(role, "org_a", role), NOW)
     assert api.get(ALLOWANCE, key).status == 200
     assert api.post({"traffic": {"mode": "disabled"}}, key).status == status
+
+
+# --- over the API, to the platform -----------------------------------------------------------------------------------
+
+KEYS = "/v1/keys"
+
+
+def pages_of_keys(api: Api, **asked: Any) -> list[list[dict[str, Any]]]:
+    """The pages of the list, until the last one."""
+    pages: list[list[dict[str, Any]]] = []
+    following: dict[str, str] = {}
+    while True:
+        answer = api.get(KEYS, api.platform, **asked, **following).content
+        pages.append(answer["data"])
+        assert answer["has_more"] == (answer["next_page"] is not None)
+        if not answer["has_more"]:
+            return pages
+        following = {"page": answer["next_page"]}
+
+
+def test_the_platform_lists_what_can_be_told_of_a_key(api: Api) -> None:
+    keys = Keys(api.client, api.table)
+    key = keys.create(OWNER, NOW, NOW + HOUR)
+    answer = api.get(KEYS, api.platform, organization="org_a")
+    assert answer.content["data"] == [
+        {
+            "object": "key",
+            "id": _digest(key)[:16],
+            "role": "owner",
+            "organization": "org_a",
+            "name": "of Ann",
+            "last_four": key[-4:],
+            "created_at": "2025-03-12T10:30:00Z",
+            "last_used": None,
+            "expires_at": "2025-03-12T11:30:00Z",
+        }
+    ]
+    assert key not in answer.text
+    assert _digest(key) not in answer.text
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+def test_the_pages_of_keys_hold_each_once_in_the_order_of_organizations(api: Api, limit: int) -> None:
+    keys, named = Keys(api.client, api.table), ("org_b", "org_a", "org_a", "org_ab", "-x", "0.z")
+    made = [("", api.platform), *((each, keys.create(Holder("reader", each, ""), NOW)) for each in named)]
+    pages = pages_of_keys(api, limit=limit)
+    assert all(len(page) <= limit for page in pages)
+    assert [each["id"] for page in pages for each in page] == [
+        digest[:16] for _, digest in sorted((organization, _digest(key)) for organization, key in made)
+    ]
+    (of_one, *others) = pages_of_keys(api, limit=2, organization="org_a")
+    assert {each["organization"] for page in (of_one, *others) for each in page} == {"org_a"}
+    assert sum(map(len, (of_one, *others))) == 2
+
+
+def test_what_a_page_of_keys_reads_is_bounded(api: Api) -> None:
+    keys = Keys(api.client, api.table)
+    for _ in range(30):
+        keys.create(OWNER, NOW)
+    assert len(api.get(KEYS, api.platform, limit=10).content["data"]) == 10
+    assert (api.asked, api.items) == (["GetItem", "Query", "BatchGetItem"], 21)
+
+
+def test_a_page_of_another_list_is_none(api: Api) -> None:
+    for page in ("x", "org_a#", "org_a#" + "g" * 16, "#" + "0" * 17, "a#b#" + "0" * 16):
+        assert api.get(KEYS, api.platform, page=page).refused() == (400, "invalid_value", "page")
+    of_b = "org_b#" + "0" * 16
+    assert api.get(KEYS, api.platform, page=of_b, organization="org_a").refused() == (400, "invalid_value", "page")
+
+
+def test_the_platform_revokes_a_key_that_it_does_not_know(api: Api) -> None:
+    key = api.key("reader")
+    (listed,) = (each for each in pages_of_keys(api, organization="org_a")[0] if each["role"] == "reader")
+    assert api.call("DELETE", f"{KEYS}/{listed['id']}", key=api.platform).status == 204
+    assert api.get(ALLOWANCE, key).refused() == (401, "invalid_api_key", None)
+    assert pages_of_keys(api, organization="org_a") == [[]]
+    assert api.call("DELETE", f"{KEYS}/{listed['id']}", key=api.platform).refused() == (404, "not_found", "key_id")
+
+
+def test_an_id_that_is_only_the_beginning_of_one_revokes_nothing(api: Api) -> None:
+    key = api.key("reader")
+    for given in (_digest(key)[:15], _digest(key), _digest(key)[:16].upper()):
+        assert api.call("DELETE", f"{KEYS}/{given}", key=api.platform).status == 404
+    assert api.get(ALLOWANCE, key).status == 200
+
+
+@pytest.mark.parametrize("role", ["owner", "gateway", "reader"])
+def test_only_the_platform_lists_and_revokes_keys(api: Api, role: str) -> None:
+    key = api.key(role)
+    assert api.get(KEYS, key).refused() == (403, "insufficient_permissions", None)
+    assert api.call("DELETE", f"{KEYS}/{_digest(key)[:16]}", key=key).status == 403
+    assert api.get(ALLOWANCE, key).status == 200

@@ -197,9 +197,17 @@ def test_account_api_may_read_and_change_accounts(api: Api) -> None:
             api.put("org_new", tier=1),
         ):
             assert answer.status == 200, answer.text
+        assert api.call("DELETE", f"/v1/keys/{revocable(api)}", key=api.platform).status == 204
     ours = [call for call in calls if not is_of_the_test(call)]
     assert {"dynamodb:PutItem", "dynamodb:Query", "dynamodb:GetItem"} <= called(ours)
     assert refused("account_api", ours) == set()
+
+
+def revocable(api: Api) -> str:
+    """The id of a key that nothing else asks with."""
+    api.key("reader", "org_revoked")
+    (listed,) = api.get("/v1/keys", api.platform, organization="org_revoked").content["data"]
+    return str(listed["id"])
 
 
 def of_now(request_id: str) -> Any:

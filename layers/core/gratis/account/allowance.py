@@ -26,13 +26,13 @@ def allowance(ledger: Ledger, offer: Offer, organization: str, now: datetime, pl
     """
     version = offer.version_at(now)
     groups = version.all_groups()
-    shared = [_counter(organization, group, now) for group in groups if group.scope == "organization"]
+    shared = [counter_of(organization, group, now) for group in groups if group.scope == "organization"]
     accounts, documents = ledger.read([organization], shared)
     for group in groups:
         if group.scope == "project":
-            documents |= ledger.pools(_counter(organization, group, now))
+            documents |= ledger.pools(counter_of(organization, group, now))
     terms = terms_at(now, offer, accounts.get(organization))
-    status, ends = _status(terms, now), terms.version.dates.ends
+    status, ends = status_of(terms, now), terms.version.dates.ends
     rows = _groups(terms, organization, documents, now) if status in ("eligible", "enrolled") else ()
     return {
         "object": "allowance",
@@ -68,7 +68,8 @@ def quotas(terms: Terms) -> list[tuple[Group, Figure]]:
     return [(group, quota) for group, quota in found if quota is not None]
 
 
-def _status(terms: Terms, now: datetime) -> str:
+def status_of(terms: Terms, now: datetime) -> str:
+    """Of an organization under these terms: `ended`, `ineligible`, `enrolled` or `eligible`."""
     if terms.version.dates.outside(now) == ENDED:
         return "ended"
     if _why(terms, now):
@@ -99,24 +100,26 @@ def _in_words(given: Sequence[tuple[Group, Figure]]) -> str:
     return "; ".join(f"{stated(group, quota)} for group {group.name}" for group, quota in given)
 
 
-def _counter(organization: str, group: Group, now: datetime, pool: str | None = None) -> CounterId:
+def counter_of(organization: str, group: Group, now: datetime, pool: str | None = None) -> CounterId:
+    """The counter of a group's window that holds a moment."""
     return CounterId(organization, group.name, group.window.slot(now), pool)
 
 
 def _groups(terms: Terms, organization: str, documents: Documents, now: datetime) -> Iterator[dict[str, Any]]:
     """A row for each group, of a group that counts by project one for each project that used it."""
     for group, quota in quotas(terms):
-        counter = _counter(organization, group, now)
+        counter = counter_of(organization, group, now)
         if group.scope == "organization":
-            yield _row(group, quota, documents.get(counter, Document()), now)
+            yield group_row(group, quota, documents.get(counter, Document()), now)
             continue
         pools = sorted({each.pool or "" for each in documents if each.pool is not None and each[:3] == counter[:3]})
         for pool in pools:
-            row = _row(group, quota, documents[counter._replace(pool=pool)], now)
+            row = group_row(group, quota, documents[counter._replace(pool=pool)], now)
             yield row | {"project": pool or None}
 
 
-def _row(group: Group, quota: Figure, document: Document, now: datetime) -> dict[str, Any]:
+def group_row(group: Group, quota: Figure, document: Document, now: datetime) -> dict[str, Any]:
+    """What is left of a group's quota. Shape: SPEC section 5."""
     window = group.window.window_at(document.counter, now, group.span)
     used = type(quota)(window.used if window else 0)
     start = window.start if window else now
@@ -152,5 +155,5 @@ def _eval_runs(terms: Terms, organization: str, documents: Documents, now: datet
     shared = terms.settings.evals.is_on and not terms.profile.zero_data_retention
     given = shared and not terms.evals_dates.outside(now)
     quota = (group.quota(terms.profile.tier) or 0) if given else 0
-    row = _row(group, quota, documents.get(_counter(organization, group, now), Document()), now)
+    row = group_row(group, quota, documents.get(counter_of(organization, group, now), Document()), now)
     return {name: row[name] for name in ("quota", "used", "remaining", "resets_at")}

@@ -128,10 +128,13 @@ SHARING = answers("data_sharing", history="array")
 DECISIONS = answers("list", data="array", has_more="boolean")
 DECISIONS[200]["content"]["text/csv"] = {"schema": {"type": "string"}}
 KEY = answers("key", role="string", name="string")
+KEYS = answers("list", data="array", has_more="boolean")
+REVOKED: dict[int, Any] = {204: {"description": "The key is no longer taken", "content": {}}}
 QUARANTINE = answers("list", data="array", has_more="boolean")
 STATEMENT_KEYS: dict[int, Any] = {
     200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
 }
+ORGANIZATIONS = answers("list", day="string", as_of="string", data="array", has_more="boolean")
 ORGANIZATION = answers("organization", id="string", history="array")
 WEBHOOKS = answers("list", data="array")
 DELIVERIES = answers("list", data="array", has_more="boolean")

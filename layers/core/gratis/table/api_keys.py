@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -59,6 +59,13 @@ class Listed:
     expires: str | None
 
 
+class ListedPage(NamedTuple):
+    """Keys of a list. `following`: after which the next page begins, if there is one."""
+
+    found: list[Listed]
+    following: str | None
+
+
 class Keys:
     """Stores and looks up keys in the ledger table."""
 
@@ -100,7 +107,29 @@ class Keys:
     def listed(self, organization: str | None = None) -> Iterator[Listed]:
         """The keys that there are: those of an organization, or all, by organization. Raises Busy."""
         for digests in self._digests(f"{organization}#" if organization else ""):
-            yield from self._read(digests)
+            for start in range(0, len(digests), PAGE):
+                yield from self._read(digests[start : start + PAGE])
+
+    def listed_page(self, organization: str | None, limit: int, after: str = "") -> ListedPage:
+        """At most `limit` (1 to 100) of what `listed` gives, after the place where a page ended. Raises Busy.
+
+        A listing whose key is gone counts too, so a page may be shorter.
+        """
+        first, last = (f"{organization}#", f"{organization}#~") if organization else ("#", "~")
+        page = self._call(
+            self.client.query,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues={
+                ":pk": {"S": LISTING},
+                ":first": {"S": f"{after}~" if after else first},  # past the hash that begins with the id
+                ":last": {"S": last},
+            },
+            ConsistentRead=True,
+            Limit=limit,
+        )
+        whose, digest = _listing_parts(page["LastEvaluatedKey"]) if "LastEvaluatedKey" in page else ("", "")
+        found = list(self._read([_listing_parts(item)[1] for item in page["Items"]]))
+        return ListedPage(found, f"{whose}#{digest[:ID_LENGTH]}" if digest else None)
 
     def revoke(self, key: str) -> Holder | None:
         """Take a key back: the next request that brings it is refused. Says whose it was. Raises Busy."""
@@ -126,14 +155,14 @@ class Keys:
 
     def _digests(self, beginning: str = "") -> Iterator[list[str]]:
         """The hashes of the keys whose listings begin so, page by page."""
-        asked: Any = {"TableName": self.table, "ConsistentRead": True, "Limit": PAGE}
+        asked: Any = {"TableName": self.table, "ConsistentRead": True}
         asked |= {"KeyConditionExpression": "pk = :pk", "ExpressionAttributeValues": {":pk": {"S": LISTING}}}
         if beginning:
             asked["KeyConditionExpression"] += " AND begins_with(sk, :beginning)"
             asked["ExpressionAttributeValues"][":beginning"] = {"S": beginning}
         try:
             for page in self.client.get_paginator("query").paginate(**asked):
-                yield [item["sk"]["S"].rpartition("#")[2] for item in page["Items"]]
+                yield [_listing_parts(item)[1] for item in page["Items"]]
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
 
@@ -201,3 +230,9 @@ def _key_of(digest: str) -> Item:
 
 def _listing_of(holder: Holder, digest: str) -> Item:
     return {"pk": {"S": LISTING}, "sk": {"S": f"{holder.organization or ''}#{digest}"}}
+
+
+def _listing_parts(item: Item) -> tuple[str, str]:
+    """Organization (empty: the platform) and hash that `_listing_of` named."""
+    whose, _, digest = item["sk"]["S"].rpartition("#")
+    return whose, digest

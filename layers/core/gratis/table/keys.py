@@ -58,6 +58,8 @@ ENDPOINT, DELIVERY, DUE = "WEBHOOK#", "DELIVERY#", "DUE#"
 DUE_SHARDS = 4
 """Partitions that deliveries wait in until they are due again."""
 LATE, UNLISTED, LIST = "LATE#", "UNLISTED#", "LIST#"
+_PAST_GROUPS = "$"
+"""Comes after the `#` that ends a name and before all that names are made of, whose last is before `~`."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -200,6 +202,12 @@ def markers_of(day: date, organization: str = "") -> list[tuple[str, str]]:
     shards = [_marker_shard(organization)] if organization else range(MARKER_SHARDS)
     beginning = f"{ORGANIZATION}{organization}{'#' * bool(organization)}"
     return [(f"{DAY}{day.isoformat()}#{shard}", beginning) for shard in shards]
+
+
+def markers_between(day: date, prefix: str, after: str) -> list[tuple[str, str, str]]:
+    """Partition, first and last sort key of a day's markers of the organizations that begin so, past one of them."""
+    first = f"{ORGANIZATION}{after}{_PAST_GROUPS}" if after else f"{ORGANIZATION}{prefix}"
+    return [(pk, first, f"{ORGANIZATION}{prefix}~") for pk, _ in markers_of(day)]
 
 
 def marked_by(item: Item) -> tuple[str, str]:
@@ -354,6 +362,16 @@ def quarantine_key(day: str, organization: str | None, request_id: str | None, d
 def refusals_of(organization: str, request_id: str = "") -> str:
     """How the sort keys of an organization's entries begin: of all, or of those of one id."""
     return f"{_keyable(organization)}#" + (f"{_keyable(request_id)}#" if request_id else "")
+
+
+def refusals_between(first: str, last: str) -> tuple[str, str]:
+    """First and last sort key of the entries of the organizations from one name to another, both included."""
+    return refusals_of(first), f"{refusals_of(last)}~"
+
+
+def refused_of(item: Item) -> str:
+    """The organization that `quarantine_key` named."""
+    return _sk(item).partition("#")[0]
 
 
 def refusal_key(day: date, organization: str | None, place: str) -> Item:

@@ -92,6 +92,11 @@ class Document:
     is_damaged: bool = False
     account_version: int | None = None
 
+    @property
+    def may_have_pages(self) -> bool:
+        """Whether further pages may lie beside it. The first release left out what a document says of its pages."""
+        return self.leaves != UNSPLIT or (self.format == FIRST and self.version > 0)
+
     def unread(self, names: Iterable[Name]) -> set[str]:
         """The leaves beside the document that hold these rows and were not read."""
         return {leaf_of(self.leaves, name) for name in names} - {first_leaf(self.leaves)} - self.pages.keys()
@@ -154,24 +159,24 @@ class Ledger:
 
         The totals of wide days are only those of their first page: `with_pages` reads others, `days` all of them.
         """
-        items = self._get([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
+        items = self.items([*map(keys.account_key, organizations), *map(keys.document_key, documents)])
         accounts = [of_item(item, self.beside) for item in items if keys.is_account(item)]
         stored = dict(_document(item) for item in items if keys.is_document(item))
         return {account.id: account for account in accounts}, stored
 
     def accounts(self, organizations: Iterable[str]) -> dict[str, StoredAccount]:
         """The accounts alone."""
-        items = self._get([*map(keys.account_key, organizations)])
+        items = self.items([*map(keys.account_key, organizations)])
         accounts = [of_item(item, self.beside) for item in items]
         return {account.id: account for account in accounts}
 
     def documents(self, identities: Iterable[CounterId]) -> dict[CounterId, Document]:
         """The counter documents alone."""
-        return dict(map(_document, self._get([*map(keys.document_key, identities)])))
+        return dict(map(_document, self.items([*map(keys.document_key, identities)])))
 
     def decisions(self, requests: Iterable[RequestKey]) -> dict[RequestKey, Decision]:
         """The decisions of these requests, consistently; an undecided one is missing from the answer."""
-        found = map(decision_of, self._get([keys.decision_key(request) for request in requests]))
+        found = map(decision_of, self.items([keys.decision_key(request) for request in requests]))
         return {decision.key: decision for decision in found}
 
     def days(self, organization: str, groups: Iterable[str], first: date, last: date) -> dict[CounterId, Document]:
@@ -224,7 +229,7 @@ class Ledger:
             return _whole(document, self._pages_of(identity))
         if not (unread := document.unread(names)):
             return document
-        items = self._get([keys.page_key(identity, number(leaf)) for leaf in sorted(unread)])
+        items = self.items([keys.page_key(identity, number(leaf)) for leaf in sorted(unread)])
         pages = dict(map(_page, items))
         if missing := unread - pages.keys():
             raise Busy(f"{identity}: of the totals the pages {sorted(missing)} are not there")
@@ -270,20 +275,34 @@ class Ledger:
             values = {":pk": {"S": pk}, ":org": {"S": beginning}}
             yield from map(keys.marked_by, self._query("pk = :pk AND begins_with(sk, :org)", values))
 
+    def marked_from(self, day: date, prefix: str, after: str, page: int) -> Iterator[tuple[str, str]]:
+        """The same in the order of names: of the organizations that begin with `prefix`, past the one named `after`.
+
+        Each shard is read `page` markers at a time, as they are taken.
+        """
+        between = keys.markers_between(day, prefix, after)
+        return heapq.merge(*(self._markers(_between(pk, first, last), page) for pk, first, last in between))
+
+    def _markers(self, values: Item, page: int) -> Iterator[tuple[str, str]]:
+        pages = self._pages(BETWEEN, values, Limit=page)
+        for found in iter(lambda: self._call(lambda: next(pages, None)), None):
+            yield from map(keys.marked_by, found["Items"])
+
     def _query(self, condition: str, values: Item) -> list[Item]:
         pages = self._pages(condition, values)
         return self._call(lambda: [item for page in pages for item in page["Items"]])  # type: ignore[no-any-return]
 
-    def _pages(self, condition: str, values: Item) -> Iterator[Any]:
+    def _pages(self, condition: str, values: Item, **more: Any) -> Iterator[Any]:
         pages = self.client.get_paginator("query").paginate(
             TableName=self.table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=values,
             ConsistentRead=True,
+            **more,
         )
         return iter(pages)
 
-    def _get(self, wanted: Sequence[Item]) -> list[Item]:
+    def items(self, wanted: Sequence[Item]) -> list[Item]:
         """Consistent batch read in pages; what DynamoDB leaves unprocessed is asked for again."""
         items: list[Item] = []
         waiting, attempts = list(wanted), 0

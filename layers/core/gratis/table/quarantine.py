@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,8 @@ MAX_RAW_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
 MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS = 100, 1000
 """Characters of an id that is none, and of a message; the raw event is kept whole."""
+MAX_COUNTED_PAGES = 5
+"""Pages of 1 MB that are read to count entries."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
@@ -199,6 +202,48 @@ def refusals(
     found = [_refusal(item) for item in page["Items"] if keys.is_quarantined(item)]
     last = page.get("LastEvaluatedKey")
     return Refusals(found, keys.refusal_of_key(last, organization) if last else None)
+
+
+@dataclass(frozen=True)
+class RefusalCounts:
+    """Entries of each organization. `uncounted`: the first name of which not all were read; None: all were."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    uncounted: str | None = None
+
+    def of(self, organization: str) -> int | None:
+        """How many it has; None if they were not all read."""
+        if self.uncounted is not None and organization >= self.uncounted:
+            return None
+        return self.counts.get(organization, 0)
+
+
+def refusal_counts(client: "DynamoDBClient", table: str, day: date, first: str, last: str) -> RefusalCounts:
+    """Entries of a UTC day, of the organizations from one name to another, at most MAX_COUNTED_PAGES of them read.
+
+    Raises Busy.
+    """
+    low, high = keys.refusals_between(first, last)
+    values = {":day": {"S": keys.quarantine_of(day.isoformat())}, ":first": {"S": low}, ":last": {"S": high}}
+    counts: Counter[str] = Counter()
+    more: Any = {}
+    for _ in range(MAX_COUNTED_PAGES):
+        try:
+            page = client.query(
+                TableName=table,
+                KeyConditionExpression="pk = :day AND sk BETWEEN :first AND :last",
+                ExpressionAttributeValues=values,
+                ProjectionExpression="pk, sk, code",
+                ConsistentRead=True,
+                **more,
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        counts.update(keys.refused_of(item) for item in page["Items"] if keys.is_quarantined(item))
+        if "LastEvaluatedKey" not in page:
+            return RefusalCounts(counts)
+        more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+    return RefusalCounts(counts, keys.refused_of(more["ExclusiveStartKey"]))
 
 
 def _refusal(item: Item) -> Refusal:

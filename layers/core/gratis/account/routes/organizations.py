@@ -1,15 +1,19 @@
-"""Profiles, which the platform sets."""
+"""Profiles, which the platform sets; and the organizations of a day, for it to look after."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Body, Path
+from aws_lambda_powertools.event_handler.openapi.params import Body, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from gratis import moment
 from gratis.account import openapi
 from gratis.account.api_answer import answered
-from gratis.account.routes.call import HistoryPage, Routes, ThisCall
+from gratis.account.organizations import MAX_BLOCK, Organizations, Sort
+from gratis.account.routes.call import Day, HistoryPage, Routes, ThisCall, day_of
+from gratis.account.routes.usage import PageCursor
 from gratis.account.sharing import history_page
 from gratis.account.usage import groups_of
 from gratis.http import Refused
@@ -18,6 +22,8 @@ from gratis.table.account_items import StoredAccount
 from gratis.table.accounts import with_profile
 
 Organization = Annotated[str, Path(pattern=IDENTIFIER)]
+BEGINNING = r"^[A-Za-z0-9._-]{0,64}$"
+"""Of an organization's name."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event is older."""
 
@@ -35,6 +41,28 @@ class ProfileIn(BaseModel):
     eligible: Annotated[bool, Field(strict=True)] = True
     positive_balance: Annotated[bool, Field(strict=True)] = True
     effective_at: Annotated[AwareDatetime, Field(ge=EARLIEST)] | None = None
+
+
+@routes.get(
+    "/v1/organizations",
+    summary="The organizations that had a decision on a UTC day, in blocks sorted within themselves",
+    responses=openapi.ORGANIZATIONS,
+    security=openapi.only("platform"),
+)
+def list_organizations(
+    call: ThisCall,
+    day: Day = None,
+    prefix: Annotated[str, Query(pattern=BEGINNING, description="How their names begin.")] = "",
+    sort: Annotated[Sort, Query(description="What a block is sorted by.")] = "organization",
+    limit: Annotated[int, Query(ge=1, le=MAX_BLOCK)] = 100,
+    page: PageCursor = None,
+) -> Response[Any]:
+    if page is not None and not (page and re.fullmatch(BEGINNING, page) and page.startswith(prefix)):
+        raise Refused(400, "invalid_value", f"page: {page[:100]!r} is no page of this query", "page")
+    of_day = Organizations(call.ledger, call.offer, day_of(day) if day else moment.day_of(call.now), call.now)
+    rows, following = of_day.block(prefix, page or "", sort, limit)
+    shown = {"day": of_day.day.isoformat(), "as_of": moment.text(of_day.when), "data": rows}
+    return answered({"object": "list", **shown, "has_more": following is not None, "next_page": following})
 
 
 @routes.put(
