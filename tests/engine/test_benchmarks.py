@@ -244,6 +244,7 @@ def test_the_committed_results_have_every_figure() -> None:
     assert set(results["start_cpu_s"]) == functions
     assert {"ministack", "boto3", "Python"} < results["machine"].keys()
     assert set(results["growth"]) == set(Grown.__dataclass_fields__)
+    assert set(results["asking"]) == set(Asking.__dataclass_fields__)
 
 
 def test_the_committed_pages_show_every_plot() -> None:
