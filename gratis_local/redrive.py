@@ -11,47 +11,19 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from gratis import moment
-from gratis.classify import is_repeat
 from gratis.errors import Rejected
 from gratis.intake.events import compact, parse_event
 from gratis.intake.messages import Message
 from gratis.intake.queue import UsageQueue
-from gratis.intake.receive import ENTRY
-from gratis.intake.sources import SOURCES, Source, source_named
+from gratis.intake.redrive import event_of, received_at, skipped
 from gratis.intake.stream import message_of
+from gratis.rules.receipt import is_repeat
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.stack import Stack
 
 DECIDED_SECONDS = 60
 """How long a redriven event may take to its decision before we say that it has none yet."""
-
-
-def event_of(entry: Entry) -> Any:
-    """The event of an entry: what a source sent is mapped anew, by what is known today. Raises Rejected."""
-    sent = _sent(entry)
-    return json.loads(entry.raw) if sent is None else sent[0].event(sent[1])
-
-
-def _sent(entry: Entry) -> tuple[Source, Any] | None:
-    """What a source sent, refused at the webhook or carried by its event until it was refused; None for an event."""
-    raw = json.loads(entry.raw)
-    if entry.source is not None:
-        return source_named(entry.source), raw
-    carried = isinstance(raw, dict) and ENTRY in raw
-    source = next((each for each in SOURCES if carried and each.kept and each.name == raw.get("source")), None)
-    return (source, raw[ENTRY]) if source else None
-
-
-def _skipped(entry: Entry) -> str | None:
-    """Why its source would skip today what it refused then; None if it would not."""
-    sent = _sent(entry)
-    return sent[0].skipped(sent[1]) if sent else None
-
-
-def _received_at(entry: Entry) -> datetime:
-    """When the event is received: as it was, unless that was too early."""
-    return datetime.now(UTC) if entry.code == "in_the_future" else moment.parse(entry.received_at)
 
 
 @dataclass(frozen=True)
@@ -87,24 +59,24 @@ class Desk:
         """Send entries through again. One goes out of quarantine only when its decision exists, or it needs none."""
         sent: list[Entry] = []
         for entry in entries:
-            received_at = _received_at(entry)
-            if reason := _skipped(entry):
+            when = received_at(entry, datetime.now(UTC))
+            if reason := skipped(entry):
                 self.quarantine.remove(entry)
                 yield Redriven(entry, "skipped", reason)
                 continue
             try:
                 event = event_of(entry)
-                text, request = compact(event), parse_event(event, received_at)
+                text, request = compact(event), parse_event(event, when)
             except Rejected as rejected:
                 yield Redriven(entry, "refused", rejected.message)
             else:
-                self.queue.send({request.organization: [text]}, received_at, nonce=uuid.uuid4().hex)
+                self.queue.send({request.organization: [text]}, when, nonce=uuid.uuid4().hex)
                 sent.append(entry)
         yield from self._settled(sent)
 
     def _settled(self, sent: Sequence[Entry]) -> Iterator[Redriven]:
         deadline = time.monotonic() + DECIDED_SECONDS
-        waiting = {entry: parse_event(event_of(entry), _received_at(entry)) for entry in sent}
+        waiting = {entry: parse_event(event_of(entry), received_at(entry, datetime.now(UTC))) for entry in sent}
         while waiting and time.monotonic() < deadline:
             decided = self.ledger.decisions(dict.fromkeys(request.key for request in waiting.values()))
             for entry, request in list(waiting.items()):

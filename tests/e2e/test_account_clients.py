@@ -482,6 +482,7 @@ OPERATIONS = [
     "GET /v1/organization/requests/{request_id}",
     "GET /v1/organization/quarantine",
     "GET /v1/quarantine",
+    "POST /v1/quarantine/redrive",
     "GET /v1/key",
     "GET /v1/keys",
     "DELETE /v1/keys/{key_id}",

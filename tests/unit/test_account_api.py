@@ -689,6 +689,7 @@ def test_the_document_says_which_roles_may_do_what_not_every_key_may(document: A
         ("get", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("put", f"{ORGANIZATIONS}/{{organization}}"): [{"key": ["platform"]}],
         ("get", "/v1/quarantine"): [{"key": ["platform"]}],
+        ("post", "/v1/quarantine/redrive"): [{"key": ["platform"]}],
         ("get", ORGANIZATIONS): [{"key": ["platform"]}],
         ("get", "/v1/keys"): [{"key": ["platform"]}],
         ("delete", "/v1/keys/{key_id}"): [{"key": ["platform"]}],
@@ -758,7 +759,7 @@ def test_the_document_describes_what_is_answered(document: Any) -> None:
 def test_the_document_describes_what_is_refused_of_a_body(document: Any) -> None:
     asked = [each for _, path, each in operations(document) if not path.startswith(EVENTS_PATH)]
     taking = [each["responses"].keys() for each in asked if "requestBody" in each]
-    assert len(taking) == 5
+    assert len(taking) == 6
     assert [codes for codes in taking if not {"413", "415"} <= codes] == []
 
 

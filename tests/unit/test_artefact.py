@@ -158,7 +158,8 @@ IMPORTS = {
     "table.keys telemetry outgoing outgoing.deliveries outgoing.endpoints outgoing.sending outgoing.targets ",
     "account_api": f"{CORE} {RULES} "
     "account account.allowance account.api_answer account.api_request account.api_router account.asked "
-    "account.listing account.offer account.openapi account.reservations account.routes account.routes.allowance "
+    "account.listing account.offer account.openapi account.organizations account.reservations account.routes "
+    "account.routes.allowance "
     "account.routes.call account.routes.key account.routes.organizations account.routes.pages "
     "account.routes.quarantine account.routes.requests account.routes.reservations account.routes.sharing "
     "account.routes.statements "

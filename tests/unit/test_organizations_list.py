@@ -362,5 +362,6 @@ def test_what_cannot_be_asked_is_named(api: Api, asked: Any, parameter: str) -> 
     assert api.get(ORGANIZATIONS, api.platform, **asked).refused() == (400, "invalid_value", parameter)
 
 
-def test_a_day_to_come_is_empty(api: Api) -> None:
-    assert api.get(ORGANIZATIONS, api.platform, day=(NOW + DAY + HOUR).date().isoformat()).content["data"] == []
+@pytest.mark.parametrize("day", ["0001-01-01", (NOW + DAY + HOUR).date().isoformat(), "9999-12-31"])
+def test_any_day_may_be_asked_for(api: Api, day: str) -> None:
+    assert api.get(ORGANIZATIONS, api.platform, day=day).content["data"] == []

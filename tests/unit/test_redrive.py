@@ -13,6 +13,7 @@ import pytest
 from gratis import config, moment
 from gratis.intake import sources
 from gratis.intake.receive import ENTRY
+from gratis.intake.redrive import event_of
 from gratis.intake.stream import data_of
 from gratis.table.quarantine import Entry
 from gratis_local import redrive
@@ -141,7 +142,7 @@ def test_what_an_old_mapping_made_a_conflict_a_new_one_makes_a_repeat(
     conflicts = webhook.quarantined()
     assert [each.code for each in conflicts] == ["conflict"] * (POLLS - 1)
     assert all(PRIVATE not in each.raw for each in conflicts)
-    assert redrive.event_of(conflicts[0]) == redrive.event_of(conflicts[1])
+    assert event_of(conflicts[0]) == event_of(conflicts[1])
 
 
 def test_what_a_new_mapping_skips_is_taken_out(webhook: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,7 @@ def test_an_event_of_the_webhook_is_sent_through_as_it_is(webhook: Deployed) -> 
         "in_the_future",
         "invalid_event",
     ]
-    assert [redrive.event_of(each)["id"] for each in webhook.quarantined()] == ["r1", "r2"]
+    assert [event_of(each)["id"] for each in webhook.quarantined()] == ["r1", "r2"]
 
 
 def test_a_void_that_came_too_early_is_redriven_once_its_request_is_there(webhook: Deployed) -> None:

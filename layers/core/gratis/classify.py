@@ -21,7 +21,7 @@ from gratis.rules.account import InForce
 from gratis.rules.decision import Case, case_of, likely_counter, settle
 from gratis.rules.offer import Offer
 from gratis.rules.pages import MAX_PAGE_ROWS, Name, Touched, name_of
-from gratis.rules.receipt import Decision, request_of
+from gratis.rules.receipt import Decision, is_repeat, request_of
 from gratis.rules.request import Request, RequestKey, Void
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import CounterId
@@ -493,11 +493,6 @@ def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arri
 def is_same(first: Request | Void, other: Request | Void) -> bool:
     """Whether two events of one key say the same: all voids of a request do."""
     return isinstance(other, Void) or first.payload_hash == other.payload_hash
-
-
-def is_repeat(request: Request | Void, decision: Decision) -> bool:
-    """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
-    return isinstance(request, Void) or request.payload_hash == decision.payload_hash
 
 
 def unfinished(messages: Sequence[Message], again: Collection[str]) -> list[str]:

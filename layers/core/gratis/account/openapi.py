@@ -131,6 +131,7 @@ KEY = answers("key", role="string", name="string")
 KEYS = answers("list", data="array", has_more="boolean")
 REVOKED: dict[int, Any] = {204: {"description": "The key is no longer taken", "content": {}}}
 QUARANTINE = answers("list", data="array", has_more="boolean")
+REDRIVEN = answers("list", data="array", has_more="boolean")
 STATEMENT_KEYS: dict[int, Any] = {
     200: {"description": "One after the other", "content": {"application/x-pem-file": {"schema": {"type": "string"}}}}
 }

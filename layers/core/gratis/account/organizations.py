@@ -83,7 +83,7 @@ class Organizations:
     def when(self) -> datetime:
         """The moment of the day that is shown."""
         first = moment.midnight(self.day)
-        return min(max(self.now, first), first + moment.DAY - datetime.resolution)
+        return min(max(self.now, first), first + (moment.DAY - datetime.resolution))
 
     def _each(self, named: Sequence[Named]) -> Iterator[Read]:
         groups = [group for group in self.offer.version_at(self.when).groups if group.scope == "organization"]

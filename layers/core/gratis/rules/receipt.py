@@ -17,7 +17,7 @@ from gratis import moment
 from gratis.rules.figures import Figure, parsed
 from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import EVALS
-from gratis.rules.request import VOID, Kind, Request, RequestKey, Tokens, void_of
+from gratis.rules.request import VOID, Kind, Request, RequestKey, Tokens, Void, void_of
 
 Verdict = Literal["free", "billed"]
 Written = int | str | None
@@ -233,3 +233,8 @@ RECORD: tuple[RecordField, ...] = (
 )
 """In the order in which a record states them."""
 _FORMS = {form: [field for field in RECORD if field.since <= form] for form in range(FIRST, FORMAT + 1)}
+
+
+def is_repeat(request: Request | Void, decision: Decision) -> bool:
+    """Whether what is decided is this very event: there is one void of a request, whoever asks for it."""
+    return isinstance(request, Void) or request.payload_hash == decision.payload_hash

@@ -14,7 +14,7 @@ import pydantic_core
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
-from gratis.errors import Rejected
+from gratis.errors import Busy, Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
 from gratis.table.dynamo import Pause, Spread, pause, put_all, translated
@@ -109,6 +109,13 @@ def text_of(raw: Any) -> str:
     return pydantic_core.to_json(raw, inf_nan_mode="constants").decode()
 
 
+class EntryPage(NamedTuple):
+    """The same, whole."""
+
+    found: list[Entry]
+    following: str | None
+
+
 class Quarantine:
     """Stores entries in the ledger table, large ones in several items.
 
@@ -151,6 +158,27 @@ class Quarantine:
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
 
+    def page(self, day: date, organization: str | None, limit: int, after: str = "") -> "EntryPage":
+        """What `refusals` gives, as whole entries. A part that lies past the page is read by itself. Raises Busy."""
+        items, following = _page(self.client, self.table, organization, day, limit, after=after)
+        parts = {item["sk"]["S"]: item["raw"]["B"] for item in items}
+        found = [item for item in items if keys.is_quarantined(item)]
+        for item in found:
+            for place in _places(item):
+                if place not in parts:
+                    parts[place] = self._part(item["pk"], place)
+        return EntryPage([_entry(item, parts) for item in found], following)
+
+    def _part(self, pk: Any, place: str) -> bytes:
+        key = {"pk": pk, "sk": {"S": place}}
+        try:
+            item = self.client.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        if item is None:
+            raise Busy(f"{place}: somebody took the entry out meanwhile")
+        return item["raw"]["B"]
+
     def of_day(self, day: date) -> Iterator[Entry]:
         """The entries of events received on a UTC day, oldest key first. Raises Busy."""
         pages = self.client.get_paginator("query").paginate(
@@ -183,6 +211,21 @@ def refusals(
 
     One query of `limit` items, so a page may be shorter. `organization`: only its own; `request_id`: only those of it.
     """
+    items, following = _page(client, table, organization, day, limit, request_id=request_id, after=after)
+    return Refusals([_refusal(item) for item in items if keys.is_quarantined(item)], following)
+
+
+def _page(
+    client: "DynamoDBClient",
+    table: str,
+    organization: str | None,
+    day: date,
+    limit: int,
+    *,
+    request_id: str = "",
+    after: str = "",
+) -> tuple[list[Item], str | None]:
+    """The items of one query, and after which place the next one begins."""
     condition, values = "pk = :day", {":day": {"S": keys.quarantine_of(day.isoformat())}}
     if organization is not None:
         condition += " AND begins_with(sk, :whose)"
@@ -199,9 +242,8 @@ def refusals(
         )
     except (ClientError, BotoCoreError) as error:
         raise translated(error) from error
-    found = [_refusal(item) for item in page["Items"] if keys.is_quarantined(item)]
     last = page.get("LastEvaluatedKey")
-    return Refusals(found, keys.refusal_of_key(last, organization) if last else None)
+    return page["Items"], keys.refusal_of_key(last, organization) if last else None
 
 
 @dataclass(frozen=True)
@@ -267,15 +309,19 @@ def _items(entry: Entry, max_bytes: int) -> Iterator[Item]:
         yield {"pk": entry.key["pk"], "sk": {"S": keys.part_key(entry.key["sk"]["S"], number)}, "raw": {"B": part}}
 
 
+def _places(item: Item) -> list[str]:
+    """The sort keys of an entry's parts, its own first."""
+    return [keys.part_key(item["sk"]["S"], number) for number in range(1, int(item["parts"]["N"]) + 1)]
+
+
 def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
-    places = [keys.part_key(item["sk"]["S"], number) for number in range(1, int(item["parts"]["N"]) + 1)]
     text = {name: value["S"] for name, value in item.items() if "S" in value}
     return Entry(
         organization=text.get("organization"),
         id=text.get("id"),
         code=text["code"],
         message=text["message"],
-        raw=zlib.decompress(b"".join(parts[place] for place in places)).decode(),
+        raw=zlib.decompress(b"".join(parts[place] for place in _places(item))).decode(),
         received_at=text["received_at"],
         whence=text["whence"],
         decided=text.get("decided"),

@@ -1,12 +1,14 @@
-"""Refused events, as their organization sees them: what was wrong with each."""
+"""Refused events, as their organization sees them: what was wrong with each; and sent through again by the platform."""
 
 import json
+import os
 import re
 from datetime import date, timedelta
 from typing import Annotated, Any
 
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.params import Query
+from aws_lambda_powertools.event_handler.openapi.params import Body, Query
+from pydantic import BaseModel, ConfigDict, Field
 
 from gratis import moment
 from gratis.account import openapi
@@ -14,7 +16,8 @@ from gratis.account.api_answer import answered
 from gratis.account.routes.call import Call, Day, Organization, Routes, ThisCall, day_of
 from gratis.account.routes.usage import PageCursor
 from gratis.http import Refused
-from gratis.table.quarantine import Refusal, Refusals, refusals
+from gratis.rules.account import IDENTIFIER
+from gratis.table.quarantine import Entry, Quarantine, Refusal, Refusals, refusals
 
 LATELY_DAYS = 7
 """UTC days in which a request without a decision is looked for among the refused."""
@@ -44,6 +47,56 @@ def refused_events(
 )
 def every_refused_event(call: ThisCall, day: Day = None, limit: Limit = 20, page: PageCursor = None) -> Response[Any]:
     return _page(call, None, day, limit, page)
+
+
+class RedriveIn(BaseModel):
+    """Which entries are sent through again: those received on a day, of one organization, id or code, or of all."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    day: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
+    organization: Annotated[str, Field(pattern=IDENTIFIER)] | None = None
+    id: Annotated[str, Field(max_length=256)] | None = None
+    code: Annotated[str, Field(max_length=64)] | None = None
+    limit: Annotated[int, Field(strict=True, ge=1, le=100)] = 20
+    page: Annotated[str, Field(pattern=f"^{_PLACE.pattern}$")] | None = None
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether an entry of the page is sent through again."""
+        return self.id in (None, entry.id) and self.code in (None, entry.code)
+
+
+@routes.post(
+    "/v1/quarantine/redrive",
+    summary="Send refused events of a UTC day through again, a page at a time; an entry goes once it has a decision",
+    security=openapi.only("platform"),
+    responses=openapi.REDRIVEN,
+)
+def redrive_refused(call: ThisCall, which: Annotated[RedriveIn, Body()]) -> Response[Any]:
+    import boto3  # noqa: PLC0415
+
+    from gratis.account.redriving import Redriving  # noqa: PLC0415 - all sources, which no other route needs
+    from gratis.config import QUICK  # noqa: PLC0415
+    from gratis.intake.queue import UsageQueue  # noqa: PLC0415
+
+    quarantine = Quarantine(call.ledger.client, call.ledger.table)
+    entries, more = quarantine.page(day_of(which.day), which.organization, which.limit, which.page or "")
+    queue = UsageQueue(boto3.client("sqs", config=QUICK), os.environ["USAGE_QUEUE"])
+    redriving = Redriving(call.ledger, quarantine, queue, call.now)
+    done = redriving.redrive([entry for entry in entries if which.wants(entry)])
+    data = [
+        {
+            "object": "redriven",
+            "organization": each.entry.organization,
+            "id": each.entry.id,
+            "received_at": each.entry.received_at,
+            "error": each.entry.error(),
+            "state": each.state,
+            "why": each.why,
+        }
+        for each in done
+    ]
+    return answered({"object": "list", "data": data, "has_more": more is not None, "next_page": more})
 
 
 def _page(call: Call, whose: str | None, day: str | None, limit: int, page: str | None) -> Response[Any]:
