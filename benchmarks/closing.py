@@ -1,4 +1,4 @@
-"""What closing a day takes: `python -m benchmarks.closing [DECISIONS]`, of 1,000,000 and of a tenth if none are named.
+"""What closing a day takes: `python -m benchmarks.closing [DECISIONS ...]`; without, of 100,000 and of 1,000,000.
 
 The closing code is the real one, through the real SDK client. What the client would send to DynamoDB is answered by
 `Store`, a file of SQLite, because no local engine holds a million decisions in bearable time. It holds what the real
@@ -42,7 +42,7 @@ from gratis.table.quarantine import Quarantine
 from gratis_local.stack import client_for
 
 ORGANIZATION = "org_large"
-DECISIONS = 1_000_000
+DECISIONS = [100_000, 1_000_000]
 RESULTS = Path(__file__).parent / "closing.json"
 NOWHERE = "http://127.0.0.1:1"
 """Where the client believes DynamoDB to be: nothing is sent."""
@@ -256,9 +256,8 @@ def _close(file: Path, day: date) -> Closing:
 
 
 def found_so_far() -> str:
-    """The figures of the last run as a table of Markdown; `ratio`: how many times the tenth's."""
-    tenth, whole = (Closing(**each) for each in json.loads(RESULTS.read_text(encoding="utf-8")))
-    head = "| figure | a tenth | the day | ratio |\n|---|---:|---:|---:|"
+    """The figures of the last run's two largest days as a table of Markdown; `ratio`: of the larger to the smaller."""
+    *_, smaller, larger = (Closing(**each) for each in json.loads(RESULTS.read_text(encoding="utf-8")))
     named: dict[str, Callable[[Closing], float]] = {
         "decisions": lambda each: each.decisions,
         "seconds of CPU": lambda each: each.cpu_s,
@@ -270,27 +269,27 @@ def found_so_far() -> str:
         "units read": lambda each: each.read_units,
         "units written": lambda each: each.write_units,
     }
-    figures = ((name, figure(tenth), figure(whole)) for name, figure in named.items())
+    figures = ((name, figure(smaller), figure(larger)) for name, figure in named.items())
     rows = (f"| {name} | {small:,} | {large:,} | {large / small:.2f} |" for name, small, large in figures)
-    return "\n".join((head, *rows))
+    return "\n".join(("| figure | a day | a larger day | ratio |\n|---|---:|---:|---:|", *rows))
 
 
 def main() -> None:
     """A run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("decisions", nargs="?", type=int, default=DECISIONS)
-    whole = parser.parse_args().decisions
+    parser.add_argument("decisions", nargs="*", type=int, default=DECISIONS)
     day = moment.day_of(datetime.now(UTC)) - moment.DAY
-    found = []
+    found: list[Closing] = []
     with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
-        for decisions in (whole // 10, whole):
+        for decisions in parser.parse_args().decisions:
             file = Path(folder) / f"{decisions}.sqlite"
             print(f"{decisions:,} decisions are being made ...", file=sys.stderr)
             alone.apply(_fill, (file, day, decisions))
             print("their day is being closed ...", file=sys.stderr)
             found.append(alone.apply(_close, (file, day)))
-    RESULTS.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
-    print(found_so_far())
+            if len(found) > 1:
+                RESULTS.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
+                print(found_so_far(), flush=True)
 
 
 if __name__ == "__main__":
