@@ -245,13 +245,12 @@ class Attached(Ledger):
         try:
             return super().commit(read, *rest, **judged)
         except CommitRefused as refused:
+            pages = {identity: read[identity].pages if identity in read else {} for identity in refused.documents}
             bound = {
                 identity: replace(
                     document,
-                    pages=read[identity].pages,
-                    totals=added_up(
-                        [document.totals.rows, *(page.totals.rows for page in read[identity].pages.values())]
-                    ),
+                    pages=pages[identity],
+                    totals=added_up([document.totals.rows, *(page.totals.rows for page in pages[identity].values())]),
                 )
                 for identity, document in refused.documents.items()
             }
@@ -548,7 +547,7 @@ PAGES = (
     ),
     Fault(
         "pages that were read are taken for those of a later version of their document",
-        "totals are sums of decisions",
+        "known to the services",
         release=release(ledger=Attached),
     ),
     Fault(
