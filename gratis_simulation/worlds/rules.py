@@ -1,7 +1,7 @@
 """Tiny offers and short histories: quotas so small that every edge is reached within a few requests."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -176,6 +176,12 @@ def histories(dice: random.Random, base: date, organizations: Sequence[str]) -> 
         usual = dice.random() < (0.8 if number == 0 else 0.5)
         accounts.append(_account(dice, base, organization, usual=usual))
     return accounts
+
+
+def beginners(base: date, organizations: Iterable[str]) -> list[Account]:
+    """Accounts of organizations that have a tier, and share nothing yet."""
+    profile = {"effective_at": midnight(base) - timedelta(days=60), "tier": 4}
+    return [Account.model_validate({"id": each, "profile": [profile]}) for each in sorted(organizations)]
 
 
 def _account(dice: random.Random, base: date, organization: str, *, usual: bool) -> Account:

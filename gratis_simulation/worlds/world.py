@@ -176,6 +176,8 @@ def build(seed: int) -> World:
     chosen = rules.first_rules(dice, base) if after_the_first else rules.rules(dice, base, roomy=roomy)
     organizations = ORGANIZATIONS[: dice.choice((1, 1, 2, 3))]
     accounts = rules.histories(dice, base, organizations)
+    if after_the_first:  # of who has no tier it recorded another group
+        accounts += rules.beginners(base, set(organizations) - {each.id for each in accounts})
     start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
     traffic = Traffic(dice, chosen, accounts, organizations, base, first=after_the_first)
     plan = _roomy(dice, start, traffic) if roomy else _plan(dice, start, traffic)
