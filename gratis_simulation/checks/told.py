@@ -131,7 +131,8 @@ class Told:
             elif change.key[0].startswith("COUNTER#"):
                 identity = _document_at(change.key)
                 touched.add(identity)
-                if change.actor and (asking := self._asking.get(id(change.actor.work))):
+                is_page = change.key[1].startswith("PAGE#")  # its document is in the same commit
+                if change.actor and not is_page and (asking := self._asking.get(id(change.actor.work))):
                     self._asked(identity, number, change, asking)
         self._note_ends(changes[-1][0], touched)
         if touched:
