@@ -66,7 +66,9 @@ def _commits_follow_arrival(ended: Ended) -> None:
         asked = decision.quota is not None
         counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
         if ended.run.knobs.fifo:
-            _in_order(last, counter, places[0], decision)
+            # A shard that is read again may hand a void out once more that came before its request.
+            if not (decision.is_void and ended.run.knobs.streams):
+                _in_order(last, counter, places[0], decision)
             first = ended.arrivals.payloads[taken.payload.key][0]
             if first != taken.payload and not decision.is_void and not ended.overdue(first):
                 raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
