@@ -1,5 +1,7 @@
 """What closing a day takes: `python -m benchmarks.closing [DECISIONS ...]`; without, of 100,000 and of 1,000,000.
 
+`--earlier CHECKOUT` closes each day with the code of an earlier checkout too, and prints the ratio.
+
 The closing code is the real one, through the real SDK client. What the client would send to DynamoDB is answered by
 `Store`, a file of SQLite, because no local engine holds a million decisions in bearable time. It holds what the real
 classifier committed through the same client, and answers queries in pages of 1 MB of items, as DynamoDB does. So units
@@ -10,9 +12,11 @@ network. Filling and each closing are processes of their own, so that memory is 
 import argparse
 import contextlib
 import json
+import os
 import random
 import resource
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -258,6 +262,10 @@ def _close(file: Path, day: date) -> Closing:
 def found_so_far() -> str:
     """The figures of the last run's two largest days as a table of Markdown; `ratio`: of the larger to the smaller."""
     *_, smaller, larger = (Closing(**each) for each in json.loads(RESULTS.read_text(encoding="utf-8")))
+    return _table("a day", smaller, "a larger day", larger)
+
+
+def _table(left: str, smaller: Closing, right: str, larger: Closing) -> str:
     named: dict[str, Callable[[Closing], float]] = {
         "decisions": lambda each: each.decisions,
         "seconds of CPU": lambda each: each.cpu_s,
@@ -271,25 +279,52 @@ def found_so_far() -> str:
     }
     figures = ((name, figure(smaller), figure(larger)) for name, figure in named.items())
     rows = (f"| {name} | {small:,} | {large:,} | {large / small:.2f} |" for name, small, large in figures)
-    return "\n".join(("| figure | a day | a larger day | ratio |\n|---|---:|---:|---:|", *rows))
+    return "\n".join((f"| figure | {left} | {right} | ratio |\n|---|---:|---:|---:|", *rows))
+
+
+def _measured(decisions: int) -> Closing:
+    """A day made and closed, each in a process of its own."""
+    day = moment.day_of(datetime.now(UTC)) - moment.DAY
+    with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
+        file = Path(folder) / "day.sqlite"
+        print(f"{decisions:,} decisions are being made ...", file=sys.stderr)
+        alone.apply(_fill, (file, day, decisions))
+        print("their day is being closed ...", file=sys.stderr)
+        return alone.apply(_close, (file, day))
+
+
+def _measured_by(checkout: Path, decisions: int) -> Closing:
+    """The same by the code of another checkout, which may know nothing of this benchmark."""
+    path = os.pathsep.join([str(checkout), str(checkout / "layers" / "core")])
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-P", __file__, "--json", str(decisions)],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return Closing(**json.loads(done.stdout))
 
 
 def main() -> None:
     """A run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("decisions", nargs="*", type=int, default=DECISIONS)
-    day = moment.day_of(datetime.now(UTC)) - moment.DAY
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--earlier", type=Path, metavar="CHECKOUT", help="close each day with that code too")
+    how.add_argument("--json", action="store_true", help="print the figures and keep nothing")
+    given = parser.parse_args()
     found: list[Closing] = []
-    with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
-        for decisions in parser.parse_args().decisions:
-            file = Path(folder) / f"{decisions}.sqlite"
-            print(f"{decisions:,} decisions are being made ...", file=sys.stderr)
-            alone.apply(_fill, (file, day, decisions))
-            print("their day is being closed ...", file=sys.stderr)
-            found.append(alone.apply(_close, (file, day)))
-            if len(found) > 1:
-                RESULTS.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
-                print(found_so_far(), flush=True)
+    for decisions in given.decisions:
+        if given.earlier:
+            earlier = _measured_by(given.earlier.resolve(), decisions)
+            print(_table("earlier", earlier, "now", _measured(decisions)), flush=True)
+            continue
+        found.append(_measured(decisions))
+        if given.json:
+            print(json.dumps(asdict(found[-1])))
+        elif len(found) > 1:
+            RESULTS.write_text(json.dumps([asdict(each) for each in found], indent=1) + "\n", encoding="utf-8")
+            print(found_so_far(), flush=True)
 
 
 if __name__ == "__main__":
