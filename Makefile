@@ -43,7 +43,7 @@ replay: $(VENV)/.replay  ## run the seed's day through the code that is deployed
 	@$(BIN)/gratis replay events/seed-day.json
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 e2e: setup browser senders  ## deploy the template on the local engine and drive it
 	@$(BIN)/python -m pytest tests/e2e

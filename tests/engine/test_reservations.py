@@ -63,16 +63,19 @@ class Desk:
         return self.side_by_side(call, list(names))
 
     def come(self, requests: Sequence[tuple[str, int]], now: datetime = NOW) -> list[Decision]:
-        """The decisions on requests of so many tokens, each in a batch of its own, from eight threads."""
+        """The decisions on requests of so many tokens, each in a batch of its own, from eight threads.
+
+        A batch that lost every race for its document comes again, as from the queue.
+        """
 
         def decide(client: Any, request: tuple[str, int]) -> Decision:
             name, tokens = request
             event = usage(name, tokens, model=MODEL, at=now.isoformat())
-            [decision] = (
-                classifier(client, OFFER, lambda _: now, self.table)
-                .classify([message(f"m-{name}", event, received_at=now)])
-                .decisions
-            )
+            batch = [message(f"m-{name}", event, received_at=now)]
+            ours = classifier(client, OFFER, lambda _: now, self.table)
+            while (outcome := ours.classify(batch)).unfinished:
+                pass
+            [decision] = outcome.decisions
             return decision
 
         return self.side_by_side(decide, requests)
