@@ -13,7 +13,7 @@ STAGE ?= default
 BUILT := .aws-sam/build/template.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help setup replay test e2e fuzz kill-day bench check lock prices build deploy up clean clients browser senders scan
+.PHONY: help setup replay test e2e fuzz kill-day bench nightly check lock prices build deploy up clean clients browser senders scan
 
 help:  ## list what make can do
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,11 @@ kill-day: setup  ## play a day of 20,000 events on the local engine whose worker
 
 bench: setup  ## measure Gratis beside what one would otherwise write
 	@$(BIN)/python -m benchmarks
+
+nightly: setup  ## what takes too long for every change: 20,000 worlds, rare faults, make fuzz, kill-day and bench
+	@$(BIN)/gratis simulate --worlds 20000 --seed "$$(date +%s)"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m nightly
+	@$(MAKE) fuzz kill-day bench
 
 check: setup $(SAM) scan  ## lint, types, template
 	@$(BIN)/ruff check .

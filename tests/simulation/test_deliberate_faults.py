@@ -18,7 +18,10 @@ SOME = 100
 SOUND = Fault("none", "none")
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, id=fault.name, marks=[pytest.mark.nightly] * fault.rare) for fault in FAULTS],
+)
 def test_a_deliberate_fault_is_found(fault: Fault) -> None:
     with fault.in_place():
         promises = ({broken.promise for broken in fault.findings(seed)} for seed in range(FIRST, FIRST + MOST))
