@@ -11,8 +11,8 @@ import pytest
 
 from gratis_local.functions import ROOT
 from gratis_local.stack import LOCAL_CREDENTIALS
+from tests.builders.ledger import prove
 from tests.e2e.system import System, queue_batch
-from tests.ledger_builders import prove
 
 MORE_THAN_ONE_TRANSACTION = 150
 """Events of one counter: at most 100 items fit a transaction, so these take two."""

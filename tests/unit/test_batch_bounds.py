@@ -13,21 +13,12 @@ from gratis.table.accounts import Accounts
 from gratis.table.dynamo import MAX_ATTEMPTS
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
-from tests.ledger_builders import (
-    DAILY,
-    TABLE,
-    Faulty,
-    account,
-    aws_error,
-    event_clock,
-    fails,
-    message,
-    moto_table,
-    of_organization,
-    prove,
-    stored,
-    usage,
-)
+from gratis_local.replay import event_clock
+from tests.builders.aws import TABLE, Faulty, aws_error, fails, moto_table, of_organization
+from tests.builders.events import message, usage
+from tests.builders.ledger import prove, stored
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 
 ORGANIZATIONS = [f"org_{number}" for number in range(10)]
 
@@ -54,7 +45,7 @@ class OneAtATime:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
     """A ledger table with ten organizations."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         for organization in ["org_a", *ORGANIZATIONS]:
             Accounts(client, TABLE).put(account(organization))
         yield Faulty(OneAtATime(client))

@@ -28,9 +28,9 @@ from gratis.table.keys import account_key
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine, entry
 from gratis_local.functions import Context, handler_of
-from tests.ledger_builders import DAY, TABLE, aws_error, classifier, message, moto_table, usage
-from tests.unit.builders import Desk, at, request, usage_event
-from tests.unit.webhook import incompressible
+from tests.builders.aws import TABLE, aws_error, moto_table
+from tests.builders.events import DAY, at, incompressible, message, request, usage, usage_event
+from tests.builders.ledger import Desk, classifier
 
 RECEIVED = at("2025-03-11T23:30:00")
 EVENTBRIDGE_BYTES = 256 * 1024
@@ -279,7 +279,7 @@ def account_item(*modes: str, tier: int = 4, projects: Sequence[str] = ()) -> An
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         yield client
 
 

@@ -31,24 +31,11 @@ from gratis.table.accounts import Accounts
 from gratis.table.ledger import MAX_ATTEMPTS, CommitRefused, Document, JudgedBy, Ledger
 from gratis.table.quarantine import Quarantine, entry
 from gratis_simulation.checks.histories import whole
-from tests.ledger_builders import (
-    ALWAYS,
-    BIG,
-    DAILY,
-    DAY,
-    RECEIVED,
-    TABLE,
-    Faulty,
-    account,
-    aws_error,
-    cancelled,
-    fails,
-    moto_table,
-    plain,
-    request_of,
-    stored,
-    usage,
-)
+from tests.builders.aws import ALWAYS, TABLE, Faulty, aws_error, cancelled, fails, moto_table
+from tests.builders.events import DAY, LARGE, RECEIVED, request_of, usage
+from tests.builders.ledger import plain, stored
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 
 COUNTER = CounterId("org_a", "1m", "2025-03-11")
 NOTHING = Books(Counter(), {})
@@ -56,7 +43,7 @@ NOTHING = Books(Counter(), {})
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         yield client
 
 
@@ -465,7 +452,7 @@ def test_an_event_whose_name_alone_fills_an_item_is_kept(client: Any, field: str
 
 def test_an_entry_is_found_by_the_day_it_was_received_on(client: Any) -> None:
     quarantine = Quarantine(client, TABLE)
-    quarantine.put([entry(usage("a", model=BIG), REFUSED, datetime(2025, 3, 12, 0, 0, tzinfo=UTC), "test")])
+    quarantine.put([entry(usage("a", model=LARGE), REFUSED, datetime(2025, 3, 12, 0, 0, tzinfo=UTC), "test")])
     assert list(quarantine.of_day(DAY)) == []
     assert [kept.id for kept in quarantine.of_day(date(2025, 3, 12))] == ["a"]
 

@@ -15,9 +15,11 @@ from gratis import config
 from gratis.table.accounts import Accounts
 from gratis_local.functions import Context, handler_of
 from gratis_simulation.machines.table import key_in
-from tests.ledger_builders import TABLE, account, moto_table, record, usage
-from tests.unit import webhook
-from tests.unit.account_api import Api
+from tests.builders import webhook
+from tests.builders.account_api import Api
+from tests.builders.aws import TABLE, aws, moto_table
+from tests.builders.events import record, usage
+from tests.builders.organizations import account
 from tests.unit.test_template import ACTIONS, role_of
 from tests.unit.transformed import ACCOUNT, REGION, Deployed, allowed
 
@@ -103,7 +105,7 @@ def called(calls: list[Call]) -> set[str]:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A table with one organization in it; queues and a bus beside it."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         Accounts(client, TABLE).put(account())
         queue = boto3.client("sqs").create_queue(QueueName="days")["QueueUrl"]
         boto3.client("events").create_event_bus(Name="billing")
@@ -145,7 +147,7 @@ def test_classify_usage_may_decide_and_put_into_quarantine(table: Any) -> None:
 
 
 def test_receive_usage_may_queue_and_put_into_quarantine() -> None:
-    with webhook.aws() as clients, webhook.deployed(clients) as deployed, recorded() as calls:
+    with aws() as clients, webhook.deployed(clients) as deployed, recorded() as calls:
         assert deployed.post_events(webhook.event("r1"), {"id": "bad"}).status == 202
         assert deployed.post_litellm(b'[{"id": "bad"}]').status < 500
     assert called(calls) == {"secretsmanager:GetSecretValue", "sqs:SendMessage", "dynamodb:BatchWriteItem"}

@@ -17,8 +17,8 @@ from gratis.errors import Busy, Rejected
 from gratis.table.dynamo import MAX_ATTEMPTS
 from gratis.table.quarantine import MAX_RAW_BYTES, Entry, Quarantine, entry
 from gratis_local.engine import create_table
-from tests.unit.builders import at, usage_event
-from tests.unit.webhook import Call, Flaky, aws, aws_error, fails, incompressible
+from tests.builders.aws import Call, Faulty, aws, aws_error, fails
+from tests.builders.events import at, incompressible, usage_event
 
 RECEIVED = at("2025-03-11T23:59:59")
 DAY = date(2025, 3, 11)
@@ -38,12 +38,12 @@ def store(clients: dict[str, Any]) -> Iterator[Quarantine]:
     """An empty table."""
     client = clients["dynamodb"]
     create_table(client, "quarantine-test")
-    flaky: Any = Flaky(client)
+    flaky: Any = Faulty(client)
     yield Quarantine(flaky, "quarantine-test")
     client.delete_table(TableName="quarantine-test")
 
 
-def flaky(store: Quarantine) -> Flaky:
+def flaky(store: Quarantine) -> Faulty:
     client: Any = store.client
     return client
 

@@ -22,18 +22,15 @@ from gratis.intake.messages import Message
 from gratis.intake.queue import MAX_ATTEMPTS
 from gratis.intake.sources import LAMBDA_BODY_BYTES
 from gratis_local.functions import Context
-from tests.unit.webhook import (
+from tests.builders.aws import aws, aws_error, fails, leaves
+from tests.builders.webhook import (
     BEARER,
     OTHER_SECRET,
     SECRET,
     Answer,
     Deployed,
-    aws,
-    aws_error,
     deployed,
     event,
-    fails,
-    leaves,
     now,
     request,
     signed,

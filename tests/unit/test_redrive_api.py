@@ -10,28 +10,18 @@ import pytest
 
 from gratis.errors import Rejected
 from gratis.table.quarantine import Quarantine, entry
-from tests.unit.account_api import NOW, Answer, Api, Clock, Loaded, deployed, loaded, used
+from tests.builders.account_api import NOW, Answer, Api, Clock, Loaded, deployed
+from tests.builders.events import used
 from tests.unit.test_permissions import recorded, refused
 
 REDRIVE = "/v1/quarantine/redrive"
 TODAY = "2025-03-12"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as function:
-        yield function
-
-
 @pytest.fixture
-def api(shared: Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    url = boto3.client("sqs").create_queue(
-        QueueName="usage.fifo", Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"}
-    )["QueueUrl"]
-    monkeypatch.setenv("USAGE_QUEUE", url)
-    with deployed(shared) as found:
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared, USAGE_QUEUE="usage.fifo") as found:
         yield found
-    boto3.client("sqs").delete_queue(QueueUrl=url)
 
 
 def queued() -> list[Any]:

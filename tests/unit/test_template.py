@@ -33,11 +33,12 @@ from gratis.table.quarantine import Quarantine, entry
 from gratis_local.deploy import read_template
 from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.functions import ROOT
-from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
-from tests.unit.builders import Desk, request
-from tests.unit.statement_keys import signer
+from tests.builders.aws import TABLE, moto_table
+from tests.builders.events import DAY, RECEIVED, incompressible, message, request, usage
+from tests.builders.ledger import Desk, classifier
+from tests.builders.organizations import account
+from tests.builders.statement_keys import signer
 from tests.unit.transformed import ACCOUNT, PSEUDO, STACK, Deployed, as_list, transformed
-from tests.unit.webhook import incompressible
 
 TEMPLATE: Any = read_template(ROOT / "template.yaml")
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
@@ -466,7 +467,7 @@ class NoQueue:
 @pytest.fixture
 def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An item of every kind that the ledger table holds, by its name."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         Accounts(client, TABLE).put(account())
         classifier(client).classify([message("m1", usage("r1"), usage("e1", kind="usage.eval_run"))])
         large = {"id": "large", "note": incompressible(1_000_000)}
