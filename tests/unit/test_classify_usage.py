@@ -396,7 +396,7 @@ def test_a_redelivered_refusal_is_one_entry(client: Any, handle: Any) -> None:
 
 
 def test_what_cannot_be_quarantined_now_comes_again(client: Any, faulty: Faulty, handle: Any) -> None:
-    faulty.on("batch_write_item", fails(aws_error("ThrottlingException")), times=2)
+    faulty.on("put_item", fails(aws_error("ThrottlingException")), times=2)
     invalid = usage("bad") | {"specversion": "2.0"}
     records = [record("m1", usage("r1"), invalid), record("m2", usage("r2")), record("b1", body="{", group="org_b")]
     assert handle(*records) == ["m1", "m2", "b1"]
@@ -408,7 +408,7 @@ def test_what_cannot_be_quarantined_now_comes_again(client: Any, faulty: Faulty,
 
 def test_a_quarantined_conflict_that_cannot_be_stored_now_comes_again(client: Any, faulty: Faulty, handle: Any) -> None:
     handle(record("m1", usage("r1", 10)))
-    faulty.on("batch_write_item", fails(ConnectTimeoutError(endpoint_url="https://x.example")))
+    faulty.on("put_item", fails(ConnectTimeoutError(endpoint_url="https://x.example")))
     again = record("m2", usage("r1", 11), usage("r2"))
     assert handle(again) == ["m2"]
     assert handle(again) == []
@@ -963,7 +963,7 @@ def test_a_chunk_that_is_isolated_late_counts_what_was_decided_before_once(clien
 def test_a_chunk_that_is_isolated_late_does_not_lose_what_has_to_come_again(client: Any, faulty: Faulty) -> None:
     batch = refused_after_a_repeat(client, faulty)
     faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), ALWAYS, only=holding("r4"))
-    faulty.on("batch_write_item", fails(aws_error("ThrottlingException")))
+    faulty.on("put_item", fails(aws_error("ThrottlingException")))
     assert classified(faulty, *batch).unfinished == ["m1"]
 
 

@@ -260,7 +260,7 @@ def test_a_decision_that_came_back_counts_even_beside_a_conflict(client: Any) ->
 )
 def test_what_is_not_the_events_fault_may_work_later(client: Any, error: Exception) -> None:
     faulty = Faulty(client)
-    for operation in ("transact_write_items", "batch_get_item", "batch_write_item"):
+    for operation in ("transact_write_items", "batch_get_item", "put_item"):
         faulty.on(operation, fails(error))
     with pytest.raises(Busy):
         commit(Ledger(faulty, TABLE), usage("a"))
@@ -421,19 +421,6 @@ def test_whatever_was_sent_can_be_kept(client: Any, raw: Any) -> None:
     assert list(quarantine.of_day(DAY)) == [kept]
     assert json.loads(kept.raw) == raw
     assert kept.key["sk"]["S"].startswith("-#-#")
-
-
-def test_entries_that_were_left_unwritten_are_sent_again(client: Any) -> None:
-    entries = [entry(usage(f"r{number}"), REFUSED, RECEIVED, "test") for number in range(30)]
-
-    def leaving_three(real: Any, arguments: dict[str, Any]) -> Any:
-        asked = arguments["RequestItems"][TABLE]
-        return real(RequestItems={TABLE: asked[:-3]}) | {"UnprocessedItems": {TABLE: asked[-3:]}}
-
-    faulty = Faulty(client).on("batch_write_item", leaving_three, times=2)
-    Quarantine(faulty, TABLE).put(entries)
-    assert {kept.id for kept in Quarantine(client, TABLE).of_day(DAY)} == {kept.id for kept in entries}
-    assert [len(arguments["RequestItems"][TABLE]) for _, arguments in faulty.calls] == [25, 3, 3, 5]
 
 
 def test_an_event_that_no_single_item_could_hold_is_kept_whole(client: Any) -> None:

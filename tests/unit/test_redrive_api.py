@@ -89,6 +89,27 @@ def test_what_is_still_wrong_stays_and_says_why(api: Api) -> None:
     assert (queued(), left(api)) == ([], ["r1", "r2"])
 
 
+def test_an_event_refused_for_another_reason_has_an_entry_for_each_and_both_go_once_it_is_decided(api: Api) -> None:
+    sent = used(5, id="r1")
+    api.refuse(sent, "internal_error")
+    assert states(redrive(api)) == {"r1": "sent"}
+    api.refuse(sent, "unknown_request")
+    assert left(api) == ["r1", "r1"]
+    api.decide(sent)
+    assert [each["state"] for each in redrive(api).content["data"]] == ["decided", "decided"]
+    assert left(api) == []
+
+
+def test_an_entry_that_a_slower_worker_puts_after_the_decision_goes_with_the_next_redrive(api: Api) -> None:
+    sent = used(5, id="r1")
+    api.refuse(sent, "internal_error")
+    api.decide(sent)
+    assert states(redrive(api)) == {"r1": "decided"}
+    api.refuse(sent, "internal_error")
+    assert states(redrive(api)) == {"r1": "decided"}
+    assert (queued(), left(api)) == ([], [])
+
+
 def test_a_conflict_stays(api: Api) -> None:
     api.decide(used(5, id="r1"))
     api.refuse(used(6, id="r1"), "conflict")

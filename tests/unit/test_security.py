@@ -117,10 +117,7 @@ def test_the_webhook_writes_quarantine_entries_and_the_template_lets_it_write_no
     named = event("KEY#x", organization="ORG#x") | {"time": "2020-01-01T00:00:00Z"}
     with aws() as clients, webhook.deployed(clients) as hook:
         assert hook.post_events(event("r1"), "KEY#x", named, event("r2", note="x" * 90_000)).codes
-        calls = hook.dynamodb.asked("batch_write_item")
-    puts = [
-        each["PutRequest"]["Item"] for call in calls for of_table in call["RequestItems"].values() for each in of_table
-    ]
+        puts = [each["Item"] for each in hook.dynamodb.asked("put_item")]
     assert len(puts) == 3
     assert written_below("receive_usage", {each["pk"]["S"] for each in puts})
 

@@ -1,11 +1,19 @@
-"""Quarantine: events that could not be decided, each with the reason, until somebody sends them through again."""
+"""Quarantine: events that could not be decided, each with the reason, until somebody sends them through again.
+
+Two at once, or twice? An entry's key is derived from the event and the reason, and an entry that is there is left as it
+is: what came first stays, with its moment of arrival and with fields that only a later release knows. Its further parts
+hold nothing but the event, so they are written again as they were. Only the first put of an entry is an INSERT, which
+the stream announces. An event that is refused for another reason later, after it was sent
+through again, has an entry for each; both go once it is decided. One that is decided while a slower worker still
+refuses it keeps an entry as well: the next redrive finds the decision, and takes the entry out.
+"""
 
 import hashlib
 import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +25,7 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import Pause, Spread, pause, put_all, translated
+from gratis.table.dynamo import Pause, Spread, pause, put_all, spread_out, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
@@ -72,8 +80,12 @@ class Entry:
 
     @property
     def key(self) -> Item:
-        """Derived from the content, so the same event refused again is the same entry."""
-        digest = hashlib.sha256(f"{self.code}:{self.raw}".encode()).hexdigest()[:32]
+        """Derived from the content, so the same event refused again is the same entry.
+
+        The same bytes from another source are another event: a redrive maps them by their source.
+        """
+        code = self.code if self.source is None else f"{self.code}:{self.source}"
+        digest = hashlib.sha256(f"{code}:{self.raw}".encode()).hexdigest()[:32]
         return keys.quarantine_key(self.received_at[:10], self.organization, self.id, digest)
 
     def error(self) -> dict[str, str]:
@@ -120,7 +132,8 @@ class Quarantine:
     """Stores entries in the ledger table, large ones in several items.
 
     `spread`: calls that write. `max_bytes`: of a compressed raw event in one item. Entries are removed with the number
-    that they were put with.
+    that they were put with. Those of several parts are larger than an event that may be decided: nobody takes one out
+    while another puts it.
     """
 
     def __init__(
@@ -139,16 +152,21 @@ class Quarantine:
         self.max_bytes = max_bytes
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Keep the entries; one that is there already is replaced by the same. Raises Busy.
+        """Keep the entries; one that is there already stays as it is. Raises Busy.
 
         An entry's first item goes last: whoever finds it finds all of its parts.
         """
         items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
-        self._put([item for item in items.values() if "code" not in item])
-        self._put([item for item in items.values() if "code" in item])
+        put_all(self.client, self.table, [item for item in items.values() if "code" not in item], self.pause)
+        spread_out(self.spread, self._put_new, [item for item in items.values() if "code" in item])
 
-    def _put(self, items: Sequence[Item]) -> None:
-        put_all(self.client, self.table, items, self.pause, self.spread)
+    def _put_new(self, item: Item) -> None:
+        try:
+            self.client.put_item(TableName=self.table, Item=item, ConditionExpression=keys.NEW)
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
