@@ -1022,6 +1022,16 @@ RELEASES = (
         (("some_unknown | some_key(some_account) | some_fields", "some_key(some_account) | some_fields"),),
     ),
     Fault(
+        "a statement that the last release made is taken for ours",
+        "proved",
+        (
+            (
+                'bool(json.loads(some_item["versions"]["S"]) == some_versions)',
+                'json.loads(some_item["versions"]["S"]) == [[*each[:3], each[-1]] for each in some_versions]',
+            ),
+        ),
+    ),
+    Fault(
         "an entry in quarantine is written over when its event is refused again",
         "read by another release",
         (
