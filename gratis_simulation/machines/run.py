@@ -512,7 +512,8 @@ class Run:
     # Accounts and days ----------------------------------------------------------------------------------------------
 
     def _change_account(self, step: Change, work: Work) -> None:
-        max_bytes = self.limits.account_bytes if not self.world.runs(LAST) else MAX_ITEM_BYTES  # which it can read
+        reads_parts = not self.world.runs(LAST)
+        max_bytes = self.limits.account_bytes if reads_parts else MAX_ITEM_BYTES
         accounts = work.release.accounts(self._table_of(work), TABLE, pause=self.wait_before, max_bytes=max_bytes)
         now = self.now_of(work)
         try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_RAW_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
 MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS = 100, 1000
-"""Characters of an id that is none, and of a message; the raw event is kept whole."""
+"""Characters that are kept of an invalid id, and of a message. The raw event is kept whole."""
 MAX_COUNTED_PAGES = 5
 """Pages of 1 MB that are read to count entries."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
@@ -122,7 +122,7 @@ def text_of(raw: Any) -> str:
 
 
 class EntryPage(NamedTuple):
-    """The same, whole."""
+    """A page of a day's entries with their events. `following`: after which the next page begins, if there is one."""
 
     found: list[Entry]
     following: str | None
@@ -131,9 +131,9 @@ class EntryPage(NamedTuple):
 class Quarantine:
     """Stores entries in the ledger table, large ones in several items.
 
-    `spread`: calls that write. `max_bytes`: of a compressed raw event in one item. Entries are removed with the number
-    that they were put with. Those of several parts are larger than an event that may be decided: nobody takes one out
-    while another puts it.
+    `spread`: makes the calls that put entries. `max_bytes`: of a compressed raw event in one item; entries are removed
+    with the same `max_bytes` that they were put with. An entry of several parts holds more than an event that can be
+    decided, so no redrive takes it out while somebody else puts it.
     """
 
     def __init__(
@@ -348,7 +348,7 @@ def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
 
 
 def _named(stated: Any) -> str | None:
-    """What an event calls itself, if that is text; of a name that is none, the beginning."""
+    """What an event calls itself, if that is text; of an invalid name only the beginning."""
     if not isinstance(stated, str):
         return None
     return stated if _KEYABLE.fullmatch(stated) else stated[:MAX_ID_CHARACTERS]
