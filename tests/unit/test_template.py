@@ -16,6 +16,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from gratis.account import event_documents
 from gratis.closing.late import LateDays
 from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import Differences, Proof
@@ -23,6 +24,7 @@ from gratis.closing.statements import Statements
 from gratis.closing.sums import statement_of
 from gratis.errors import Rejected
 from gratis.intake import events
+from gratis.intake.sources import SOURCES
 from gratis.outbox import bus_entries
 from gratis.rules.account import Account
 from gratis.rules.receipt import RECORD
@@ -669,6 +671,13 @@ def test_every_route_of_the_account_has_a_rate_of_its_own_below_that_of_the_webh
     for route in settings.values():
         for limit in (route["ThrottlingRateLimit"], route["ThrottlingBurstLimit"]):
             assert (limit if isinstance(limit, int) else TEMPLATE["Parameters"][limit["Ref"]]["Default"]) < most
+
+
+def test_every_source_has_a_route_and_a_place_in_the_document() -> None:
+    posted = {f"/v1/usage-events{each.path}" for each in SOURCES}
+    keys = [each["RouteKey"] for each in of_type("AWS::ApiGatewayV2::Route").values()]
+    assert {key.removeprefix("POST ") for key in keys if "/usage-events" in key} == posted
+    assert event_documents.paths({}).keys() == posted
 
 
 def test_the_access_log_holds_neither_query_nor_header_nor_address() -> None:
