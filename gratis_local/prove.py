@@ -19,10 +19,11 @@ from gratis.closing.sums import Record, records_of, statement_of
 from gratis.closing.tiling import add_tears
 from gratis.closing.windows import Counters, CounterWindow, OfferOf, utc_days
 from gratis.rules.figures import Figure, parsed, written
-from gratis.rules.offer import Offer
+from gratis.rules.offer import UNITS, Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import usual_unit
 from gratis.rules.request import VOID
+from gratis.rules.request import Tokens as Counts
 from gratis.rules.tiling import Step, over_granted, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
@@ -289,17 +290,13 @@ def _turned(amount: str | None) -> str | None:
 
 
 def _units(record: Record) -> Figure:
-    """What a request takes of a quota; the first format counted runs and tokens, and did not say so."""
-    tokens = record["tokens"]
-    match record.get("unit", usual_unit(record["group"])):
-        case "tokens":
-            return int(tokens["total"])
-        case "uncached_tokens":
-            return int(tokens["total"] - tokens["cached_input"])
-        case "usd":
-            return Decimal(record["list_amount_usd"] or 0)
-        case _:
-            return 1
+    """What a request takes of a quota; the first format counted runs and tokens, and did not say so.
+
+    A unit that is none counts as requests: who made such a record made up more than that.
+    """
+    unit, tokens = record.get("unit", usual_unit(record["group"])), record["tokens"]
+    counts = Counts(tokens["total"], tokens["cached_input"], 0)
+    return UNITS.get(unit, UNITS["requests"])(counts, Decimal(record["list_amount_usd"] or 0)) or 0
 
 
 def _figure(stated: Any) -> Figure | None:

@@ -67,7 +67,7 @@ def _players(processes: int) -> Iterator[Players]:
 
 
 def _left_alone() -> None:
-    """Whoever started us ends us."""
+    """A child ignores Ctrl-C: the process that started it ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -35,7 +35,8 @@ metrics = metrics_of("classify_usage")
 def classifier() -> Classifier:
     """Built at the first batch, kept while the function is warm."""
     chosen, client = config(), dynamodb()
-    ledger, quarantine = Ledger(client, chosen.table), Quarantine(client, chosen.table)
+    refusing = ThreadPoolExecutor(SIDE_BY_SIDE)  # not those that settle: they wait for what these put
+    ledger, quarantine = Ledger(client, chosen.table), Quarantine(client, chosen.table, spread=refusing.map)
     return Classifier(ledger, quarantine, chosen.offer, spread=ThreadPoolExecutor(SIDE_BY_SIDE).map)
 
 

@@ -30,8 +30,8 @@ SECRETS_SECONDS = 60
 """How long fetched secrets are used: a rotation takes effect within this time."""
 
 SIDE_BY_SIDE = 16
-"""Calls to the queue, the stream or the table at one time: a body of ten thousand organizations makes a thousand, one
-of as many bad events four hundred, and has 30 seconds."""
+"""Calls to the queue, the stream or the table at one time. A body of ten thousand organizations makes a thousand of
+them, a body of ten thousand bad events as many puts, and there are 30 seconds."""
 
 logger = Logger(service="receive_usage")
 metrics = metrics_of("receive_usage")

@@ -32,6 +32,8 @@ def check(ended: Ended) -> None:
 def _is_proved(stated: dict[str, Any] | None, records: Sequence[dict[str, Any]]) -> None:
     if stated is None:
         raise Broken("proved", f"the day of {records[0]['id']} has no statement")
+    if "number" not in stated:
+        raise Broken("proved", f"{stated['id']} was made by the last release, and this one left it at that")
     digest = bytes(32)
     for record in records:
         written = json.dumps(record, sort_keys=True, separators=(",", ":"))

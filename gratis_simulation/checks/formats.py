@@ -24,7 +24,7 @@ def _by_this_release(change: Change) -> bool:
 
 
 def _keeps(change: Change, old: Item, new: Item) -> None:
-    if not change.key[0].startswith(("COUNTER#", "ORG#")):
+    if not change.key[0].startswith(("COUNTER#", "ORG#", "QUARANTINE#")):
         return
     noted = {**old, "version": new.get("version"), "account_version": new.get("account_version")}
     if change.key[0].startswith("COUNTER#") and new == noted:

@@ -49,7 +49,7 @@ def _bodies_are_queued_in_order(ended: Ended) -> None:
     for posted in (posted for posted in ended.run.seen.posted if times[id(posted.step)] == 1):
         for events in accepted(posted).values():
             alone = (places[event.content] for event in events if sent[event.content] == 1)
-            once = [found[0] for found in alone if found]  # that it is there at all others see to
+            once = [found[0] for found in alone if found]  # other checks see to it that the event is there at all
             if once != sorted(once):
                 raise Broken("decided in arrival order", f"{posted.step} is in the queue in another order")
 

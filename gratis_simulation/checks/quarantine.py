@@ -80,7 +80,7 @@ def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
     forms = [record_of(taken.decision)]
     if ended.run.world.runs(LAST):
         forms.append(record_of(taken.decision._replace(format=1)))
-    if any(ended.run.world.runs(other) for other in OTHERS):  # it translates at the table, not what it has in mind
+    if any(ended.run.world.runs(other) for other in OTHERS):  # it shows its own form
         forms.append(record_of(taken.decision._replace(format=FORMAT, later={})))
     if entry.decided is None or json.loads(entry.decided) not in forms:
         raise Broken("exactly once", f"the conflict does not show the decision that stands: {entry}")

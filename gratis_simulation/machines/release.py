@@ -9,6 +9,7 @@ from typing import Any
 
 from gratis.account.reservations import Reservations
 from gratis.classify import Classifier
+from gratis.closing.statements import Statements
 from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Received, receive
 from gratis.intake.stream import UsageStream
@@ -40,6 +41,7 @@ class Release:
     receive: Callable[..., Received] = receive
     reservations: Callable[..., Reservations] = Reservations
     emit: Callable[..., Emitted] = emit
+    statements: Callable[..., Statements] = Statements
 
 
 THIS = Release("this")

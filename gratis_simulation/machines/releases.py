@@ -2,17 +2,28 @@
 
 Promise 7 of SPEC section 3 is about what this release does with what the others leave behind, and that does not depend
 on what else they decide otherwise. Therefore the worlds in which the last release works hold nothing that it did not
-know: no runs, one quota for all tiers, plain groups. It takes in, decides and changes accounts; it never emits or
-closes here. What it made of records of a later format is its own affair, and can no longer be mended.
+know: no runs, one quota for all tiers, plain groups. It emits and closes days as well, and gives later decisions its
+own form in both; that can no longer be mended. But what it leaves behind must not mislead this release: its statements
+stand outside the chain, and what it keeps of an unfinished proof is no use to anybody else.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, datetime
 from functools import partial
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from gratis import moment
+from gratis.closing.merkle import MerkleTree
+from gratis.closing.proof import Proof
+from gratis.closing.statements import Statements
+from gratis.errors import Busy
 from gratis.rules.formats import FORMAT, RESERVING
+from gratis.table import keys
+from gratis.table.dynamo import translated
 from gratis.table.ledger import MAX_ITEMS
 from gratis_simulation.machines.release import THIS, Release
 from gratis_simulation.machines.table import Item, TransactionCanceledException, Unknown, key_of
@@ -25,8 +36,16 @@ FIRST_DOCUMENT = ("pk", "sk", "expires", "version", "windows", "totals", "recent
 """What a counter document of the first release held."""
 KINDS = ("Put", "Update", "ConditionCheck")
 """What transactions consist of. The last release had puts alone: it did not hold on to the accounts it judged by."""
-LAST_WORKS = ("receive", "classify", "change")
-"""What the last release does here."""
+FIRST_STATEMENT = (
+    *("organization", "day", "decisions", "free", "billed", "free_tokens", "billed_tokens"),
+    *("list_amount_usd", "amount_usd", "unpriced", "unpriced_count", "hash"),
+    *("holds", "difference_count", "differences"),
+)
+"""What a statement of the first release said, beside its id, its revision and its moment."""
+FIRST_PROGRESS = 1
+"""The format of what the first release kept of an unfinished proof."""
+IMAGES = ("OldImage", "NewImage")
+"""What a record of the stream holds of an item."""
 
 Translation = Callable[[Item], Item]
 Reading = Callable[[Item], Item | None]
@@ -56,7 +75,10 @@ def _last(this: Release) -> Release:
     def ledger(*parts: Any, max_page_rows: int, **more: Any) -> Any:  # noqa: ARG001 - that is what it does not know
         return this.ledger(*parts, max_page_rows=MAX_ITEMS * MAX_ITEMS, **more)
 
-    return replace(last, ledger=ledger)
+    def emit(stream: Sequence[Item], *parts: Any, **more: Any) -> Any:
+        return this.emit(list(map(_change_seen_by_the_last, stream)), *parts, **more)
+
+    return replace(last, ledger=ledger, emit=emit, statements=FirstStatements)
 
 
 def is_page(item: Item) -> bool:
@@ -114,6 +136,65 @@ def _known_to_the_last(item: Item) -> Item:
     if item["pk"]["S"].startswith("COUNTER#"):
         return {name: value for name, value in item.items() if name in FIRST_DOCUMENT}
     return {name: value for name, value in item.items() if name not in {"format", "added", LATER}}
+
+
+def _change_seen_by_the_last(record: Item) -> Item:
+    images = {name: _known_to_the_last(image) for name, image in record["dynamodb"].items() if name in IMAGES}
+    return record | {"dynamodb": record["dynamodb"] | images}
+
+
+class FirstStatements(Statements):
+    """Statements as the first release wrote them: one item alone, without a number in the chain.
+
+    Its documents had three names, so the versions that it notes are never those that this release notes.
+    """
+
+    def write(
+        self,
+        proof: Proof,
+        tree: MerkleTree,  # noqa: ARG002 - it made none
+        proved_at: datetime,
+        versions: Sequence[Any] = (),
+    ) -> dict[str, Any] | None:
+        content = {name: value for name, value in proof.content().items() if name in FIRST_STATEMENT}
+        organization, day = content["organization"], content["day"]
+        latest = self.latest(organization, date.fromisoformat(day))
+        if latest and {name: latest.get(name) for name in content} == content:
+            return None
+        revision = latest["revision"] + 1 if latest else 1
+        stated = content | {"revision": revision, "proved_at": moment.text(proved_at)}
+        stated["id"] = f"{organization}:{day}:{revision}"
+        item = keys.statement_key(organization, day, revision) | {
+            "statement": {"S": json.dumps(stated, separators=(",", ":"))},
+            "versions": {"S": json.dumps(_in_first_form(versions))},
+        }
+        try:
+            self.client.put_item(TableName=self.table, Item=item, ConditionExpression=keys.NEW)
+        except self.client.exceptions.ConditionalCheckFailedException as error:
+            raise Busy(f"{stated['id']} is being closed by another") from error
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        return stated
+
+    def holds_on(self, organization: str, day: date, versions: Sequence[Any]) -> bool:
+        return super().holds_on(organization, day, _in_first_form(versions))
+
+    def keep(self, organization: str, day: date, content: Mapping[str, Any], now: datetime) -> None:
+        kept = {"format": FIRST_PROGRESS, "versions": _in_first_form(content["versions"]), "own": content}
+        super().keep(organization, day, kept, now)
+
+    def kept(self, organization: str, day: date) -> dict[str, Any] | None:
+        """What another release keeps has another format, and the proof begins anew."""
+        kept = super().kept(organization, day)
+        if kept is None or kept["format"] != FIRST_PROGRESS:
+            return kept and {"format": None, "versions": None}
+        own: dict[str, Any] = kept["own"]
+        return own
+
+
+def _in_first_form(versions: Sequence[Any]) -> list[Any]:
+    """A document was named by organization, group and slot."""
+    return [[*each[:3], each[-1]] for each in versions]
 
 
 # The client ---------------------------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from gratis.account.sharing import SharingChange, changed
 from gratis.account.usage import groups_of
 from gratis.classify import Classifier
 from gratis.closing.close import PutDown, close
-from gratis.closing.statements import Statements
 from gratis.errors import Busy, Rejected
 from gratis.http import Refused
 from gratis.intake.messages import Message
@@ -41,7 +40,7 @@ from gratis_simulation.machines.line import Line
 from gratis_simulation.machines.patience import CLOSED, MAX_SLOW, max_calls
 from gratis_simulation.machines.queue import Queue, Sent, stated
 from gratis_simulation.machines.release import THIS, Release
-from gratis_simulation.machines.releases import LAST, LAST_WORKS, releases
+from gratis_simulation.machines.releases import LAST, releases
 from gratis_simulation.machines.seen import Actor, Asking, Changed, Classified, Posted, Seen, Work
 from gratis_simulation.machines.stream import Shard, Stream
 from gratis_simulation.machines.table import POISON, Table, Unknown, key_in
@@ -188,8 +187,8 @@ class Run:
         self._resume(work)
 
     def _release_of(self, name: str, kind: str) -> Release:
-        """One of those that run now. What the last release does not do here is done by this one."""
-        running = [each for each in self._running if each != LAST or kind in LAST_WORKS] or ["this"]
+        """One of those that run now. Reservations, which the last release does not know, are this one's."""
+        running = [each for each in self._running if each != LAST or kind != "ask"] or ["this"]
         return self._releases[running[self.dice.turn(f"{name} runs", 0.5, len(running) - 1)]]
 
     def _resume(self, work: Work) -> None:
@@ -513,7 +512,8 @@ class Run:
     # Accounts and days ----------------------------------------------------------------------------------------------
 
     def _change_account(self, step: Change, work: Work) -> None:
-        max_bytes = self.limits.account_bytes if not self.world.runs(LAST) else MAX_ITEM_BYTES  # which it can read
+        reads_parts = not self.world.runs(LAST)
+        max_bytes = self.limits.account_bytes if reads_parts else MAX_ITEM_BYTES
         accounts = work.release.accounts(self._table_of(work), TABLE, pause=self.wait_before, max_bytes=max_bytes)
         now = self.now_of(work)
         try:
@@ -534,7 +534,7 @@ class Run:
         client = self._table_of(work)
         closed = close(
             self._ledger(work, client),
-            Statements(client, TABLE, pause=self.wait_before),
+            work.release.statements(client, TABLE, pause=self.wait_before),
             organization,
             day,
             offer_of=lambda _: self.world.offer,
@@ -554,12 +554,22 @@ class Run:
         return True
 
     def _close_some(self) -> None:
-        """Close some days of organizations that have decisions, and let the stream run empty."""
+        """Close some days of organizations that have decisions, and let the stream run empty.
+
+        Where the last release ran, this one closes them once more: its statements are right, whatever the other's say.
+        """
         days = sorted({tuple(key[0].split("#")[1:3]) for key in self.table.items if key[1].startswith("REQ#")})
         first = self.world.seed % max(1, len(days))
-        for organization, day in days[first : first + CLOSED]:
-            self.closed.append((organization, day))
-            self._steps.append(Close(self.clock.now, organization, date.fromisoformat(day)))
+        self.closed = [(organization, day) for organization, day in days[first : first + CLOSED]]
+        self._close_each()
+        if self.world.runs(LAST):
+            self._running = ("this",)
+            self._close_each()
+
+    def _close_each(self) -> None:
+        self._steps.extend(
+            Close(self.clock.now, organization, date.fromisoformat(day)) for organization, day in self.closed
+        )
         while self._go_on():
             pass
 

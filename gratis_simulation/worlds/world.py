@@ -176,7 +176,7 @@ def build(seed: int) -> World:
     chosen = rules.first_rules(dice, base) if after_the_first else rules.rules(dice, base, roomy=roomy)
     organizations = ORGANIZATIONS[: dice.choice((1, 1, 2, 3))]
     accounts = rules.histories(dice, base, organizations)
-    if after_the_first:  # of who has no tier it recorded another group
+    if after_the_first:  # the first release recorded another group for who has no tier
         accounts += rules.beginners(base, set(organizations) - {each.id for each in accounts})
     start = midnight(base) + timedelta(hours=dice.choice((0, 12, 23, 23)), seconds=dice.choice((0, 3595, 3599)))
     traffic = Traffic(dice, chosen, accounts, organizations, base, first=after_the_first)
@@ -259,7 +259,7 @@ def _beginner(dice: random.Random, account: Account) -> Account:
 
 
 def _moving(dice: random.Random, start: datetime, traffic: Traffic) -> list[Step]:
-    """An account is changed while events are decided that occurred, by their senders' clocks, a little later."""
+    """An account is changed while events are decided that, by their senders' clocks, occurred after the change."""
     steps: list[Step] = []
     at = start
     for number in range(10):

@@ -4,14 +4,13 @@ It answers in the platform's own shapes with fixed counts. Listens on loopback o
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
+
+from tests.builders.loopback import Loopback, Quiet
 
 FAIL = "fail, please"
 """A prompt that is answered with an error."""
@@ -177,73 +176,46 @@ STREAMED = {"/chat/completions": chat_chunks, "/responses": response_events}
 FAILURE = {"error": {"message": "no such thing", "type": "invalid_request_error", "param": None, "code": "bad"}}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Quiet):
     server: "Platform"
 
-    def log_message(self, *_: Any) -> None:
-        """Nothing on stderr."""
-
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        asked = json.loads(self.body())
         ending = next((each for each in POSTED if self.path.partition("?")[0].endswith(each)), None)
         self.server.asked.append((self.path, asked))
         if ending is None or FAIL in str(asked):
-            self._answer(json.dumps(FAILURE).encode(), status=400)
+            self.answer(json.dumps(FAILURE).encode(), 400)
         elif asked.get("stream"):
             self._stream(STREAMED[ending](asked), broken=BREAK in str(asked))
         else:
-            self._answer(json.dumps(POSTED[ending](asked)).encode())
+            self.answer(json.dumps(POSTED[ending](asked)).encode())
 
     def do_GET(self) -> None:
         """A batch, or the results of one."""
         number = self.path.partition("?")[0].rpartition("/")[2]
-        self._answer(batch_output() if number == "content" else json.dumps(batch(number)).encode())
+        self.answer(batch_output() if number == "content" else json.dumps(batch(number)).encode())
 
     def _stream(self, parts: Iterator[dict[str, Any]], *, broken: bool) -> None:
         body = "".join(f"{_named(part)}data: {json.dumps(part)}\n\n" for part in parts)
-        if not broken:
-            return self._answer((body + "data: [DONE]\n\n").encode(), "text/event-stream")
-        self.close_connection = True
-        return self._answer(body.encode(), "text/event-stream", missing=20)
-
-    def _answer(self, body: bytes, kind: str = "application/json", status: int = 200, missing: int = 0) -> None:
-        """`missing`: bytes that are announced and do not come."""
-        self.send_response(status)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body) + missing))
-        self.end_headers()
-        self.wfile.write(body)
+        kind = {"content-type": "text/event-stream"}
+        if broken:
+            self.close_connection = True
+            return self.answer(body.encode(), headers=kind, missing=20)
+        return self.answer((body + "data: [DONE]\n\n").encode(), headers=kind)
 
 
 def _named(part: Mapping[str, Any]) -> str:
     return f"event: {part['type']}\n" if "type" in part else ""
 
 
-class Platform(ThreadingHTTPServer):
+class Platform(Loopback):
     """The stand-in. `asked`: path and decoded body of each request."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.asked: list[tuple[str, Any]] = []
 
     @property
-    def url(self) -> str:
-        """Its base URL, as clients of the platform want it."""
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-
-@contextmanager
-def platform() -> Iterator[Platform]:
-    """The stand-in while in this context."""
-    with Platform() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    def base_url(self) -> str:
+        """As clients of the platform want it."""
+        return f"{self.url}/v1"

@@ -22,7 +22,8 @@ from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.stack import Stack
 from gratis_local.up import Running
-from tests.ledger_builders import Stored, stored, usage
+from tests.builders.events import usage
+from tests.builders.ledger import Stored, stored
 
 PATIENCE_SECONDS = 60
 """How long anything may take; it decides only how soon a test that fails says so."""

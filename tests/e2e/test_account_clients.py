@@ -27,8 +27,8 @@ from typer.testing import CliRunner
 
 from gratis.table.api_keys import Holder, Keys
 from gratis_local.cli import app
+from tests.builders.events import usage
 from tests.e2e.system import System
-from tests.ledger_builders import usage
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 RATES = {

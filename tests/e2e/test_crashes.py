@@ -11,8 +11,8 @@ import pytest
 
 from gratis_local.functions import ROOT
 from gratis_local.stack import LOCAL_CREDENTIALS
+from tests.builders.ledger import prove
 from tests.e2e.system import System, queue_batch
-from tests.ledger_builders import prove
 
 MORE_THAN_ONE_TRANSACTION = 150
 """Events of one counter: at most 100 items fit a transaction, so these take two."""
@@ -70,7 +70,7 @@ def test_a_worker_killed_around_a_write_to_quarantine_leaves_one_entry(
     good = [system.usage(organization, name) for name in ("first", "last")]
     invalid = system.usage(organization, "invalid") | {"type": "usage.unknown"}
     batch = queue_batch(organization, [good[0], invalid, good[1]])
-    killed(system, "ClassifyUsage", batch, moment, "dynamodb.BatchWriteItem")
+    killed(system, "ClassifyUsage", batch, moment, "dynamodb.PutItem")
 
     assert system.invoke("ClassifyUsage", batch) == {"batchItemFailures": []}
     found = system.through(organization)
@@ -82,8 +82,8 @@ def test_a_worker_killed_around_a_write_to_quarantine_leaves_one_entry(
 
 
 STORING = {
-    "before the quarantine entry": ("before", "dynamodb.BatchWriteItem"),
-    "after the quarantine entry": ("after", "dynamodb.BatchWriteItem"),
+    "before the quarantine entry": ("before", "dynamodb.PutItem"),
+    "after the quarantine entry": ("after", "dynamodb.PutItem"),
     "before the message": ("before", "sqs.SendMessageBatch"),
     "after the message": ("after", "sqs.SendMessageBatch"),
 }

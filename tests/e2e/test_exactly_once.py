@@ -7,8 +7,8 @@ import pytest
 
 from gratis.intake.events import parse_event
 from gratis.table.quarantine import Entry
+from tests.builders.ledger import prove
 from tests.e2e.system import System, queue_batch
-from tests.ledger_builders import prove
 
 
 def in_chat_shape(event: dict[str, Any]) -> dict[str, Any]:

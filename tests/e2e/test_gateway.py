@@ -22,8 +22,8 @@ from gratis.table.api_keys import Holder, Keys
 from gratis_client import Gratis, new_id
 from gratis_local.places import ROOT
 from tests.e2e.litellm_proxy import AUTH, Proxy, await_start, free_port, starting
-from tests.e2e.platform import BREAK, FAIL, USE_ALL, Platform, platform
-from tests.e2e.relay import Relay, relay
+from tests.e2e.platform import BREAK, FAIL, USE_ALL, Platform
+from tests.e2e.relay import Relay
 from tests.e2e.system import System, eventually
 
 SENDERS = ROOT / ".venv-senders"
@@ -95,13 +95,13 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def openai() -> Iterator[Platform]:
-    with platform() as server:
+    with Platform() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def gratis(system: System) -> Iterator[Relay]:
-    with relay(system.up.base_url) as server:
+    with Relay(system.up.base_url) as server:
         yield server
 
 
@@ -114,7 +114,7 @@ def environment(system: System, openai: Platform, gratis: Relay, keys: dict[str,
         "GRATIS_KEYS": json.dumps(keys),
         "GRATIS_BEARER": system.up.litellm_secret,
         "OPENAI_API_KEY": "sk-none",
-        "OPENAI_BASE_URL": openai.url,
+        "OPENAI_BASE_URL": openai.base_url,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
 
@@ -147,7 +147,7 @@ def proxies(
     }
     folders = [tmp_path_factory.mktemp("proxy") for _ in "ab"]
     for folder in folders:
-        configured(folder, openai.url)
+        configured(folder, openai.base_url)
     bare = environment(system, openai, gratis, keys)
     with starting(bare, folders[0], "none") as plain, starting(bare | SETTINGS, folders[1], "none") as choosy:
         for each in (plain, choosy):
@@ -355,7 +355,7 @@ def test_the_pages_commands_set_a_gateway_up(system: System, openai: Platform, t
     process = subprocess.Popen(
         ["/bin/bash", "-c", script],
         cwd=ROOT,
-        env=os.environ | {"OPENAI_API_KEY": "sk-none", "OPENAI_BASE_URL": openai.url},
+        env=os.environ | {"OPENAI_API_KEY": "sk-none", "OPENAI_BASE_URL": openai.base_url},
         stdout=subprocess.PIPE,
         start_new_session=True,
     )

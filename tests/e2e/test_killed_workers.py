@@ -48,11 +48,12 @@ from gratis.table.ledger import Document, _document, decision_of
 from gratis_local.functions import ROOT
 from gratis_local.stack import LOCAL_CREDENTIALS
 from gratis_local.up import running
-from tests import ledger_builders
+from tests.builders import ledger
+from tests.builders.events import LARGE, SMALL, usage, void_of
+from tests.builders.ledger import Stored, plain, stored, totals_by_day
 from tests.e2e.killed_worker import WORK, Place, read, work
 from tests.e2e.system import System, subscribed
 from tests.e2e.test_exactly_once import in_chat_shape
-from tests.ledger_builders import BIG, MINI, Stored, plain, stored, totals_by_day, usage, void_of
 
 EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "650"))
 SEED = int(os.environ.get("KILLED_DAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
@@ -172,7 +173,7 @@ def any_request(request_id: str, day: str, count: int, dice: random.Random) -> d
         [
             {"tokens": dice.randrange(largest)},
             {"tokens": dice.randrange(largest)},
-            {"tokens": dice.randrange(10 * largest), "model": MINI},
+            {"tokens": dice.randrange(10 * largest), "model": SMALL},
             {"tokens": dice.choice((0, 1, 10))},
             {"tokens": dice.randrange(largest), "kind": "usage.eval_run"},
             {"tokens": dice.randrange(largest), "tools": ["web_search"]},
@@ -180,16 +181,16 @@ def any_request(request_id: str, day: str, count: int, dice: random.Random) -> d
         ]
     )
     project = dice.choice(["proj_shared", "proj_other"])
-    return usage(request_id, organization=organization, at=at, project=project, **{"model": BIG} | shape)
+    return usage(request_id, organization=organization, at=at, project=project, **{"model": LARGE} | shape)
 
 
 def reservations(count: int, dice: random.Random) -> Iterator[dict[str, Any]]:
     """What clients reserve, twice what the quota holds, and what they send then; see `killed_worker.reserve`."""
     for number in range(count):
         tokens, name, draw = dice.randrange(1, 10_000_000 // count), f"res_{number}", dice.random()
-        event = usage(name, dice.randint(0, tokens), organization=RESERVING, model=MINI)
+        event = usage(name, dice.randint(0, tokens), organization=RESERVING, model=SMALL)
         is_late = number % 200 < 40 and number % 10 < 2  # of every fifth round: a client waits until they have expired
-        body = {"id": name, "model": MINI, "tokens": tokens, "expires_in": 2 if is_late else 3600}
+        body = {"id": name, "model": SMALL, "tokens": tokens, "expires_in": 2 if is_late else 3600}
         events = [event, void_of(event, f"void_{name}")] if draw < 0.2 else [event]
         is_released = draw > 0.8 and not is_late
         yield {
@@ -553,7 +554,7 @@ def test_no_reservation_that_was_answered_free_is_billed_when_its_request_comes_
 
 
 def test_the_day_of_every_organization_is_proved(played: Played) -> None:
-    ledger_builders.prove(played.stored)
+    ledger.prove(played.stored)
     proofs = {day: played.prove(*day) for day in played.days}
     assert [proof.content() for proof in proofs.values() if not proof.holds] == []
     counted: Tally[tuple[str, date]] = Tally()

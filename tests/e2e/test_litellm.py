@@ -11,8 +11,8 @@ import pytest
 
 from gratis import moment
 from gratis.rules.receipt import Decision
+from tests.builders.ledger import prove
 from tests.e2e.system import System, eventually
-from tests.ledger_builders import prove
 
 CAPTURED = json.loads((Path(__file__).parent / "litellm_entries.json").read_text())
 """Four log entries of the SDK (the third a failed call) and one of the proxy, without prompts, answers and whatever

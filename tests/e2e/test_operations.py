@@ -15,8 +15,8 @@ from gratis.errors import Rejected
 from gratis.table.quarantine import Entry, entry
 from gratis_local.cli import app
 from gratis_local.functions import ROOT
+from tests.builders.ledger import prove
 from tests.e2e.system import System, eventually, keys_of
-from tests.ledger_builders import prove
 
 
 def gratis(*arguments: object) -> Result:

@@ -1,8 +1,6 @@
 """What goes out of the deployed system: signed webhooks, and signed statements that anybody can prove."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,37 +12,30 @@ from typer.testing import CliRunner
 
 from gratis.table.api_keys import Holder, Keys
 from gratis_local.cli import app
+from tests.builders.loopback import Loopback, Quiet
 from tests.e2e.system import System, eventually
 
 
-class Answering(http.server.BaseHTTPRequestHandler):
+class Answering(Quiet):
     """Keeps what is posted; a test message's first attempt at /broken is answered with an error.
 
     Only a test message's: what else happens to the organization comes as well, and may come before it.
     """
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        got: list[Any] = self.server.got  # type: ignore[attr-defined]
+        body = self.body()
+        got: list[Any] = self.server.got
         is_first = self.headers["webhook-id"] not in [headers["webhook-id"] for _, headers, _ in got]
         is_trial = self.headers["webhook-id"].startswith("evt_test_")
         got.append((self.path, dict(self.headers), body))
-        self.send_response(500 if self.path == "/broken" and is_trial and is_first else 200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        self.answer(status=500 if self.path == "/broken" and is_trial and is_first else 200)
 
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as serving:
+    with Loopback(Answering) as serving:
         serving.got = []  # type: ignore[attr-defined]
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
         yield serving
-        serving.shutdown()
-        thread.join()
 
 
 def asked(system: System, key: str, method: str, path: str, body: Any = None) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.builders.webhook import signed
 from tests.e2e.system import System
-from tests.unit.webhook import signed
 
 JSON = {"content-type": "application/json"}
 PACKED = {"content-encoding": "gzip"}

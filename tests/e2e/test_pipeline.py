@@ -17,8 +17,9 @@ from gratis.rules.window import CounterId
 from gratis_local.functions import ROOT
 from gratis_local.sender import moved
 from gratis_local.up import DEMO
+from tests.builders.events import LARGE
+from tests.builders.ledger import prove
 from tests.e2e.system import System, eventually, keys_of, queue_batch
-from tests.ledger_builders import BIG, prove
 
 SEED_DAY = [
     # request id, input, output, verdict, reason, used before, used after, running total, list amount, amount
@@ -62,8 +63,8 @@ def test_the_seed_day_goes_from_signed_posts_to_billing_records(system: System) 
     free = Sums(8, 750_000, 0, 250_000, Decimal("4.375"), Decimal(0))
     billed = Sums(1, 22_500, 0, 7_500, Decimal("0.13125"), Decimal("0.13125"))
     assert document.totals.rows == {
-        RowKey("proj_web", BIG, "default", False, "free"): free,
-        RowKey("proj_web", BIG, "default", False, "billed"): billed,
+        RowKey("proj_web", LARGE, "default", False, "free"): free,
+        RowKey("proj_web", LARGE, "default", False, "billed"): billed,
     }
     prove(found)
     system.emitted_once(DEMO, found.decisions.values())

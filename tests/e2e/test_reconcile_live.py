@@ -1,8 +1,6 @@
 """`gratis reconcile` against a deployed API, and with pages that the real openai SDK fetches from a stand-in."""
 
-import http.server
 import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,46 +12,34 @@ from typer.testing import CliRunner, Result
 from gratis import moment
 from gratis.table.api_keys import Holder, Keys
 from gratis_local.cli import app
+from tests.builders.loopback import Loopback, Quiet
 from tests.e2e.system import System
 from tests.unit.test_reconcile import MODEL, bucket, cost, page, used
 
 
-class Platform(http.server.BaseHTTPRequestHandler):
+class Platform(Quiet):
     """The platform's Usage and Costs API: one bucket a page."""
 
     def do_GET(self) -> None:
         asked = parse_qs(urlsplit(self.path).query)
         assert self.headers["authorization"] == "Bearer sk-admin"
         kind = "costs" if "/costs" in self.path else "usage"
-        server: Any = self.server
-        server.asked.append((kind, asked))
-        buckets = server.buckets[kind]
+        self.server.asked.append((kind, asked))
+        buckets = self.server.buckets[kind]
         number = int(asked.get("page", ["0"])[0])
         content = page(*buckets[number : number + 1], has_more=number + 1 < len(buckets))
         content["next_page"] = str(number + 1) if content["has_more"] else None
-        body = json.dumps(content).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        pass
+        self.answer(json.dumps(content).encode())
 
 
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Platform) as serving:
-        server: Any = serving
-        server.asked, server.buckets = [], {"usage": [], "costs": []}
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{serving.server_port}/v1")
-        monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
+    server: Any = Loopback(Platform)
+    server.asked, server.buckets = [], {"usage": [], "costs": []}
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin")
+    with server:
         yield server
-        serving.shutdown()
-        thread.join()
 
 
 def reconcile(*arguments: object) -> Result:

@@ -17,8 +17,12 @@ from gratis_local.deploy import deploy
 from gratis_local.engine import create_table, engine
 from gratis_local.recovery import take_over
 from gratis_local.stack import client_for
+from tests.builders.aws import TABLE
+from tests.builders.events import message, usage
+from tests.builders.ledger import classifier
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 from tests.e2e.system import System, eventually
-from tests.ledger_builders import DAILY, TABLE, account, classifier, message, usage
 
 
 def gratis(*arguments: object) -> Result:

@@ -15,7 +15,7 @@ import pytest
 from gratis.rules.receipt import Decision
 from gratis_local.functions import ROOT
 from tests.e2e.litellm_proxy import AUTH, Proxy, running
-from tests.e2e.platform import FAIL, Platform, platform
+from tests.e2e.platform import FAIL, Platform
 from tests.e2e.system import System, eventually
 
 SENDERS = ROOT / ".venv-senders"
@@ -32,7 +32,7 @@ def shown(heading: str, language: str) -> str:
 
 @pytest.fixture(scope="module")
 def openai() -> Iterator[Platform]:
-    with platform() as server:
+    with Platform() as server:
         yield server
 
 
@@ -45,7 +45,7 @@ def environment(system: System, openai: Platform) -> dict[str, str]:
         "GRATIS_SECRET": system.up.webhook_secret,
         "GRATIS_BEARER": system.up.litellm_secret,
         "OPENAI_API_KEY": "sk-none",
-        "OPENAI_BASE_URL": openai.url,
+        "OPENAI_BASE_URL": openai.base_url,
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
 
@@ -190,7 +190,7 @@ def test_litellms_proxy_logs_what_was_called_once_and_nothing_that_callers_say(
 ) -> None:
     said = [{"role": "user", "content": "Hello"}]
     forged = {"user_api_key_org_id": "org_forged", "user_api_key_alias": "litellm-internal-health-check"}
-    with proxy(environment, organization, tmp_path, openai.url) as started:
+    with proxy(environment, organization, tmp_path, openai.base_url) as started:
         answers = [
             started.call("/v1/chat/completions", {"model": "fast", "messages": said, "no-log": True}),
             started.call("/v1/chat/completions", {"model": "bare", "messages": said, "metadata": forged}),
@@ -232,7 +232,7 @@ def test_polls_of_a_batch_are_one_request(
             litellm.callbacks = [logger]
             for user in "abc":
                 metadata = {{"user_api_key_org_id": "{organization}", "user_api_key_user_id": user}}
-                called = {{"api_base": "{openai.url}", "api_key": "x", "custom_llm_provider": "openai"}}
+                called = {{"api_base": "{openai.base_url}", "api_key": "x", "custom_llm_provider": "openai"}}
                 await litellm.aretrieve_batch(batch_id="batch_{organization}", litellm_metadata=metadata,
                                               metadata=metadata, **called)
                 await asyncio.sleep(2)
@@ -316,7 +316,7 @@ def test_litellms_own_spans_are_read(
 
         async def main():
             said = [{{"role": "user", "content": "Hello"}}]
-            called = {{"api_base": "{openai.url}", "api_key": "x"}}
+            called = {{"api_base": "{openai.base_url}", "api_key": "x"}}
             await litellm.acompletion(model="gpt-4o", messages=said, **called)
             await litellm.acompletion(model="azure/gpt-4o", messages=said, api_version="2024-10-21", **called)
             await asyncio.sleep(1)

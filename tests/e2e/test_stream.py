@@ -9,9 +9,9 @@ import urllib3
 
 from gratis.intake.stream import data_of
 from gratis_local.up import running
+from tests.builders.ledger import prove
 from tests.e2e import test_exactly_once, test_pipeline
 from tests.e2e.system import System, subscribed
-from tests.ledger_builders import prove
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from standardwebhooks.webhooks import Webhook
 
 from gratis import moment
 from gratis_local.up import DEMO, STATE
+from tests.builders.events import usage
 from tests.e2e.system import eventually
-from tests.ledger_builders import usage
 
 GRATIS = Path(sys.executable).parent / "gratis"
 

@@ -17,20 +17,9 @@ from gratis.rules.offer_file import shipped
 from gratis.table.accounts import Accounts
 from gratis_local.engine import create_table
 from gratis_local.stack import client_for
-from tests.ledger_builders import (
-    BIG,
-    MINI,
-    classifier,
-    decided_serially,
-    message,
-    prove,
-    rolling,
-    stored,
-    timeless,
-    totals_by_day,
-    usage,
-    with_versions,
-)
+from tests.builders.events import LARGE, SMALL, message, usage
+from tests.builders.ledger import classifier, decided_serially, prove, stored, timeless, totals_by_day
+from tests.builders.offers import rolling, with_versions
 
 TABLES = itertools.count()
 ORGANIZATIONS = ("org_a", "org_b", "org_unknown")
@@ -43,7 +32,7 @@ OFFERS = (
     with_versions(shipped("data-sharing-2025"), overflow="close"),
     rolling(with_versions(shipped("data-sharing"), overflow="close")),
 )
-MODELS = (BIG, BIG, BIG, MINI, "o1-2024-12-17", "gpt-3.5-turbo", "ft:gpt-4o-2024-08-06:acme", "unheard-of")
+MODELS = (LARGE, LARGE, LARGE, SMALL, "o1-2024-12-17", "gpt-3.5-turbo", "ft:gpt-4o-2024-08-06:acme", "unheard-of")
 SIZES = (0, 1, 99_999, 100_000, 150_000, 250_000, 250_001, 400_000, 999_999, 1_000_000)
 
 

@@ -26,29 +26,11 @@ from gratis.table.ledger import Document, Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.engine import create_table
 from gratis_local.stack import client_for
-from tests.ledger_builders import (
-    DAILY,
-    RECEIVED,
-    Crash,
-    Fault,
-    Faulty,
-    Stored,
-    account,
-    aws_error,
-    cancelled,
-    classifier,
-    dies_after,
-    fails,
-    loses_response,
-    message,
-    plain,
-    prove,
-    rolling,
-    stored,
-    usage,
-    void_of,
-    with_versions,
-)
+from tests.builders.aws import Crash, Fault, Faulty, aws_error, cancelled, dies_after, fails, loses_response
+from tests.builders.events import RECEIVED, message, usage, void_of
+from tests.builders.ledger import Stored, classifier, plain, prove, stored
+from tests.builders.offers import DAILY, rolling, with_versions
+from tests.builders.organizations import account
 
 WORKERS = 16
 REQUESTS = 400

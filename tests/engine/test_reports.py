@@ -14,7 +14,7 @@ from gratis_local.functions import ROOT
 from gratis_local.preview.replayed import reported_of
 from gratis_local.replay import replay
 from gratis_local.sources import read_events, read_organizations
-from tests.ledger_builders import usage, void_of
+from tests.builders.events import usage, void_of
 
 EVENTS = ROOT / "events"
 SEED_DAY = EVENTS / "seed-day.json"

@@ -21,7 +21,9 @@ from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
 from gratis_local.engine import create_table
 from gratis_local.stack import client_for
-from tests.ledger_builders import account, classifier, message, usage
+from tests.builders.events import message, usage
+from tests.builders.ledger import classifier
+from tests.builders.organizations import account
 
 THREADS = 8
 MODEL = "gpt-4o-mini-2024-07-18"

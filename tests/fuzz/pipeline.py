@@ -24,9 +24,10 @@ from gratis_local.functions import Context, Handler, handler_of
 from gratis_simulation.machines.queue import Queue
 from gratis_simulation.machines.stream import passes, record_of
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import account, by_the_events_clock
-from tests.unit import webhook
-from tests.unit.webhook import BEARER, SECRET
+from tests.builders import webhook
+from tests.builders.ledger import by_the_events_clock
+from tests.builders.organizations import account
+from tests.builders.webhook import BEARER, SECRET
 
 NOW = datetime(2025, 3, 11, 23, 30, tzinfo=UTC)
 """When everything is received: the events of the corpus are of that day."""

@@ -32,10 +32,13 @@ from gratis.table.quarantine import text_of
 from gratis_local.functions import Context, handler_of
 from gratis_local.prove import prove_from_records
 from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
+from tests.builders import account_api, webhook
+from tests.builders.aws import http
+from tests.builders.events import usage
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
+from tests.builders.webhook import SECRET, signature
 from tests.fuzz.pipeline import KEY, NOW, TABLE, Pipeline, environment, standing_still
-from tests.ledger_builders import DAILY, account, usage
-from tests.unit import account_api, webhook
-from tests.unit.webhook import SECRET, signature
 
 Check = Callable[[bytes], None]
 REQUEST = parse_event(usage("req_1"), NOW)
@@ -333,7 +336,7 @@ def http_request(written: str) -> dict[str, Any]:
     headers = {name.lower(): value for name, _, value in (each.partition(": ") for each in rest)}
     encoded = base64.b64encode(body.encode("latin-1")).decode()
     with_body = {"body": encoded, "isBase64Encoded": True} if body else {}
-    return account_api.http(method, path or "/", query, headers) | with_body
+    return http(method, path or "/", query, headers) | with_body
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,11 @@ from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
 from gratis_simulation.machines.releases import BEYOND, LAST, LATER, NEXT, releases
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import DAILY, DAY, TABLE, account, classifier, message, usage
+from tests.builders.aws import TABLE
+from tests.builders.events import DAY, message, usage
+from tests.builders.ledger import classifier
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 
 LATER_FORMAT = {"N": str(FORMAT + 1)}
 

@@ -20,9 +20,10 @@ from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis_local.engine import create_table
 from gratis_local.functions import Context, handler_of
-from tests.ledger_builders import account
-from tests.unit.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, SHARING, USAGE, http
-from tests.unit.webhook import FIFO, event, request, signature
+from tests.builders.account_api import ALLOWANCE, ORGANIZATIONS, REQUESTS, SHARING, USAGE
+from tests.builders.aws import FIFO, http
+from tests.builders.organizations import account
+from tests.builders.webhook import event, request, signature
 
 CANARY = "canary"
 """In every key, secret, header, text and identifier; not in organizations and models, which a log may name."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.unit.account_api import Api, Loaded, deployed, loaded
+from tests.builders.account_api import Api, Loaded, deployed, loaded
 
 
 @pytest.fixture(scope="module")

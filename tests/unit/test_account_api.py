@@ -23,8 +23,7 @@ from gratis.rules.request import RequestKey
 from gratis.table.ledger import KEEP_DECISIONS
 from gratis_local.functions import Context
 from gratis_local.places import shipped
-from tests.ledger_builders import BIG, aws_error, usage
-from tests.unit.account_api import (
+from tests.builders.account_api import (
     ALLOWANCE,
     COSTS,
     DAY,
@@ -37,12 +36,11 @@ from tests.unit.account_api import (
     USAGE,
     Api,
     Loaded,
-    billed,
     http,
     unix,
-    used,
-    utc,
 )
+from tests.builders.aws import aws_error
+from tests.builders.events import LARGE, at, billed, usage, used
 from tests.unit.test_template import of_type
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -497,7 +495,7 @@ def test_a_decision_is_shown_in_full_and_explained(api: Api) -> None:
         "organization": "org_a",
         "project": "proj_web",
         "request_id": "req_008",
-        "model": BIG,
+        "model": LARGE,
         "group": "1m",
         "window": "2025-03-11",
         "verdict": "billed",
@@ -550,12 +548,12 @@ def test_the_newest_day_that_has_the_id_is_shown_unless_a_day_is_named(api: Api)
 @pytest.mark.parametrize("days", [0, 35, 39, 41])
 def test_a_decision_is_found_for_as_long_as_it_is_kept(api: Api, days: int) -> None:
     api.decide(used(id="old", at="2025-03-12T00:00:00Z"))
-    api.set_clock(utc("2025-03-12T23:59:59") + days * DAY)
+    api.set_clock(at("2025-03-12T23:59:59") + days * DAY)
     assert api.get(f"{REQUESTS}/old").status == 200
 
 
 def test_a_request_of_a_sender_whose_clock_is_ahead_past_midnight_is_found(api: Api) -> None:
-    api.set_clock(utc("2025-03-12T23:56"))
+    api.set_clock(at("2025-03-12T23:56"))
     api.decide(used(id="ahead", at="2025-03-13T00:00:59Z"))
     assert api.get(f"{REQUESTS}/ahead").content["window"] == "2025-03-13"
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gratis.rules.offer_file import read_offer
-from tests.ledger_builders import account
-from tests.unit.account_api import OFFER, Api, organization
-from tests.unit.builders import small_offer_stated
+from tests.builders.account_api import OFFER, Api
+from tests.builders.offers import small_offer_stated
+from tests.builders.organizations import account
 from tests.unit.test_allowance import with_offer
 from tests.unit.test_allowance_of_offers import UseOffer, use  # noqa: F401 - a fixture
 
@@ -44,7 +44,7 @@ EVERY_FORM: dict[str, Any] = {
 
 def test_the_offer_is_said_in_data_with_the_quotas_of_the_organization(api: Api, use: UseOffer) -> None:  # noqa: F811
     use(**EVERY_FORM)
-    api.store(organization(tier=4))
+    api.store(account(tier=4))
     found = api.get(OFFER).content
     groups = [(each["group"], each["unit"], each["scope"], each["window"], each["quota"]) for each in found["groups"]]
     assert groups == [
@@ -65,7 +65,7 @@ def test_the_offer_is_said_in_data_with_the_quotas_of_the_organization(api: Api,
 
 def test_the_offer_is_said_in_words(api: Api, use: UseOffer) -> None:  # noqa: F811
     use(**EVERY_FORM)
-    api.store(organization(tier=4))
+    api.store(account(tier=4))
     assert api.get(OFFER).content["words"] == [
         "small@2025-01-01: from 2025-01-01 on",
         "read in: the terms (seen by 2025-02-01)",

@@ -15,19 +15,9 @@ from gratis.account.sharing import MAX_HISTORY, MAX_LISTS_BYTES, SharingChange
 from gratis.http import MAX_BODY_BYTES
 from gratis.rules.account import Account
 from gratis.table.api_keys import Holder, Keys
-from tests.unit.account_api import (
-    ALLOWANCE,
-    HOUR,
-    NOW,
-    ORGANIZATIONS,
-    REQUESTS,
-    SHARING,
-    Api,
-    organization,
-    used,
-    utc,
-)
-from tests.unit.builders import settings
+from tests.builders.account_api import ALLOWANCE, HOUR, NOW, ORGANIZATIONS, REQUESTS, SHARING, Api
+from tests.builders.events import at, used
+from tests.builders.organizations import account, settings
 
 # --- sharing settings ------------------------------------------------------------------------------------------------
 
@@ -40,7 +30,7 @@ WHOLE = {"has_more": False, "next_page": None}
 @pytest.fixture
 def unset(api: Api) -> Api:
     """org_a has never made any settings."""
-    api.store(organization(sharing=[]))
+    api.store(account(sharing=[]))
     return api
 
 
@@ -128,7 +118,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("code", "part"), REFUSED)
 def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str) -> None:
-    api.store(organization(sharing=[], **EXCLUDED[code]))
+    api.store(account(sharing=[], **EXCLUDED[code]))
     answer = api.post({"confirmed": True, part: ON})
     assert answer.refused() == (400, code, part)
     assert "cannot opt in to sharing" in answer.error["message"]
@@ -145,20 +135,20 @@ def test_an_excluded_organization_cannot_opt_in(api: Api, part: str, code: str) 
     ],
 )
 def test_who_gets_no_tokens_may_share_all_the_same(api: Api, profile: Any, part: str) -> None:
-    api.store(organization(sharing=[], **profile))
+    api.store(account(sharing=[], **profile))
     assert api.post({"confirmed": True, part: ON}).content[part]["mode"] == "enabled"
 
 
 @pytest.mark.parametrize("profile", EXCLUDED.values(), ids=EXCLUDED)
 def test_an_excluded_organization_can_opt_out_without_confirming(api: Api, profile: Any) -> None:
-    api.store(organization(**profile))
+    api.store(account(**profile))
     answer = api.post({"traffic": OFF})
     assert (answer.status, answer.content["traffic"], answer.content["evals"]["mode"]) == (200, NOTHING, "enabled")
     assert api.post({"traffic": OFF, "evals": OFF, "feedback": OFF}).content["evals"] == NOTHING
 
 
 def test_an_excluded_organization_may_state_the_settings_it_has(api: Api) -> None:
-    api.store(organization(zero_data_retention=True))
+    api.store(account(zero_data_retention=True))
     assert api.post({"traffic": ON, "evals": OFF}).status == 200
 
 
@@ -175,8 +165,8 @@ def test_sharing_less_needs_no_confirmation(api: Api, narrower: Any) -> None:
 
 
 def test_an_excluded_organization_may_share_less(api: Api) -> None:
-    shared = organization(sharing=[settings(traffic={"mode": "selected", "projects": ["proj_web", "proj_app"]})])
-    api.store(shared.model_copy(update={"profile": organization(zero_data_retention=True).profile}))
+    shared = account(sharing=[settings(traffic={"mode": "selected", "projects": ["proj_web", "proj_app"]})])
+    api.store(shared.model_copy(update={"profile": account(zero_data_retention=True).profile}))
     answer = api.post({"confirmed": True, "traffic": {"mode": "selected", "projects": ["proj_web"]}})
     assert answer.status == 200
 
@@ -219,9 +209,9 @@ def bobs(**change: Any) -> Callable[[Account], Account]:
     return lambda account: sharing.changed(account, asked, "bob", NOW)
 
 
-def ruled_out(account: Account) -> Account:
-    later = organization(zero_data_retention=True).profile[0].model_copy(update={"effective_at": NOW})
-    return account.model_copy(update={"profile": (*account.profile, later)})
+def ruled_out(before: Account) -> Account:
+    later = account(zero_data_retention=True).profile[0].model_copy(update={"effective_at": NOW})
+    return before.model_copy(update={"profile": (*before.profile, later)})
 
 
 def test_of_two_owners_at_once_the_second_changes_what_the_first_left(api: Api) -> None:
@@ -568,7 +558,7 @@ def test_an_organization_may_choose_its_settings_before_it_has_a_profile(api: Ap
 # --- late events -----------------------------------------------------------------------------------------------------
 
 
-def at(clock: str) -> dict[str, Any]:
+def late(clock: str) -> dict[str, Any]:
     """A request of that time of today, which arrives late."""
     return used(id=f"late-{clock}", at=f"2025-03-12T{clock}Z")
 
@@ -576,10 +566,10 @@ def at(clock: str) -> dict[str, Any]:
 def test_a_late_event_is_judged_by_the_settings_in_force_when_it_happened(unset: Api) -> None:
     changes = [("11:00:00", {"confirmed": True, "traffic": ON}), ("12:00:00", {"traffic": OFF})]
     for clock, body in changes:
-        unset.set_clock(utc(f"2025-03-12T{clock}"))
+        unset.set_clock(at(f"2025-03-12T{clock}"))
         assert unset.post(body).status == 200
     unset.set_clock(NOW + 3 * HOUR)
-    events = [at(clock) for clock in ("10:59:59.999999", "11:00:00", "11:59:59.999999", "12:00:00")]
+    events = [late(clock) for clock in ("10:59:59.999999", "11:00:00", "11:59:59.999999", "12:00:00")]
     unset.decide(*reversed(events))
     assert unset.verdicts(*events) == [
         "billed sharing_disabled",
@@ -592,10 +582,10 @@ def test_a_late_event_is_judged_by_the_settings_in_force_when_it_happened(unset:
 
 
 def test_a_late_event_is_judged_by_the_profile_in_force_when_it_happened(api: Api) -> None:
-    api.set_clock(utc("2025-03-12T11:00"))
+    api.set_clock(at("2025-03-12T11:00"))
     api.put("org_a", tier=4, zero_data_retention=True)
     api.set_clock(NOW + 3 * HOUR)
-    events = [at("10:59:59.999999"), at("11:00:00")]
+    events = [late("10:59:59.999999"), late("11:00:00")]
     api.decide(*reversed(events))
     assert api.verdicts(*events) == ["free within_quota", "billed zero_data_retention"]
 

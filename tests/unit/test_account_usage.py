@@ -20,19 +20,8 @@ from gratis.rules.line_items import line_items
 from gratis.rules.request import Tokens
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId
-from tests.ledger_builders import BIG, MINI
-from tests.unit.account_api import (
-    COSTS,
-    DAY,
-    HOUR,
-    NOW,
-    USAGE,
-    Answer,
-    Api,
-    billed,
-    unix,
-    used,
-)
+from tests.builders.account_api import COSTS, DAY, HOUR, NOW, USAGE, Answer, Api, unix
+from tests.builders.events import LARGE, SMALL, billed, used
 
 NANO = "gpt-4.1-nano-2025-04-14"
 """0.1 / 0.025 / 0.4 USD per million tokens."""
@@ -64,7 +53,7 @@ class Spent:
     @property
     def costs(self) -> dict[str, tuple[int, Decimal]]:
         """Its line items: tokens and USD, by hand."""
-        rates = {BIG: ("2.5", "1.25", "10"), MINI: ("0.15", "0.075", "0.6")}[self.model]
+        rates = {LARGE: ("2.5", "1.25", "10"), SMALL: ("0.15", "0.075", "0.6")}[self.model]
         if self.tier == "priority":
             rates = ("0.25", "0.125", "1")
         counts = (self.input - self.cached, self.cached, self.output)
@@ -83,15 +72,15 @@ class Spent:
 
 
 SPENT = [
-    Spent("2025-03-10T00:00:00Z", "proj_web", BIG, "default", False, 1000, 200, 50, free=True),
-    Spent("2025-03-10T00:59:59.999Z", "proj_web", BIG, "default", False, 2000, 0, 70, free=True),
-    Spent("2025-03-10T01:00:00Z", "proj_app", BIG, "default", False, 4000, 400, 90, free=True),
-    Spent("2025-03-10T23:59:59.999999Z", None, MINI, "flex", False, 8000, 0, 11, free=True),
-    Spent("2025-03-12T00:00:00Z", "proj_web", MINI, "default", True, 16000, 0, 13, free=True),
-    Spent("2025-03-12T09:15:00Z", "proj_web", BIG, "default", False, 40_000, 0, 0, free=False, amount="0.1"),
-    Spent("2025-03-12T09:45:00+00:00", "proj_app", BIG, "default", False, 80_000, 0, 0, free=False, amount="0.2"),
-    Spent("2025-03-12T12:00:00+02:00", "proj_app", MINI, "priority", False, 1, 0, 0, free=False, amount="0.00000025"),
-    Spent("2025-03-12T10:29:59Z", None, MINI, "default", True, 3, 0, 5, free=False, amount="0.000001725"),
+    Spent("2025-03-10T00:00:00Z", "proj_web", LARGE, "default", False, 1000, 200, 50, free=True),
+    Spent("2025-03-10T00:59:59.999Z", "proj_web", LARGE, "default", False, 2000, 0, 70, free=True),
+    Spent("2025-03-10T01:00:00Z", "proj_app", LARGE, "default", False, 4000, 400, 90, free=True),
+    Spent("2025-03-10T23:59:59.999999Z", None, SMALL, "flex", False, 8000, 0, 11, free=True),
+    Spent("2025-03-12T00:00:00Z", "proj_web", SMALL, "default", True, 16000, 0, 13, free=True),
+    Spent("2025-03-12T09:15:00Z", "proj_web", LARGE, "default", False, 40_000, 0, 0, free=False, amount="0.1"),
+    Spent("2025-03-12T09:45:00+00:00", "proj_app", LARGE, "default", False, 80_000, 0, 0, free=False, amount="0.2"),
+    Spent("2025-03-12T12:00:00+02:00", "proj_app", SMALL, "priority", False, 1, 0, 0, free=False, amount="0.00000025"),
+    Spent("2025-03-12T10:29:59Z", None, SMALL, "default", True, 3, 0, 5, free=False, amount="0.000001725"),
 ]
 """10 March: free; 11 March: nothing; 12 March: free and billed."""
 DIMENSIONS = ("project_id", "model", "batch", "service_tier")
@@ -100,11 +89,11 @@ FILTERS: dict[str, dict[str, Any]] = {
     "all": {},
     "a project": {"project_ids": ["proj_web"]},
     "two projects": {"project_ids": ["proj_web", "proj_app"]},
-    "a model": {"models": [MINI]},
-    "two models": {"models": [BIG, MINI]},
+    "a model": {"models": [SMALL]},
+    "two models": {"models": [LARGE, SMALL]},
     "batch": {"batch": "true"},
     "not batch": {"batch": "false"},
-    "project, model and batch": {"project_ids": ["proj_web"], "models": [MINI], "batch": "true"},
+    "project, model and batch": {"project_ids": ["proj_web"], "models": [SMALL], "batch": "true"},
     "nobody": {"project_ids": ["proj_nobody"]},
     "no name": {"project_ids": [""]},
 }
@@ -186,7 +175,7 @@ def test_a_page_of_usage_has_the_shape_of_openais(api: Api) -> None:
 def test_usage_says_what_it_costs_at_the_normal_rate_and_of_how_many_requests_nobody_knows(
     api: Api, width: str
 ) -> None:
-    api.decide(used(40_000), used(80_000, model=MINI), billed(40_000), billed(1, model="in-house"))
+    api.decide(used(40_000), used(80_000, model=SMALL), billed(40_000), billed(1, model="in-house"))
     answer = api.usage(start_time=unix("2025-03-12T09:00"), group_by="service_tier", bucket_width=width)
     found = {
         each["service_tier"]: (each["list_amount"]["value"], each.get("unpriced_requests"))
@@ -226,7 +215,7 @@ def test_both_spellings_of_arrays_and_their_mixture_ask_the_same(api: Api) -> No
         "group_by=model&group_by[]=batch&models[]=M1&models=M2",
         "group_by=model,batch&models=M1,M2",
     ]
-    texts = {api.call("GET", USAGE, head + each.replace("M1", BIG).replace("M2", MINI)).text for each in spellings}
+    texts = {api.call("GET", USAGE, head + each.replace("M1", LARGE).replace("M2", SMALL)).text for each in spellings}
     assert len(texts) == 1
     assert "proj_web" not in texts.pop()
 
@@ -403,12 +392,12 @@ def test_what_was_free_stands_beside_what_was_billed_with_its_tokens_and_amount_
     """The billed one last: a tool that keeps one result by its line item keeps the money."""
     api.decide(used(1_000, 7, cached=100), billed(80_000, 20, cached=30_000))
     assert items(api.costs(group_by="line_item")) == [
-        (f"{BIG}, cached input", 100, Decimal(0)),
-        (f"{BIG}, cached input", 30_000, Decimal("0.0375")),
-        (f"{BIG}, input", 900, Decimal(0)),
-        (f"{BIG}, input", 50_000, Decimal("0.125")),
-        (f"{BIG}, output", 7, Decimal(0)),
-        (f"{BIG}, output", 20, Decimal("0.0002")),
+        (f"{LARGE}, cached input", 100, Decimal(0)),
+        (f"{LARGE}, cached input", 30_000, Decimal("0.0375")),
+        (f"{LARGE}, input", 900, Decimal(0)),
+        (f"{LARGE}, input", 50_000, Decimal("0.125")),
+        (f"{LARGE}, output", 7, Decimal(0)),
+        (f"{LARGE}, output", 20, Decimal("0.0002")),
     ]
 
 
@@ -435,13 +424,13 @@ WRITING = "gpt-5.6-sol"
         ),
         "one request without a price": (
             [billed(40_000), billed(1_000, endpoint="fine_tuning")],
-            [(BIG, 41_000, Decimal("0.1"))],
+            [(LARGE, 41_000, Decimal("0.1"))],
         ),
         "another tier": (
             [billed(40_000, service_tier="flex", model="o3-2025-04-16"), billed(40_000, model="o3-2025-04-16")],
             [("flex | o3-2025-04-16, input", 40_000, Decimal("0.2")), ("o3-2025-04-16, input", 40_000, Decimal("0.4"))],
         ),
-        "nothing was used": ([billed(0), billed(0, 5)], [(f"{BIG}, output", 5, Decimal("0.00005"))]),
+        "nothing was used": ([billed(0), billed(0, 5)], [(f"{LARGE}, output", 5, Decimal("0.00005"))]),
     }.values(),
     ids=("long context", "long context and cached input", "cache writes", "no price", "tier", "nothing"),
 )
@@ -465,7 +454,7 @@ COUNTS = st.tuples(st.sampled_from([0, 7, 1_000, 272_000, 272_001, 300_000]), *[
 
 
 @settings(deadline=None)
-@given(model=st.sampled_from([BIG, LONG, WRITING]), sent=st.lists(COUNTS, min_size=1, max_size=4))
+@given(model=st.sampled_from([LARGE, LONG, WRITING]), sent=st.lists(COUNTS, min_size=1, max_size=4))
 def test_line_items_add_up_to_the_row_and_never_say_what_was_not(model: str, sent: list[tuple[int, ...]]) -> None:
     key = RowKey("proj_web", model, "default", False, "billed")
     price = pricing.price(model, NOW, endpoint="responses", service_tier="default", batch=False)
@@ -482,7 +471,7 @@ def test_line_items_add_up_to_the_row_and_never_say_what_was_not(model: str, sen
     assert sum((each.amount for each in found), Decimal(0)) == listed
     assert sum(each.quantity for each in found) == sums.input + sums.output
     if any(each.name != model for each in found):
-        are_long = {each.input > 272_000 and model != BIG for each in requests if each.input or each.output}
+        are_long = {each.input > 272_000 and model != LARGE for each in requests if each.input or each.output}
         assert are_long == {found[0].name.endswith(", long context")}
         assert not any(each.cache_write for each in requests)
 
@@ -490,22 +479,22 @@ def test_line_items_add_up_to_the_row_and_never_say_what_was_not(model: str, sen
 def test_a_row_decided_by_other_prices_keeps_its_amount_to_the_last_digit(api: Api) -> None:
     """As a release with another price table left it."""
     sums = Sums(3, 1_000, 400, 50, Decimal("0.0123456"), Decimal("0.0123456"))
-    books = Books(Counter(), {NOW.date(): Totals({RowKey("proj_web", BIG, "default", False, "billed"): sums})})
+    books = Books(Counter(), {NOW.date(): Totals({RowKey("proj_web", LARGE, "default", False, "billed"): sums})})
     api.ledger.commit({}, CounterId("org_a", "1m", NOW.date().isoformat()), books, [])
-    assert items(api.costs(group_by="line_item")) == [(BIG, 1_050, Decimal("0.0123456"))]
+    assert items(api.costs(group_by="line_item")) == [(LARGE, 1_050, Decimal("0.0123456"))]
 
 
 def test_costs_can_be_asked_for_single_line_items_by_their_whole_name_or_for_all_of_a_model(api: Api) -> None:
     api.decide(billed(40_000, 10), billed(9, model=NANO))
     whole = items(api.costs(group_by="line_item"))
-    assert [name for name, *_ in whole] == [f"{NANO}, input", f"{BIG}, input", f"{BIG}, output"]
-    assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output"])) == whole[2:]
-    assert items(api.costs(group_by="line_item", line_items=[f"{BIG}, output", f"{NANO}, input"])) == [
+    assert [name for name, *_ in whole] == [f"{NANO}, input", f"{LARGE}, input", f"{LARGE}, output"]
+    assert items(api.costs(group_by="line_item", line_items=[f"{LARGE}, output"])) == whole[2:]
+    assert items(api.costs(group_by="line_item", line_items=[f"{LARGE}, output", f"{NANO}, input"])) == [
         whole[0],
         whole[2],
     ]
-    assert items(api.costs(group_by="line_item", line_items=[BIG])) == whole[1:]
-    assert amounts(api.costs(line_items=[f"{BIG}, output"]))[-1] == {(): Decimal("0.0001")}
+    assert items(api.costs(group_by="line_item", line_items=[LARGE])) == whole[1:]
+    assert amounts(api.costs(line_items=[f"{LARGE}, output"]))[-1] == {(): Decimal("0.0001")}
     assert items(api.costs(group_by="line_item", line_items=["output"])) == []
 
 
@@ -630,7 +619,7 @@ def test_a_thousand_small_amounts_add_up_exactly(api: Api) -> None:
 def test_a_model_without_a_price_costs_nothing_that_is_known(api: Api) -> None:
     api.decide(used(1_000, model="in-house-model"), billed(40_000))
     assert amounts(api.costs(group_by="line_item"), "line_item")[-1] == {
-        (f"{BIG}, input",): Decimal("0.1"),
+        (f"{LARGE}, input",): Decimal("0.1"),
         ("in-house-model",): Decimal(0),
     }
 
@@ -639,7 +628,7 @@ def rows(number: int) -> Totals:
     """A day's totals as an organization with many projects has them."""
     counts = Sums(10**6, 10**9, 10**8, 10**8, Decimal("123.456789"), Decimal("123.456789"))
     projects = [f"proj_{place:020}" for place in range(number)]
-    return Totals({RowKey(project, BIG, "default", False, "billed"): counts for project in projects})
+    return Totals({RowKey(project, LARGE, "default", False, "billed"): counts for project in projects})
 
 
 @pytest.mark.parametrize(("path", "days"), [(USAGE, 31), (COSTS, 60)])

@@ -6,9 +6,9 @@ import pytest
 
 from gratis import config
 from gratis.rules.account import Account
-from tests.ledger_builders import MINI, account
-from tests.unit.account_api import ALLOWANCE, Api, billed, organization, unix, used, utc
-from tests.unit.builders import settings
+from tests.builders.account_api import ALLOWANCE, Api, unix
+from tests.builders.events import SMALL, at, billed, used
+from tests.builders.organizations import account, settings
 
 # --- allowance -------------------------------------------------------------------------------------------------------
 
@@ -27,24 +27,24 @@ ELIGIBLE = ("eligible", "You're eligible for free daily usage on traffic shared 
 ENROLLED = ("enrolled", "You're enrolled for up to 11 million complimentary tokens per day")
 ENROLLED_LOW = ("enrolled", "You're enrolled for up to 2.75 million complimentary tokens per day")
 STATUSES: dict[str, tuple[Account, tuple[str, str]]] = {
-    "tier 1": (organization(tier=1), ENROLLED_LOW),
-    "tier 2": (organization(tier=2), ENROLLED_LOW),
-    "tier 3": (organization(tier=3), ENROLLED),
-    "tier 4": (organization(tier=4), ENROLLED),
-    "tier 5": (organization(tier=5), ENROLLED),
-    "not sharing": (organization(sharing=[]), ELIGIBLE),
-    "not sharing, tier 1": (organization(sharing=[], tier=1), ELIGIBLE),
+    "tier 1": (account(tier=1), ENROLLED_LOW),
+    "tier 2": (account(tier=2), ENROLLED_LOW),
+    "tier 3": (account(tier=3), ENROLLED),
+    "tier 4": (account(tier=4), ENROLLED),
+    "tier 5": (account(tier=5), ENROLLED),
+    "not sharing": (account(sharing=[]), ELIGIBLE),
+    "not sharing, tier 1": (account(sharing=[], tier=1), ELIGIBLE),
     "sharing one project": (
-        organization(sharing=[settings(traffic={"mode": "selected", "projects": ["proj_web"]})]),
+        account(sharing=[settings(traffic={"mode": "selected", "projects": ["proj_web"]})]),
         ENROLLED,
     ),
-    "sharing of no project": (organization(sharing=[settings(traffic={"mode": "selected", "projects": []})]), ELIGIBLE),
-    "sharing switched off": (organization(sharing=[settings(traffic={"mode": "disabled"})]), ELIGIBLE),
-    "tier 0": (organization(tier=0), NOT_ELIGIBLE),
-    "tier 6": (organization(tier=6), NOT_ELIGIBLE),
-    "not eligible": (organization(eligible=False), NOT_ELIGIBLE),
-    "zero data retention": (organization(zero_data_retention=True), NOT_ELIGIBLE),
-    "enterprise": (organization(plan="enterprise_excluded"), NOT_ELIGIBLE),
+    "sharing of no project": (account(sharing=[settings(traffic={"mode": "selected", "projects": []})]), ELIGIBLE),
+    "sharing switched off": (account(sharing=[settings(traffic={"mode": "disabled"})]), ELIGIBLE),
+    "tier 0": (account(tier=0), NOT_ELIGIBLE),
+    "tier 6": (account(tier=6), NOT_ELIGIBLE),
+    "not eligible": (account(eligible=False), NOT_ELIGIBLE),
+    "zero data retention": (account(zero_data_retention=True), NOT_ELIGIBLE),
+    "enterprise": (account(plan="enterprise_excluded"), NOT_ELIGIBLE),
     "no profile": (account().model_copy(update={"profile": ()}), NOT_ELIGIBLE),
 }
 
@@ -63,7 +63,7 @@ def test_an_organization_that_nobody_knows_is_not_eligible(api: Api) -> None:
 
 
 def test_the_allowance_has_the_documented_shape(api: Api) -> None:
-    api.decide(used(300_000, 110_000), used(5_000, model=MINI), *(used(kind="usage.eval_run") for _ in range(2)))
+    api.decide(used(300_000, 110_000), used(5_000, model=SMALL), *(used(kind="usage.eval_run") for _ in range(2)))
     found = api.get(ALLOWANCE).content
     assert [each.pop("used_up_at") for each in found["groups"]] == [None, None]
     assert found == {
@@ -148,7 +148,7 @@ def test_evaluation_runs_are_fresh_on_monday(api: Api) -> None:
     runs = [used(kind="usage.eval_run", at=f"2025-03-{day:02}T10:00:00Z") for day in (10, 11, 12)]
     api.decide(*runs)
     assert api.get(ALLOWANCE).content["eval_runs"]["remaining"] == 4
-    api.set_clock(utc("2025-03-17"))
+    api.set_clock(at("2025-03-17"))
     assert api.get(ALLOWANCE).content["eval_runs"] == {
         "quota": 7,
         "used": 0,
@@ -159,7 +159,7 @@ def test_evaluation_runs_are_fresh_on_monday(api: Api) -> None:
 
 def test_the_platforms_own_name_is_in_the_message(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     with_offer(monkeypatch, "data-sharing", platform="Acme AI")
-    api.store(organization(sharing=[]))
+    api.store(account(sharing=[]))
     message_shown = api.get(ALLOWANCE).content["message"]
     assert message_shown == "You're eligible for free daily usage on traffic shared with Acme AI"
 
@@ -179,8 +179,8 @@ def test_the_offer_holds_from_its_first_day_to_its_last(
     api: Api, monkeypatch: pytest.MonkeyPatch, offer: tuple[str, str], when: str, expected: tuple[str, str]
 ) -> None:
     with_offer(monkeypatch, *offer)
-    api.set_clock(utc(when))
-    api.store(organization())
+    api.set_clock(at(when))
+    api.store(account())
     found = api.get(ALLOWANCE).content
     assert (found["status"], found["message"]) == expected
 
@@ -201,14 +201,14 @@ ROLLING = {
 def test_a_rolling_window_resets_24_hours_after_its_first_free_request(
     api: Api, now: str, opened: str | None, shown: tuple[int, str | None, str | None]
 ) -> None:
-    api.set_clock(utc(now))
+    api.set_clock(at(now))
     if opened:
         api.decide(used(100, at=f"{opened}:00Z"))
     assert rows(api)[0] == group("1m", 1_000_000, *shown)
 
 
 def test_after_the_move_to_days_a_rolling_window_no_longer_counts(api: Api) -> None:
-    api.set_clock(utc("2025-03-06"))
+    api.set_clock(at("2025-03-06"))
     api.decide(used(100, at="2025-03-05T23:59:59Z"))
     assert rows(api)[0] == group("1m", 1_000_000, 0, "2025-03-06", "2025-03-07T00:00:00Z")
 

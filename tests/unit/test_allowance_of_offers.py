@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gratis.rules.account import Account
-from tests.ledger_builders import account
-from tests.unit.account_api import ALLOWANCE, Api, Clock, organization, used
-from tests.unit.builders import settings, small_offer_stated
+from tests.builders.account_api import ALLOWANCE, Api, Clock
+from tests.builders.events import used
+from tests.builders.offers import small_offer_stated
+from tests.builders.organizations import account, settings
 from tests.unit.test_allowance import with_offer
 
 UseOffer = Callable[..., None]
@@ -32,18 +33,18 @@ def use(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UseOffer:
 # --- evaluation runs -------------------------------------------------------------------------------------------------
 
 EVAL_RUNS: dict[str, tuple[Account, int]] = {
-    "sharing": (organization(), 7),
-    "not sharing evaluations": (organization(sharing=[settings(evals={"mode": "disabled"})]), 0),
+    "sharing": (account(), 7),
+    "not sharing evaluations": (account(sharing=[settings(evals={"mode": "disabled"})]), 0),
     "sharing of one project": (
-        organization(sharing=[settings(evals={"mode": "selected", "projects": ["proj_web"]})]),
+        account(sharing=[settings(evals={"mode": "selected", "projects": ["proj_web"]})]),
         7,
     ),
-    "sharing of no project": (organization(sharing=[settings(evals={"mode": "selected", "projects": []})]), 0),
-    "sharing evaluations only": (organization(sharing=[settings(traffic={"mode": "disabled"})]), 7),
-    "not eligible": (organization(eligible=False), 7),
-    "enterprise": (organization(plan="enterprise_excluded"), 7),
-    "tier 0": (organization(tier=0), 7),
-    "zero data retention": (organization(zero_data_retention=True), 0),
+    "sharing of no project": (account(sharing=[settings(evals={"mode": "selected", "projects": []})]), 0),
+    "sharing evaluations only": (account(sharing=[settings(traffic={"mode": "disabled"})]), 7),
+    "not eligible": (account(eligible=False), 7),
+    "enterprise": (account(plan="enterprise_excluded"), 7),
+    "tier 0": (account(tier=0), 7),
+    "zero data retention": (account(zero_data_retention=True), 0),
     "nobody knows it": (account().model_copy(update={"profile": (), "sharing": ()}), 0),
 }
 
@@ -57,7 +58,7 @@ def test_evaluation_runs_are_left_for_who_may_share_them_and_does(api: Api, hist
 
 def test_of_runs_that_were_used_before_sharing_ended_nothing_is_left(api: Api) -> None:
     api.decide(*(used(kind="usage.eval_run") for _ in range(2)))
-    api.store(organization(sharing=[settings(evals={"mode": "disabled"})]))
+    api.store(account(sharing=[settings(evals={"mode": "disabled"})]))
     found = api.get(ALLOWANCE).content["eval_runs"]
     assert (found["quota"], found["used"], found["remaining"]) == (0, 2, 0)
 
@@ -77,14 +78,14 @@ def test_of_evaluation_runs_there_is_nothing_to_say_once_they_ended_and_none_is_
 ) -> None:
     use(offer={"evals": evals and {"quotas": {"*": 7}} | evals, "ends": "2025-04-30"})
     monkeypatch.setattr(Clock, "moment", datetime.fromisoformat(now).replace(tzinfo=UTC))
-    api.store(organization())
+    api.store(account())
     found = api.get(ALLOWANCE).content["eval_runs"]
     assert (found and found["remaining"]) == left
 
 
 def test_evaluation_runs_may_outlast_the_tokens(api: Api, use: UseOffer) -> None:
     use(offer={"ends": "2025-03-11", "evals": {"quotas": {"*": 7}, "ends": "2025-06-30"}})
-    api.store(organization())
+    api.store(account())
     found = api.get(ALLOWANCE).content
     assert (found["status"], found["eval_runs"]["remaining"]) == ("ended", 7)
 
@@ -95,12 +96,12 @@ def test_evaluation_runs_may_outlast_the_tokens(api: Api, use: UseOffer) -> None
 @pytest.mark.parametrize(
     ("history", "why"),
     [
-        (organization(eligible=False), "not_eligible"),
-        (organization(zero_data_retention=True), "zero_data_retention"),
-        (organization(plan="enterprise_excluded"), "enterprise_excluded"),
-        (organization(positive_balance=False), "no_balance"),
-        (organization(tier=0), "tier_not_included"),
-        (organization(), None),
+        (account(eligible=False), "not_eligible"),
+        (account(zero_data_retention=True), "zero_data_retention"),
+        (account(plan="enterprise_excluded"), "enterprise_excluded"),
+        (account(positive_balance=False), "no_balance"),
+        (account(tier=0), "tier_not_included"),
+        (account(), None),
     ],
 )
 def test_an_organization_that_is_not_eligible_is_told_why(
@@ -134,7 +135,7 @@ WORDS: dict[str, tuple[list[dict[str, Any]], str]] = {
 @pytest.mark.parametrize(("groups", "words"), WORDS.values(), ids=WORDS)
 def test_the_quotas_of_any_other_offer_are_listed(api: Api, use: UseOffer, groups: list[Any], words: str) -> None:
     use(groups=[ALL_MODELS | {"name": "own"} | group for group in groups])
-    api.store(organization())
+    api.store(account())
     assert api.get(ALLOWANCE).content["message"] == f"You're enrolled for up to {words}"
 
 
@@ -165,6 +166,6 @@ def test_dollars_are_decimals_as_text(api: Api, use: UseOffer) -> None:
 
 def test_a_window_of_a_zone_is_named_by_its_day_and_resets_at_its_midnight(api: Api, use: UseOffer) -> None:
     use(window={"calendar": "day", "zone": "America/Los_Angeles"})
-    api.store(organization())
+    api.store(account())
     row = api.get(ALLOWANCE).content["groups"][0]
     assert (row["window"], row["resets_at"]) == ("2025-03-12", "2025-03-13T07:00:00Z")

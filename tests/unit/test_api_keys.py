@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gratis.table.api_keys import Holder, Keys, Listed, _digest, _key_of
-from tests.unit.account_api import ALLOWANCE, HOUR, NOW, Api
+from tests.builders.account_api import ALLOWANCE, HOUR, NOW, Api
 
 OWNER = Holder("owner", "org_a", "of Ann")
 

@@ -14,7 +14,7 @@ import pytest
 
 from gratis_local.functions import ROOT
 from gratis_local.runtime import RUNTIME, SECONDS, Lambda, built, layer_modules, runtime_modules, started
-from tests.unit.webhook import SECRET, request, signed
+from tests.builders.webhook import SECRET, request, signed
 
 
 def answers(folder: str, path: Sequence[Path], cache: Path | None, *invocations: Any) -> list[tuple[str, Any]]:

@@ -35,8 +35,11 @@ from gratis_local.cli import app
 from gratis_local.replay import event_clock
 from gratis_local.sources import Unusable
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import DAILY, DAY, TABLE, account, message, usage, void_of
-from tests.unit.statement_keys import Kms, signer
+from tests.builders.aws import TABLE
+from tests.builders.events import DAY, message, usage, void_of
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
+from tests.builders.statement_keys import Kms, signer
 
 DAYS = [DAY + timedelta(days=number) for number in range(30)]
 AFTER = moment.midnight(DAYS[-1]) + moment.DAY

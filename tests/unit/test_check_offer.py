@@ -1,10 +1,8 @@
 """A deployment is refused whose offers are wrong, or would give a quota twice."""
 
 import json
-import threading
 from collections.abc import Iterator
 from datetime import date
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from gratis.deployment import OUT_OF_REACH, check
 from gratis.rules.offer_file import OfferInvalid, succession
 from gratis_local.deploy import read_template
 from gratis_local.functions import ROOT, Context, handler_of
-from tests.unit.builders import LARGE, at
+from tests.builders.events import LARGE, at
+from tests.builders.loopback import Loopback, Quiet
 
 TODAY = date(2026, 3, 10)
 STARTS = date(2026, 3, 11)
@@ -107,21 +106,13 @@ def answers() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """An address for CloudFormation's answers, and those that came."""
     came: list[dict[str, Any]] = []
 
-    class Taker(BaseHTTPRequestHandler):
+    class Taker(Quiet):
         def do_PUT(self) -> None:
-            came.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(200)
-            self.end_headers()
+            came.append(json.loads(self.body()))
+            self.answer()
 
-        def log_message(self, format: str, *_: Any) -> None:  # noqa: A002 - as in the library
-            """Quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Taker) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/answer", came
-        server.shutdown()
-        thread.join()
+    with Loopback(Taker) as server:
+        yield f"{server.url}/answer", came
 
 
 @pytest.mark.parametrize(

@@ -20,38 +20,26 @@ from gratis.table import ledger
 from gratis.table.accounts import Accounts
 from gratis.table.keys import decision_key
 from gratis_local.functions import Context, handler_of
-from tests.ledger_builders import (
+from tests.builders.aws import (
     ALWAYS,
-    BIG,
-    DAILY,
-    DAY,
-    MINI,
-    RECEIVED,
     TABLE,
     Crash,
     Fault,
     Faulty,
-    account,
     aws_error,
-    by_the_events_clock,
     cancelled,
-    classifier,
     dies_after,
     fails,
     first,
     holding,
     loses_response,
-    message,
     moto_table,
     of_organization,
-    prove,
-    record,
-    request_of,
-    stored,
-    usage,
-    void_of,
-    with_versions,
 )
+from tests.builders.events import DAY, LARGE, RECEIVED, SMALL, message, record, request_of, usage, void_of
+from tests.builders.ledger import by_the_events_clock, classifier, prove, stored
+from tests.builders.offers import DAILY, with_versions
+from tests.builders.organizations import account
 
 COUNTER = CounterId("org_a", "1m", "2025-03-11")
 FREE, OVER = ("free", "within_quota"), ("billed", "over_quota")
@@ -60,7 +48,7 @@ FREE, OVER = ("free", "within_quota"), ("billed", "over_quota")
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A table in which org_a and org_b share their traffic at tier 4."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         for organization in ("org_a", "org_b"):
             Accounts(client, TABLE).put(account(organization))
         yield client
@@ -130,7 +118,7 @@ def test_the_seeds_day_comes_out_as_in_its_table(client: Any, handle: Any) -> No
 
 def test_organizations_groups_and_unshared_traffic_are_each_counted_apart(client: Any, handle: Any) -> None:
     records = [
-        record("a", usage("r1", 700_000), usage("r2", 700_000, model=MINI), usage("r3", 5, model="gpt-3.5-turbo")),
+        record("a", usage("r1", 700_000), usage("r2", 700_000, model=SMALL), usage("r3", 5, model="gpt-3.5-turbo")),
         record("b", usage("r1", 700_000, organization="org_b"), group="org_b"),
         record("c", usage("r1", 5, organization="org_unknown"), group="org_unknown"),
     ]
@@ -226,10 +214,10 @@ def test_a_busy_organization_comes_again_from_its_first_unfinished_message_on(
     client: Any, faulty: Faulty, handle: Any
 ) -> None:
     records = {
-        "a1": record("a1", usage("mini1", model=MINI)),
+        "a1": record("a1", usage("mini1", model=SMALL)),
         "b1": record("b1", usage("big1", organization="org_b"), group="org_b"),
         "a2": record("a2", usage("big1")),
-        "a3": record("a3", usage("mini2", model=MINI)),
+        "a3": record("a3", usage("mini2", model=SMALL)),
         "b2": record("b2", usage("big2", organization="org_b"), group="org_b"),
     }
     conflict, of_a, with_big = cancelled(client, "TransactionConflict"), of_organization("org_a"), holding("big1")
@@ -261,7 +249,7 @@ def test_an_organization_that_has_to_wait_waits_with_all_its_counters(client: An
     records = [
         record("a1", usage("big")),
         record("b1", usage("r1", organization="org_b"), group="org_b"),
-        record("a2", usage("mini", model=MINI), usage("unlisted", model="gpt-3.5-turbo")),
+        record("a2", usage("mini", model=SMALL), usage("unlisted", model="gpt-3.5-turbo")),
     ]
     assert handle(*records) == ["a1", "a2"]
     assert {key.organization for key in stored(client).decisions} == {"org_b"}
@@ -408,7 +396,7 @@ def test_a_redelivered_refusal_is_one_entry(client: Any, handle: Any) -> None:
 
 
 def test_what_cannot_be_quarantined_now_comes_again(client: Any, faulty: Faulty, handle: Any) -> None:
-    faulty.on("batch_write_item", fails(aws_error("ThrottlingException")), times=2)
+    faulty.on("put_item", fails(aws_error("ThrottlingException")), times=2)
     invalid = usage("bad") | {"specversion": "2.0"}
     records = [record("m1", usage("r1"), invalid), record("m2", usage("r2")), record("b1", body="{", group="org_b")]
     assert handle(*records) == ["m1", "m2", "b1"]
@@ -420,7 +408,7 @@ def test_what_cannot_be_quarantined_now_comes_again(client: Any, faulty: Faulty,
 
 def test_a_quarantined_conflict_that_cannot_be_stored_now_comes_again(client: Any, faulty: Faulty, handle: Any) -> None:
     handle(record("m1", usage("r1", 10)))
-    faulty.on("batch_write_item", fails(ConnectTimeoutError(endpoint_url="https://x.example")))
+    faulty.on("put_item", fails(ConnectTimeoutError(endpoint_url="https://x.example")))
     again = record("m2", usage("r1", 11), usage("r2"))
     assert handle(again) == ["m2"]
     assert handle(again) == []
@@ -469,7 +457,7 @@ def test_an_event_of_a_message_that_comes_again_never_ends_both_ways(
     client: Any, faulty: Faulty, earlier: timedelta, later: timedelta
 ) -> None:
     received = datetime(2025, 3, 11, 9, tzinfo=UTC)
-    batch = message("m1", usage("r1"), usage("mini", model=MINI, at="2025-03-11T08:45:00Z"), received_at=received)
+    batch = message("m1", usage("r1"), usage("mini", model=SMALL, at="2025-03-11T08:45:00Z"), received_at=received)
     faulty.on(
         "transact_write_items", fails(aws_error("ThrottlingException")), classify.MAX_ATTEMPTS + 1, holding("mini")
     )
@@ -485,7 +473,7 @@ def test_an_event_of_a_message_that_comes_again_never_ends_both_ways(
 def test_a_redelivered_batch_changes_nothing(client: Any, handle: Any) -> None:
     records = [
         record("m1", usage("r1", 600_000), usage("r2", 600_000), usage("e1", kind="usage.eval_run")),
-        record("m2", usage("r3", 5, model="gpt-3.5-turbo"), usage("r4", 5, model=MINI)),
+        record("m2", usage("r3", 5, model="gpt-3.5-turbo"), usage("r4", 5, model=SMALL)),
     ]
     assert handle(*records) == []
     before = stored(client).items
@@ -515,8 +503,8 @@ def test_the_same_event_in_two_messages_of_a_batch_is_decided_once_and_both_are_
 
 def test_a_message_is_not_done_for_what_another_one_repeats(client: Any, faulty: Faulty) -> None:
     faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), ALWAYS, only=holding("r2"))
-    first_one = message("m1", usage("r1", model=MINI), usage("r2"))
-    outcome = classified(faulty, first_one, message("m2", usage("r1", model=MINI)))
+    first_one = message("m1", usage("r1", model=SMALL), usage("r2"))
+    outcome = classified(faulty, first_one, message("m2", usage("r1", model=SMALL)))
     assert outcome.unfinished == ["m1", "m2"]
 
 
@@ -542,7 +530,7 @@ def test_an_outcome_says_of_each_message_what_its_event_became(client: Any) -> N
 
 def test_what_has_to_come_again_has_no_fate_yet(client: Any, faulty: Faulty) -> None:
     faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), ALWAYS, only=holding("r2"))
-    outcome = classified(faulty, message("m1", usage("r1", model=MINI)), message("m2", usage("r2")))
+    outcome = classified(faulty, message("m1", usage("r1", model=SMALL)), message("m2", usage("r2")))
     assert ([message_id for message_id, _ in outcome.fates], outcome.unfinished) == (["m1"], ["m2"])
 
 
@@ -975,7 +963,7 @@ def test_a_chunk_that_is_isolated_late_counts_what_was_decided_before_once(clien
 def test_a_chunk_that_is_isolated_late_does_not_lose_what_has_to_come_again(client: Any, faulty: Faulty) -> None:
     batch = refused_after_a_repeat(client, faulty)
     faulty.on("transact_write_items", cancelled(client, "TransactionConflict"), ALWAYS, only=holding("r4"))
-    faulty.on("batch_write_item", fails(aws_error("ThrottlingException")))
+    faulty.on("put_item", fails(aws_error("ThrottlingException")))
     assert classified(faulty, *batch).unfinished == ["m1"]
 
 
@@ -991,7 +979,7 @@ def test_the_documents_of_a_batch_are_those_of_its_requests_one_by_one() -> None
         for organization in ("org_a", "org_b")
         for at in MOMENTS
         for kind in ("usage.request", "usage.eval_run")
-        for model in (BIG, MINI, "unlisted")
+        for model in (LARGE, SMALL, "unlisted")
     ]
     together = classify.likely_documents(requests, DAILY)
     one_by_one = [classify.likely_documents([request], DAILY) for request in requests]

@@ -32,22 +32,11 @@ from gratis.table.quarantine import Quarantine
 from gratis_local.functions import Context, handler_of
 from gratis_local.replay import event_clock
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import (
-    BIG,
-    DAILY,
-    DAY,
-    MINI,
-    RECEIVED,
-    TABLE,
-    Crash,
-    account,
-    message,
-    moto_table,
-    rolling,
-    stored,
-    usage,
-    with_versions,
-)
+from tests.builders.aws import TABLE, Crash, moto_table
+from tests.builders.events import DAY, LARGE, RECEIVED, SMALL, message, usage
+from tests.builders.ledger import stored
+from tests.builders.offers import DAILY, rolling, with_versions
+from tests.builders.organizations import account
 
 LATER = RECEIVED + timedelta(days=1)
 NEXT = DAY + timedelta(days=1)
@@ -142,7 +131,7 @@ def test_the_seeds_day_is_proved(table: Any) -> None:
 
 
 def test_the_hash_can_be_made_by_anybody_from_the_records(table: Any) -> None:
-    decide(table, *seed_day(), *(usage(f"other/{number}", model=MINI) for number in range(20)))
+    decide(table, *seed_day(), *(usage(f"other/{number}", model=SMALL) for number in range(20)))
     records = [decision.record() for decision in stored_decisions(table)]
     digest = bytes(32)
     for record in sorted(records, key=lambda each: str(each["id"])):
@@ -190,7 +179,7 @@ def test_a_counter_that_holds_more_than_its_decisions_is_a_gap(table: Any) -> No
 
 
 def test_a_counter_without_any_decision_is_a_gap(table: Any) -> None:
-    decide(table, usage("r1"), usage("r2", model=MINI))
+    decide(table, usage("r1"), usage("r2", model=SMALL))
     gone(table, "r2")
     assert differences(proof_of(table)) == {"gap": set(), "totals": set()}
 
@@ -251,8 +240,8 @@ def test_a_price_that_became_known_later_changes_nothing_that_was_decided(
     decide(table, usage("r1", model="nobody-knows-1"), usage("r2"))
     known = pricing.table()
     rows = {"nobody-knows-1": known.ids["gpt-4o-mini-2024-07-18"]}
-    newer = known.ids[BIG].rows[0].model_copy(update={"effective_at": "2025-03-01"})
-    cheaper = {BIG: known.ids[BIG].model_copy(update={"rows": (*known.ids[BIG].rows, newer)})}
+    newer = known.ids[LARGE].rows[0].model_copy(update={"effective_at": "2025-03-01"})
+    cheaper = {LARGE: known.ids[LARGE].model_copy(update={"rows": (*known.ids[LARGE].rows, newer)})}
     learned = known.model_copy(update={"ids": known.ids | rows | cheaper})
     monkeypatch.setattr(pricing, "table", lambda: learned)
     pricing._price.cache_clear()
@@ -334,7 +323,7 @@ def test_a_window_that_was_closed_on_the_day_before_bills_what_would_fit(table: 
 
 
 def test_what_would_fit_is_billed_wrongly_if_nothing_closed_its_counter(table: Any) -> None:
-    decide(table, *seed_day(), *(usage(f"m{number}", 10, model=MINI) for number in range(3)), offer=CLOSING)
+    decide(table, *seed_day(), *(usage(f"m{number}", 10, model=SMALL) for number in range(3)), offer=CLOSING)
     billed = {"verdict": "billed", "reason": "over_quota", "amount_usd": "0.0000015", "used_after": 20}
     tampered(table, "m2", **billed)
     assert "m2" in differences(proof_of(table, CLOSING))["decided_differently"]  # group 1m was closed, not 10m
@@ -593,7 +582,7 @@ def function(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """close_day's handler, its client, and what it sent to the queue of days."""
     monkeypatch.setenv("LEDGER_TABLE", TABLE)
     monkeypatch.setenv("CLOSE_QUEUE", "days")
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         closing_config_reset()
         handler = handler_of("close_day")
         sent: list[Any] = []

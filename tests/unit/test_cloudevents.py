@@ -13,7 +13,8 @@ import pytest
 
 from gratis.http import MAX_BODY_BYTES
 from gratis.intake.encoding import MAX_MEMBERS
-from tests.unit.webhook import Answer, Deployed, aws, deployed, event, signed
+from tests.builders.aws import aws
+from tests.builders.webhook import Answer, Deployed, deployed, event, signed
 
 ATTRIBUTES = ("specversion", "type", "source", "id", "time", "subject")
 GZIP = {"content-encoding": "gzip"}

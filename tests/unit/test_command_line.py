@@ -9,9 +9,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 from botocore.exceptions import ProfileNotFound
@@ -28,6 +26,7 @@ from gratis_local.places import ROOT
 from gratis_local.sender import moved, send
 from gratis_local.sources import Unusable, read_events, read_offer, read_organizations
 from gratis_local.voiding import request_ids, void_events
+from tests.builders.loopback import Loopback, Quiet
 
 SEED_DAY = str(ROOT / "events/seed-day.json")
 SHIPPED = ROOT / "layers/core/gratis/data/offers/data-sharing-2025.json"
@@ -467,21 +466,11 @@ def webhook_that_answers(*statuses: int) -> Iterator[tuple[str, list[bytes]]]:
     """A webhook on loopback that answers with these, one after the other; and the bodies that it heard."""
     heard: list[bytes] = []
 
-    class Webhook(BaseHTTPRequestHandler):
+    class Webhook(Quiet):
         def do_POST(self) -> None:
-            heard.append(self.rfile.read(int(self.headers["content-length"])))
-            body = json.dumps({"accepted": 1, "skipped": {}, "quarantined": []}).encode()
-            self.send_response(statuses[len(heard) - 1])
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            heard.append(self.body())
+            told = {"accepted": 1, "skipped": {}, "quarantined": []}
+            self.answer(json.dumps(told).encode(), statuses[len(heard) - 1])
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Webhook) as server:
-        serving = Thread(target=server.serve_forever, daemon=True)
-        serving.start()
-        yield f"http://127.0.0.1:{server.server_port}/", heard
-        server.shutdown()
-        serving.join()
+    with Loopback(Webhook) as server:
+        yield f"{server.url}/", heard

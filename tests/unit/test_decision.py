@@ -20,21 +20,11 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, Tokens
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId, Window
-from tests.unit import builders
-from tests.unit.builders import (
-    LARGE,
-    NOW,
-    SMALL,
-    Desk,
-    account,
-    at,
-    eval_run,
-    profile,
-    request,
-    small_offer,
-    tiers,
-    verdicts,
-)
+from tests.builders import organizations
+from tests.builders.events import LARGE, SMALL, at, eval_run, request
+from tests.builders.ledger import NOW, Desk, verdicts
+from tests.builders.offers import small_offer
+from tests.builders.organizations import account, profile, tiers
 
 THE_DAY = date(2025, 3, 11)
 CLOSING = {"overflow": "close"}
@@ -90,7 +80,7 @@ def with_overflow(offer: Offer, overflow: str) -> Offer:
 
 
 def test_a_decision_becomes_the_billing_record_of_the_specification() -> None:
-    organization = account(sharing=[builders.settings(f"2025-0{month}-01T00:00:00Z") for month in (1, 2, 3)])
+    organization = account(sharing=[organizations.settings(f"2025-0{month}-01T00:00:00Z") for month in (1, 2, 3)])
     asked = request(Tokens(90_000, 0, 30_000), "2025-03-11T09:15", id="req_001")
     (decision,) = Desk(organization=organization).decide(asked)
     assert decision.record() == {

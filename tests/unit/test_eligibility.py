@@ -12,8 +12,9 @@ from gratis.rules.figures import Figure
 from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.request import Request
-from tests.ledger_builders import with_versions
-from tests.unit.builders import LARGE, SMALL, account, eval_run, profile, request, settings, small_offer
+from tests.builders.events import LARGE, SMALL, eval_run, request
+from tests.builders.offers import small_offer, with_versions
+from tests.builders.organizations import account, profile, settings
 
 OFFER = with_versions(shipped("data-sharing-2025"), requires=("positive_balance",))
 EVALS_OFFER = small_offer(

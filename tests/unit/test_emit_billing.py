@@ -28,9 +28,10 @@ from gratis.table.keys import account_key
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Entry, Quarantine, entry
 from gratis_local.functions import Context, handler_of
-from tests.ledger_builders import DAY, TABLE, aws_error, classifier, message, moto_table, usage
-from tests.unit.builders import Desk, at, request, usage_event
-from tests.unit.webhook import incompressible
+from gratis_simulation.machines.table import Table
+from tests.builders.aws import TABLE, aws_error, moto_table
+from tests.builders.events import DAY, at, incompressible, message, request, usage, usage_event
+from tests.builders.ledger import Desk, classifier
 
 RECEIVED = at("2025-03-11T23:30:00")
 EVENTBRIDGE_BYTES = 256 * 1024
@@ -239,18 +240,9 @@ def item_of(decision: Decision) -> Any:
 def items_of(kept: Entry) -> list[Any]:
     """The items that quarantine writes for an entry."""
 
-    @dataclass
-    class Client:
-        items: list[Any] = field(default_factory=list)
-
-        def batch_write_item(self, *, RequestItems: Any) -> Any:  # noqa: N803 - as boto3 does
-            self.items += [each["PutRequest"]["Item"] for each in RequestItems[TABLE]]
-            return {}
-
-    client: Any = Client()
-    Quarantine(client, TABLE).put([kept])
-    items: list[Any] = client.items
-    return items
+    table: Any = Table()
+    Quarantine(table, TABLE).put([kept])
+    return [*table.items.values()]
 
 
 def quarantined(raw: Any, rejected: Rejected | None = None) -> Entry:
@@ -279,7 +271,7 @@ def account_item(*modes: str, tier: int = 4, projects: Sequence[str] = ()) -> An
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         yield client
 
 

@@ -11,7 +11,7 @@ from gratis.errors import Rejected
 from gratis.intake.events import UsageEvent, compact, moment_of, parse_event
 from gratis.rules.request import Request, Tokens
 from gratis.strict_json import parse_json
-from tests.unit.builders import at, chat_usage, responses_usage, usage_data, usage_event
+from tests.builders.events import at, chat_usage, responses_usage, usage_data, usage_event
 
 RECEIVED = at("2025-03-11T09:15:01")
 MAX_TOKENS = 10**12

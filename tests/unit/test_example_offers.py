@@ -7,7 +7,8 @@ import pytest
 
 from gratis.rules.offer import Group
 from gratis.rules.offer_file import offer_from
-from tests.unit.builders import Desk, request
+from tests.builders.events import request
+from tests.builders.ledger import Desk
 
 EXAMPLES = sorted(Path(str(files("gratis") / "data" / "offers" / "examples")).glob("*.json"))
 WHEN = "2026-03-11T12:00"

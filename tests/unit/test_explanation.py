@@ -9,7 +9,10 @@ from gratis.rules.offer import Offer
 from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Tokens
-from tests.unit.builders import SMALL, Desk, account, eval_run, profile, request, settings, small_offer
+from tests.builders.events import SMALL, eval_run, request
+from tests.builders.ledger import Desk
+from tests.builders.offers import small_offer
+from tests.builders.organizations import account, profile, settings
 
 # --- explanations ----------------------------------------------------------------------------------------------------
 

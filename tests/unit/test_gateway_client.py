@@ -6,7 +6,6 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from gratis.intake import litellm
 from gratis_client import Answer, Gratis, NoAnswer, new_id
 from gratis_client.client import CONNECTIONS
 from gratis_client.gate import Attempt, Gate, Refused
+from tests.builders.loopback import Loopback, Quiet
 
 ANSWER: dict[str, Any] = {
     "object": "reservation",
@@ -48,29 +48,18 @@ class Server:
 def server() -> Iterator[Server]:
     state = Server()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            """Nothing on stderr."""
-
+    class Handler(Quiet):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            body = self.body()
             state.asked.append((self.command, self.path, json.loads(body) if body else None))
             status, headers, content = state.told.pop(0) if len(state.told) > 1 else state.told[0]
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
+            self.answer(content if isinstance(content, bytes) else json.dumps(content).encode(), status, headers)
 
-        do_DELETE = do_POST  # noqa: N815 - as http.server names it
+        do_DELETE = do_POST
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, daemon=True)
-        thread.start()
-        state.url = f"http://127.0.0.1:{listening.server_port}/v1"
+    with Loopback(Handler) as listening:
+        state.url = f"{listening.url}/v1"
         yield state
-        listening.shutdown()
-        thread.join()
 
 
 # --- the client ----------------------------------------------------------------------------------------------------

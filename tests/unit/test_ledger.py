@@ -31,24 +31,11 @@ from gratis.table.accounts import Accounts
 from gratis.table.ledger import MAX_ATTEMPTS, CommitRefused, Document, JudgedBy, Ledger
 from gratis.table.quarantine import Quarantine, entry
 from gratis_simulation.checks.histories import whole
-from tests.ledger_builders import (
-    ALWAYS,
-    BIG,
-    DAILY,
-    DAY,
-    RECEIVED,
-    TABLE,
-    Faulty,
-    account,
-    aws_error,
-    cancelled,
-    fails,
-    moto_table,
-    plain,
-    request_of,
-    stored,
-    usage,
-)
+from tests.builders.aws import ALWAYS, TABLE, Faulty, aws_error, cancelled, fails, moto_table
+from tests.builders.events import DAY, LARGE, RECEIVED, request_of, usage
+from tests.builders.ledger import plain, stored
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 
 COUNTER = CounterId("org_a", "1m", "2025-03-11")
 NOTHING = Books(Counter(), {})
@@ -56,7 +43,7 @@ NOTHING = Books(Counter(), {})
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         yield client
 
 
@@ -273,7 +260,7 @@ def test_a_decision_that_came_back_counts_even_beside_a_conflict(client: Any) ->
 )
 def test_what_is_not_the_events_fault_may_work_later(client: Any, error: Exception) -> None:
     faulty = Faulty(client)
-    for operation in ("transact_write_items", "batch_get_item", "batch_write_item"):
+    for operation in ("transact_write_items", "batch_get_item", "put_item"):
         faulty.on(operation, fails(error))
     with pytest.raises(Busy):
         commit(Ledger(faulty, TABLE), usage("a"))
@@ -436,19 +423,6 @@ def test_whatever_was_sent_can_be_kept(client: Any, raw: Any) -> None:
     assert kept.key["sk"]["S"].startswith("-#-#")
 
 
-def test_entries_that_were_left_unwritten_are_sent_again(client: Any) -> None:
-    entries = [entry(usage(f"r{number}"), REFUSED, RECEIVED, "test") for number in range(30)]
-
-    def leaving_three(real: Any, arguments: dict[str, Any]) -> Any:
-        asked = arguments["RequestItems"][TABLE]
-        return real(RequestItems={TABLE: asked[:-3]}) | {"UnprocessedItems": {TABLE: asked[-3:]}}
-
-    faulty = Faulty(client).on("batch_write_item", leaving_three, times=2)
-    Quarantine(faulty, TABLE).put(entries)
-    assert {kept.id for kept in Quarantine(client, TABLE).of_day(DAY)} == {kept.id for kept in entries}
-    assert [len(arguments["RequestItems"][TABLE]) for _, arguments in faulty.calls] == [25, 3, 3, 5]
-
-
 def test_an_event_that_no_single_item_could_hold_is_kept_whole(client: Any) -> None:
     noise = "".join(random.Random(5).choices(string.ascii_letters + string.digits, k=900_000))
     kept = entry(usage("a", note=noise), REFUSED, RECEIVED, "test")
@@ -465,7 +439,7 @@ def test_an_event_whose_name_alone_fills_an_item_is_kept(client: Any, field: str
 
 def test_an_entry_is_found_by_the_day_it_was_received_on(client: Any) -> None:
     quarantine = Quarantine(client, TABLE)
-    quarantine.put([entry(usage("a", model=BIG), REFUSED, datetime(2025, 3, 12, 0, 0, tzinfo=UTC), "test")])
+    quarantine.put([entry(usage("a", model=LARGE), REFUSED, datetime(2025, 3, 12, 0, 0, tzinfo=UTC), "test")])
     assert list(quarantine.of_day(DAY)) == []
     assert [kept.id for kept in quarantine.of_day(date(2025, 3, 12))] == ["a"]
 

@@ -13,7 +13,8 @@ from gratis.intake.events import parse_event
 from gratis.intake.litellm import FIELDS, in_their_words, kept, skipped, usage_event
 from gratis.rules.request import Request, Tokens
 from gratis_local.functions import ROOT
-from tests.unit.webhook import Deployed, aws, deployed
+from tests.builders.aws import aws
+from tests.builders.webhook import Deployed, deployed
 
 SAMPLE = json.loads((ROOT / "events/litellm-generic-api.json").read_bytes())
 """As LiteLLM 1.106 posts it, message contents redacted by LiteLLM itself."""

@@ -13,7 +13,7 @@ from moto import mock_aws
 from gratis.closing.locked import LockedStatements
 from gratis.errors import Busy
 from gratis_local.functions import Context, handler_of
-from tests.ledger_builders import aws_error
+from tests.builders.aws import aws_error
 from tests.unit.transformed import Deployed
 
 BUCKET = "statements"

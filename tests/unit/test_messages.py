@@ -11,7 +11,7 @@ from gratis.errors import Rejected
 from gratis.intake.events import compact
 from gratis.intake.messages import Message, pack
 from gratis.strict_json import parse_json
-from tests.unit.builders import at
+from tests.builders.events import at
 
 MAX_MESSAGE_BYTES = 60_000
 

@@ -27,8 +27,8 @@ from gratis_local.preview.dashboard import NAMES, Dashboard, Line, Widget, dashb
 from gratis_local.preview.samples import Dimensions, Sample, contributors
 from gratis_local.preview.series import _SEARCH
 from gratis_local.stack import STACK
-from tests.ledger_builders import DAY, RECEIVED
-from tests.unit.builders import Desk, request
+from tests.builders.events import DAY, RECEIVED, request
+from tests.builders.ledger import Desk
 from tests.unit.test_template import (
     FUNCTIONS,
     PACKAGE,

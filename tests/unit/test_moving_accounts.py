@@ -13,21 +13,11 @@ from gratis.account.usage import groups_of
 from gratis.rules.account import Account, Profile, Settings, Sharing
 from gratis.table.accounts import Accounts, with_profile, with_settings
 from gratis.table.ledger import Ledger
-from tests.ledger_builders import (
-    ALWAYS,
-    DAILY,
-    RECEIVED,
-    TABLE,
-    Faulty,
-    account,
-    classifier,
-    first,
-    holding,
-    message,
-    moto_table,
-    stored,
-    usage,
-)
+from tests.builders.aws import ALWAYS, TABLE, Faulty, first, holding, moto_table
+from tests.builders.events import RECEIVED, message, usage
+from tests.builders.ledger import classifier, stored
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 
 SOON = moment.text(RECEIVED + timedelta(minutes=2))
 """When the events of these tests occurred: by their senders' clocks a little after they were received."""
@@ -38,7 +28,7 @@ FREE, NOT_SHARED = ("free", "within_quota"), ("billed", "sharing_disabled")
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Of a table with org_a, which shares everything."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         Accounts(client, TABLE).put(account())
         yield client
 

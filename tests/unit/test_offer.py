@@ -9,7 +9,10 @@ import pytest
 from gratis.rules.offer import Version
 from gratis.rules.offer_file import shipped
 from gratis.rules.window import UTC_WEEK, Span, kind_of
-from tests.unit.builders import Desk, account, at, profile, request, small_offer
+from tests.builders.events import at, request
+from tests.builders.ledger import Desk
+from tests.builders.offers import small_offer
+from tests.builders.organizations import account, profile
 
 OFFERS = ("data-sharing-2025", "data-sharing")
 LARGE_MODELS = [

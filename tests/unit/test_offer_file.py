@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gratis.rules.offer_file import OfferInvalid, offer_from, read_offer
-from tests.unit.builders import LARGE
+from tests.builders.events import LARGE
 
 GROUP = {"name": "1m", "models": [LARGE], "quotas": {"4": 1000}}
 VERSION = {"effective_at": "2025-01-01", "window": "utc_day", "groups": [GROUP]}

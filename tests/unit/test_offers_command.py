@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from gratis.rules.offer_file import examples, offer_from, shipped, shipped_ids
 from gratis.rules.offer_words import changes, history, included
 from gratis_local.cli import app
-from tests.unit.builders import small_offer, small_offer_stated
+from tests.builders.offers import small_offer, small_offer_stated
 
 
 def offers(*arguments: str) -> Result:

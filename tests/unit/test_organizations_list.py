@@ -17,9 +17,10 @@ from gratis.table import keys, quarantine
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.replay import event_clock
-from tests.ledger_builders import MINI, account, message
-from tests.unit.account_api import COSTS, DAY, HOUR, NOW, ORGANIZATIONS, Api, billed, organization, unix, used, utc
-from tests.unit.builders import small_offer_stated
+from tests.builders.account_api import COSTS, DAY, HOUR, NOW, ORGANIZATIONS, Api, unix
+from tests.builders.events import SMALL, at, billed, message, used
+from tests.builders.offers import small_offer_stated
+from tests.builders.organizations import account
 from tests.unit.test_allowance_of_offers import UseOffer, use  # noqa: F401 - a fixture
 
 TODAY, YESTERDAY = "2025-03-12", "2025-03-11"
@@ -79,7 +80,7 @@ def test_a_day_without_a_decision_lists_nobody(api: Api) -> None:
 def test_every_organization_is_listed_once_in_the_order_of_names(api: Api) -> None:
     decide_one_each(api, *NAMES)
     api.decide(
-        of("a", used(1, model=MINI)), of("a", used(1, model="unlisted")), of("a", used(1, kind="usage.eval_run"))
+        of("a", used(1, model=SMALL)), of("a", used(1, model="unlisted")), of("a", used(1, kind="usage.eval_run"))
     )
     for limit in (1, 3, 13, 14, 1000):
         found = blocks(api, limit=limit)
@@ -114,7 +115,7 @@ def test_who_comes_between_two_blocks_moves_nobody(api: Api) -> None:
 
 
 def test_a_row_says_what_is_left_given_away_billed_and_refused(api: Api) -> None:
-    api.decide(used(400_000), used(700_000), used(1000, model=MINI), billed(1000, 100))
+    api.decide(used(400_000), used(700_000), used(1000, model=SMALL), billed(1000, 100))
     api.refuse(used(1, id="bad"))
     api.refuse(of("org_b", used(1, id="bad")))
     assert row_of(api) == {
@@ -151,13 +152,13 @@ def test_a_row_says_what_is_left_given_away_billed_and_refused(api: Api) -> None
 
 
 def test_what_is_said_is_what_the_organization_itself_is_told(api: Api) -> None:
-    api.decide(used(3000, 70), used(500, model=MINI), used(1, model="unlisted"), billed(20, 30))
+    api.decide(used(3000, 70), used(500, model=SMALL), used(1, model="unlisted"), billed(20, 30))
     row = row_of(api)
     own = api.get("/v1/organization/allowance").content
     fields = organizations.GROUP_FIELDS
     assert row["groups"] == [{name: group[name] for name in fields} for group in own["groups"]]
     assert (row["status"], row["saved_usd"]) == (own["status"], own["saved_usd"]["today"])
-    (costs,) = api.get(COSTS, start_time=unix(utc("2025-03-12T00:00"))).results
+    (costs,) = api.get(COSTS, start_time=unix(at("2025-03-12T00:00"))).results
     assert row["amount_usd"] == str(sum(each["amount"]["value"] for each in costs))
 
 
@@ -169,7 +170,7 @@ def test_an_organization_that_nobody_knows_is_said_to_be_unknown(api: Api) -> No
 
 
 def test_of_a_past_day_is_said_what_was_left_when_it_ended(api: Api) -> None:
-    api.store(organization(tier=1))
+    api.store(account(tier=1))
     api.set_clock(NOW - DAY)
     api.decide(used(100_000, at=ON_YESTERDAY))
     api.set_clock(NOW)

@@ -26,7 +26,8 @@ from gratis.intake import otlp
 from gratis.intake.events import parse_event
 from gratis.rules.request import Request, Tokens
 from gratis_local.functions import ROOT, Context
-from tests.unit.webhook import BEARER, Deployed, aws, aws_error, deployed, fails, request
+from tests.builders.aws import aws, aws_error, fails
+from tests.builders.webhook import BEARER, Deployed, deployed, request
 
 PATH = "/v1/usage-events/otlp/v1/traces"
 PROTOBUF, JSON = "application/x-protobuf", "application/json"

@@ -31,9 +31,11 @@ from gratis.table.quarantine import Quarantine
 from gratis_local.replay import event_clock
 from gratis_simulation.machines.stream import passes, record_of
 from gratis_simulation.machines.table import Table, size_of
-from tests.ledger_builders import BIG, DAILY, DAY, RECEIVED, TABLE, account, message, usage
+from tests.builders.aws import TABLE
+from tests.builders.events import DAY, LARGE, RECEIVED, message, usage, void
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 from tests.simulation.faulty import lying
-from tests.unit.test_voids import void
 
 MINE = ("org_a", "1m", DAY.isoformat())
 
@@ -202,7 +204,7 @@ def test_a_page_that_is_lost_is_said_and_nothing_is_counted_without_it(table: Ta
         day_rows(ledger_of(table), DAILY, "org_a", [midnight(DAY)])
     identity = CounterId(*MINE)
     document = ledger_of(table).read((), [identity])[1][identity]
-    names = [(project, BIG, "default", False) for project in projects]
+    names = [(project, LARGE, "default", False) for project in projects]
     with pytest.raises(Busy, match="are not there"):
         ledger_of(table).with_pages(identity, document, names)
 
@@ -268,7 +270,7 @@ def test_reserving_and_releasing_lose_no_row_of_a_wide_day(
     ledger = ledger_of(table, max_page_rows=max_page_rows)
     reservations = Reservations(ledger, DAILY, "org_a", RECEIVED, pause=lambda _: None)
     for name in ("kept", "released"):
-        assert reservations.reserve(Wanted(id=name, model=BIG, tokens=1000))[1]
+        assert reservations.reserve(Wanted(id=name, model=LARGE, tokens=1000))[1]
         assert counted(day_of(table)) == dict.fromkeys(projects[:40], 1)
     reservations.release("released")
     decide(table, *projects[40:], first=40, max_page_rows=max_page_rows)

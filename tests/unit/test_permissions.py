@@ -15,9 +15,11 @@ from gratis import config
 from gratis.table.accounts import Accounts
 from gratis_local.functions import Context, handler_of
 from gratis_simulation.machines.table import key_in
-from tests.ledger_builders import TABLE, account, moto_table, record, usage
-from tests.unit import webhook
-from tests.unit.account_api import Api
+from tests.builders import webhook
+from tests.builders.account_api import Api
+from tests.builders.aws import TABLE, aws, moto_table
+from tests.builders.events import incompressible, record, usage
+from tests.builders.organizations import account
 from tests.unit.test_template import ACTIONS, role_of
 from tests.unit.transformed import ACCOUNT, REGION, Deployed, allowed
 
@@ -103,7 +105,7 @@ def called(calls: list[Call]) -> set[str]:
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A table with one organization in it; queues and a bus beside it."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         Accounts(client, TABLE).put(account())
         queue = boto3.client("sqs").create_queue(QueueName="days")["QueueUrl"]
         boto3.client("events").create_event_bus(Name="billing")
@@ -135,20 +137,23 @@ def of_yesterday(request_id: str, **more: Any) -> Any:
     return usage(request_id, at=YESTERDAY.isoformat(), **more)
 
 
+PUT_INTO_QUARANTINE = {"dynamodb:PutItem", "dynamodb:BatchWriteItem"}
+"""Entries, and the further parts of large ones."""
+
+
 def test_classify_usage_may_decide_and_put_into_quarantine(table: Any) -> None:
     same_id = of_yesterday("r1") | {"type": "usage.eval_run"}
-    calls = decided(of_yesterday("r1"), of_yesterday("r2", model="unknown"), same_id, {"id": "bad", "subject": "org_a"})
-    assert called(calls) == {"dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"} | {
-        "dynamodb:ConditionCheckItem"
-    }
+    large = {"id": "large", "note": incompressible(500_000)}
+    calls = decided(of_yesterday("r1"), of_yesterday("r2", model="unknown"), same_id, {"id": "bad"}, large)
+    assert called(calls) == {"dynamodb:BatchGetItem", "dynamodb:ConditionCheckItem"} | PUT_INTO_QUARANTINE
     assert refused("classify_usage", calls) == set()
 
 
 def test_receive_usage_may_queue_and_put_into_quarantine() -> None:
-    with webhook.aws() as clients, webhook.deployed(clients) as deployed, recorded() as calls:
-        assert deployed.post_events(webhook.event("r1"), {"id": "bad"}).status == 202
+    with aws() as clients, webhook.deployed(clients) as deployed, recorded() as calls:
+        assert deployed.post_events(webhook.event("r1"), {"id": incompressible(500_000)}).status == 202
         assert deployed.post_litellm(b'[{"id": "bad"}]').status < 500
-    assert called(calls) == {"secretsmanager:GetSecretValue", "sqs:SendMessage", "dynamodb:BatchWriteItem"}
+    assert called(calls) == {"secretsmanager:GetSecretValue", "sqs:SendMessage"} | PUT_INTO_QUARANTINE
     assert refused("receive_usage", calls) == set()
 
 

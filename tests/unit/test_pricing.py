@@ -10,7 +10,7 @@ from genai_prices import Usage
 from gratis.rules import pricing
 from gratis.rules.request import Tokens
 from gratis_local import prices
-from tests.unit.builders import at
+from tests.builders.events import at
 
 LISTED = {
     "gpt-4.5-preview-2025-02-27": ("75", "37.5", "150"),

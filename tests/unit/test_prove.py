@@ -17,8 +17,10 @@ from gratis_local.prove import ledger_at, prove_from_ledger
 from gratis_local.sources import Unusable
 from gratis_local.stack import STACK
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import DAY, TABLE, account, classifier, message, usage, void_of
-from tests.unit.builders import Desk, request
+from tests.builders.aws import TABLE
+from tests.builders.events import DAY, message, request, usage, void_of
+from tests.builders.ledger import Desk, classifier
+from tests.builders.organizations import account
 
 
 def decided() -> list[Decision]:

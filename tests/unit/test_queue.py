@@ -18,8 +18,8 @@ from gratis.errors import Busy, Rejected
 from gratis.intake.events import MAX_EVENT_BYTES, compact
 from gratis.intake.messages import MAX_MESSAGE_EVENTS
 from gratis.intake.queue import MAX_ATTEMPTS, UsageQueue
-from tests.unit.builders import at, usage_event
-from tests.unit.webhook import FIFO, Flaky, aws, aws_error, fails, leaves
+from tests.builders.aws import FIFO, Faulty, aws, aws_error, fails, leaves
+from tests.builders.events import at, usage_event
 
 RECEIVED = at("2025-03-11T09:15:01")
 SQS_BYTES = 256 * 1024
@@ -41,7 +41,7 @@ class Sink:
 class Moto:
     """A FIFO queue that moto plays."""
 
-    client: Flaky
+    client: Faulty
     queue: UsageQueue
 
     def bodies(self) -> list[str]:
@@ -71,7 +71,7 @@ def clients() -> Iterator[dict[str, Any]]:
 @pytest.fixture
 def fifo(clients: dict[str, Any]) -> Iterator[Moto]:
     url = clients["sqs"].create_queue(QueueName="usage.fifo", Attributes=FIFO)["QueueUrl"]
-    flaky: Any = Flaky(clients["sqs"])
+    flaky: Any = Faulty(clients["sqs"])
     yield Moto(flaky, UsageQueue(flaky, url))
     clients["sqs"].delete_queue(QueueUrl=url)
 

@@ -22,18 +22,16 @@ from gratis.intake.messages import Message
 from gratis.intake.queue import MAX_ATTEMPTS
 from gratis.intake.sources import LAMBDA_BODY_BYTES
 from gratis_local.functions import Context
-from tests.unit.webhook import (
+from tests.builders.aws import aws, aws_error, fails, leaves
+from tests.builders.events import incompressible
+from tests.builders.webhook import (
     BEARER,
     OTHER_SECRET,
     SECRET,
     Answer,
     Deployed,
-    aws,
-    aws_error,
     deployed,
     event,
-    fails,
-    leaves,
     now,
     request,
     signed,
@@ -590,12 +588,10 @@ def test_ten_thousand_tiny_invalid_events_are_all_kept(webhook: Deployed) -> Non
     kept = set()
 
     def takes(_real: Any, arguments: dict[str, Any]) -> Any:
-        page = arguments["RequestItems"][webhook.table]
-        assert len(page) <= 25
-        kept.update(each["PutRequest"]["Item"]["sk"]["S"] for each in page)
+        kept.add(arguments["Item"]["sk"]["S"])
         return {}
 
-    webhook.dynamodb.on("batch_write_item", takes, 400)
+    webhook.dynamodb.on("put_item", takes, 10_000)
     answer = webhook.post(json.dumps(list(range(10_000))).encode())
     assert answer.codes == ["invalid_event"] * 10_000
     assert len(kept) == 10_000
@@ -629,7 +625,7 @@ def test_an_event_more_than_ten_thousand_is_a_413_and_nothing_is_stored(webhook:
 def test_ten_thousand_ids_in_other_alphabets_get_an_answer_that_lambda_hands_on(
     webhook: Deployed, most: str, times: int
 ) -> None:
-    webhook.dynamodb.on("batch_write_item", lambda *_: {}, 400)
+    webhook.dynamodb.on("put_item", lambda *_: {}, 10_000)
     body = json.dumps([{"id": f"{number:05}" + most * times} for number in range(10_000)], ensure_ascii=False).encode()
     answered = webhook.handler(request(body, signed(body)), Context("receive_usage"))
     handed_on = json.dumps(answered, ensure_ascii=False).encode()
@@ -682,16 +678,16 @@ def test_a_queue_that_does_not_answer_is_a_503_and_the_same_request_works_later(
 @pytest.mark.parametrize("error", OUTAGES.values(), ids=OUTAGES)
 def test_a_quarantine_that_does_not_answer_is_a_503_and_nothing_is_queued(webhook: Deployed, error: Exception) -> None:
     body = json.dumps([event("r1"), 7]).encode()
-    webhook.dynamodb.on("batch_write_item", fails(error))
+    webhook.dynamodb.on("put_item", fails(error))
     assert_not_taken(webhook.post(body))
     assert stored(webhook) == (0, 0)
     assert webhook.post(body).accepted == 1
     assert stored(webhook) == (1, 1)
 
 
-def test_a_table_that_leaves_entries_unprocessed_for_ever_is_a_503(webhook: Deployed) -> None:
+def test_a_table_that_leaves_parts_of_entries_unprocessed_for_ever_is_a_503(webhook: Deployed) -> None:
     webhook.dynamodb.on("batch_write_item", lambda _, arguments: {"UnprocessedItems": arguments["RequestItems"]}, 99)
-    assert_not_taken(webhook.post_events(event("r1"), 7))
+    assert_not_taken(webhook.post_events(event("r1"), event("r2", note=incompressible(1_000_000))))
     assert webhook.queued() == []
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from gratis import moment
 from gratis_local.cli import app
 from gratis_local.reconcile.causes import BILLED_HERE
-from tests.ledger_builders import DAY
+from tests.builders.events import DAY
 
 DAYS = [DAY + timedelta(days=number) for number in range(3)]
 MODEL, SMALL = "gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"

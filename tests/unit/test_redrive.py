@@ -19,8 +19,9 @@ from gratis.table.quarantine import Entry
 from gratis_local import redrive
 from gratis_local.functions import Context, handler_of
 from gratis_local.redrive import Desk, Redriven
+from tests.builders.aws import Faulty, aws, fails
+from tests.builders.webhook import Deployed, deployed, event, now
 from tests.unit.test_stream_intake import kinesis
-from tests.unit.webhook import Deployed, Flaky, aws, deployed, event, fails, now
 
 PRIVATE = "what-the-user-wrote"
 POLLS = 3
@@ -207,7 +208,7 @@ def test_what_the_stream_gave_up_is_decided_in_its_order_after_a_redrive_that_di
     s3.put_object(Bucket=bucket, Key=f"{folder}/2026-11-14T00.38.07-0", Body=given_up(*records[2:]))
     desk = Desk(Stacked(webhook, bucket))  # type: ignore[arg-type]
 
-    desk.s3 = Flaky(desk.s3)
+    desk.s3 = Faulty(desk.s3)
     desk.s3.on("delete_object", fails(RuntimeError("died")))
     with pytest.raises(RuntimeError, match="died"):
         desk.redrive_failed()

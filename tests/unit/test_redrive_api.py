@@ -10,28 +10,18 @@ import pytest
 
 from gratis.errors import Rejected
 from gratis.table.quarantine import Quarantine, entry
-from tests.unit.account_api import NOW, Answer, Api, Clock, Loaded, deployed, loaded, used
+from tests.builders.account_api import NOW, Answer, Api, Clock, Loaded, deployed
+from tests.builders.events import used
 from tests.unit.test_permissions import recorded, refused
 
 REDRIVE = "/v1/quarantine/redrive"
 TODAY = "2025-03-12"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as function:
-        yield function
-
-
 @pytest.fixture
-def api(shared: Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    url = boto3.client("sqs").create_queue(
-        QueueName="usage.fifo", Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"}
-    )["QueueUrl"]
-    monkeypatch.setenv("USAGE_QUEUE", url)
-    with deployed(shared) as found:
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared, USAGE_QUEUE="usage.fifo") as found:
         yield found
-    boto3.client("sqs").delete_queue(QueueUrl=url)
 
 
 def queued() -> list[Any]:
@@ -97,6 +87,27 @@ def test_what_is_still_wrong_stays_and_says_why(api: Api) -> None:
     assert states(answer) == {"r1": "refused", "r2": "refused"}
     assert all(each["why"] for each in answer.content["data"])
     assert (queued(), left(api)) == ([], ["r1", "r2"])
+
+
+def test_an_event_refused_for_another_reason_has_an_entry_for_each_and_both_go_once_it_is_decided(api: Api) -> None:
+    sent = used(5, id="r1")
+    api.refuse(sent, "internal_error")
+    assert states(redrive(api)) == {"r1": "sent"}
+    api.refuse(sent, "unknown_request")
+    assert left(api) == ["r1", "r1"]
+    api.decide(sent)
+    assert [each["state"] for each in redrive(api).content["data"]] == ["decided", "decided"]
+    assert left(api) == []
+
+
+def test_an_entry_that_a_slower_worker_puts_after_the_decision_goes_with_the_next_redrive(api: Api) -> None:
+    sent = used(5, id="r1")
+    api.refuse(sent, "internal_error")
+    api.decide(sent)
+    assert states(redrive(api)) == {"r1": "decided"}
+    api.refuse(sent, "internal_error")
+    assert states(redrive(api)) == {"r1": "decided"}
+    assert (queued(), left(api)) == ([], [])
 
 
 def test_a_conflict_stays(api: Api) -> None:

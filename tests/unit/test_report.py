@@ -11,7 +11,9 @@ from gratis_local import report
 from gratis_local.console import PIPE_COLUMNS
 from gratis_local.replay import Replayed
 from gratis_local.what_if import Compared
-from tests.unit.builders import SMALL, Desk, request, small_offer
+from tests.builders.events import SMALL, request
+from tests.builders.ledger import Desk
+from tests.builders.offers import small_offer
 
 
 def printed(replayed: Replayed, width: int) -> str:

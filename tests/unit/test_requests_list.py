@@ -18,8 +18,8 @@ from gratis.account import listing
 from gratis.errors import Busy
 from gratis.rules.receipt import RECORD
 from gratis.table.day_list import MAX_ROWS, DayList
-from tests.ledger_builders import BIG, MINI
-from tests.unit.account_api import NOW, REQUESTS, Answer, Api, billed, used
+from tests.builders.account_api import NOW, REQUESTS, Answer, Api
+from tests.builders.events import LARGE, SMALL, billed, used
 
 DAY = NOW.date()
 
@@ -46,9 +46,9 @@ def a_morning(api: Api) -> None:
     """Five decisions a minute apart: r0 to r4, of two models and projects, the last one billed."""
     for number in range(4):
         api.set_clock(NOW.replace(minute=number))
-        api.decide(used(1, id=f"r{number}", model=[BIG, MINI][number % 2], project=["proj_a", None][number // 2]))
+        api.decide(used(1, id=f"r{number}", model=[LARGE, SMALL][number % 2], project=["proj_a", None][number // 2]))
     api.set_clock(NOW.replace(minute=4))
-    api.decide(billed(1, id="r4", model=BIG, project="proj_a"))
+    api.decide(billed(1, id="r4", model=LARGE, project="proj_a"))
 
 
 def at(number: int) -> str:
@@ -136,13 +136,13 @@ def test_no_list_holds_another_organization_s(api: Api) -> None:
 # --- filters ---------------------------------------------------------------------------------------------------------
 
 FILTERS: list[tuple[dict[str, Any], str]] = [
-    ({"models": MINI}, "r3 r1"),
-    ({"models": [MINI, BIG]}, "r4 r3 r2 r1 r0"),
-    ({"models[]": [BIG]}, "r4 r2 r0"),
+    ({"models": SMALL}, "r3 r1"),
+    ({"models": [SMALL, LARGE]}, "r4 r3 r2 r1 r0"),
+    ({"models[]": [LARGE]}, "r4 r2 r0"),
     ({"project_ids": "proj_a"}, "r4 r1 r0"),
-    ({"project_ids": "proj_a", "models": MINI}, "r1"),
+    ({"project_ids": "proj_a", "models": SMALL}, "r1"),
     ({"verdict": "billed"}, "r4"),
-    ({"verdict": "free", "models": BIG}, "r2 r0"),
+    ({"verdict": "free", "models": LARGE}, "r2 r0"),
     ({"reason": "tool_use"}, "r4"),
     ({"reason": "nothing"}, ""),
 ]
@@ -237,7 +237,7 @@ def test_a_table_has_a_line_for_each_decision_with_its_record_s_fields(api: Api)
 def test_the_link_of_a_table_leads_to_the_next_page_of_the_same(api: Api) -> None:
     a_morning(api)
     found: list[str] = []
-    parameters: dict[str, Any] = {"day": DAY, "models": BIG, "limit": 1}
+    parameters: dict[str, Any] = {"day": DAY, "models": LARGE, "limit": 1}
     while parameters:
         rows, answer = table(api, **parameters)
         found += [row["request_id"] for row in rows]

@@ -19,11 +19,10 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey, void_of
 from gratis.rules.reservation import MAX_OPEN, Reservation
 from gratis.rules.window import Counter, CounterId
-from tests.ledger_builders import usage
-from tests.unit import builders
-from tests.unit.account_api import ALLOWANCE, NOW, Answer, Api
-from tests.unit.builders import LARGE, request
-from tests.unit.test_voids import void
+from tests.builders.account_api import ALLOWANCE, NOW, Answer, Api
+from tests.builders.events import LARGE, request, usage, void
+from tests.builders.offers import small_offer
+from tests.builders.organizations import account
 
 RESERVATIONS = "/v1/organization/reservations"
 MINUTE = timedelta(minutes=1)
@@ -251,7 +250,7 @@ def test_a_reservation_leaves_the_totals_of_its_day_as_they_are(api: Api) -> Non
 
 def held(counter: Counter, offer: Offer, units: Any, now: datetime, name: str = "r1", **fields: Any) -> Counter:
     """The counter with room for a request set aside."""
-    case = case_of(request(1, now, **fields), offer, builders.account())
+    case = case_of(request(1, now, **fields), offer, account())
     group = case.ruling.group
     assert group is not None
     window = group.window.window_at(counter, now, group.span)
@@ -264,7 +263,7 @@ def held(counter: Counter, offer: Offer, units: Any, now: datetime, name: str = 
 def decided(
     counter: Counter, offer: Offer, tokens: int, when: datetime, name: str = "s", **fields: Any
 ) -> tuple[Counter, Decision]:
-    return decide(counter, case_of(request(tokens, when, id=name, **fields), offer, builders.account()), when)
+    return decide(counter, case_of(request(tokens, when, id=name, **fields), offer, account()), when)
 
 
 ROLLING = shipped("data-sharing-2025")
@@ -292,7 +291,7 @@ def test_an_old_window_is_not_that_of_a_reservation() -> None:
 
 
 def test_a_kept_reservation_is_free_in_a_closed_window_and_100_is_not_announced_for_it() -> None:
-    offer = builders.small_offer(overflow="close")
+    offer = small_offer(overflow="close")
     now = NOW - timedelta(days=1)
     counter = held(Counter(), offer, 600, now)
     counter, closer = decided(counter, offer, 401, now)

@@ -30,11 +30,12 @@ from gratis_local.prove import RecordsProof, prove_from_records
 from gratis_local.redrive import Redriven
 from gratis_local.sources import Unusable
 from gratis_simulation.machines.table import key_in
-from tests.unit import webhook
-from tests.unit.account_api import ALLOWANCE, NOW, ORGANIZATIONS, REQUESTS, Api, billed, unix, used
-from tests.unit.builders import LARGE
+from tests.builders import webhook
+from tests.builders.account_api import ALLOWANCE, NOW, ORGANIZATIONS, REQUESTS, Api, unix
+from tests.builders.aws import aws
+from tests.builders.events import LARGE, billed, used
+from tests.builders.webhook import event
 from tests.unit.test_template import deployed, role_of
-from tests.unit.webhook import event
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 """Powertools leaves the files of /docs to the garbage collector."""
@@ -114,12 +115,9 @@ def test_the_account_writes_accounts_and_counters_and_the_template_lets_it_write
 
 def test_the_webhook_writes_quarantine_entries_and_the_template_lets_it_write_nothing_else() -> None:
     named = event("KEY#x", organization="ORG#x") | {"time": "2020-01-01T00:00:00Z"}
-    with webhook.aws() as clients, webhook.deployed(clients) as hook:
+    with aws() as clients, webhook.deployed(clients) as hook:
         assert hook.post_events(event("r1"), "KEY#x", named, event("r2", note="x" * 90_000)).codes
-        calls = hook.dynamodb.asked("batch_write_item")
-    puts = [
-        each["PutRequest"]["Item"] for call in calls for of_table in call["RequestItems"].values() for each in of_table
-    ]
+        puts = [each["Item"] for each in hook.dynamodb.asked("put_item")]
     assert len(puts) == 3
     assert written_below("receive_usage", {each["pk"]["S"] for each in puts})
 

@@ -24,9 +24,10 @@ from gratis.intake.stream import MAX_ATTEMPTS, UsageStream, data_of, message_of
 from gratis.moment import parse
 from gratis_local.functions import Context, module_of
 from gratis_local.sources import Unusable, read_events
-from tests.ledger_builders import stored
-from tests.unit.builders import at, usage_event
-from tests.unit.webhook import Deployed, aws, aws_error, deployed, event
+from tests.builders.aws import aws, aws_error
+from tests.builders.events import at, usage_event
+from tests.builders.ledger import stored
+from tests.builders.webhook import Deployed, deployed, event
 
 RECEIVED = at("2025-03-11T09:15:01")
 ARRIVED = 1741684502.5

@@ -16,6 +16,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from gratis.account import event_documents
 from gratis.closing.late import LateDays
 from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import Differences, Proof
@@ -23,6 +24,7 @@ from gratis.closing.statements import Statements
 from gratis.closing.sums import statement_of
 from gratis.errors import Rejected
 from gratis.intake import events
+from gratis.intake.sources import SOURCES
 from gratis.outbox import bus_entries
 from gratis.rules.account import Account
 from gratis.rules.receipt import RECORD
@@ -33,11 +35,12 @@ from gratis.table.quarantine import Quarantine, entry
 from gratis_local.deploy import read_template
 from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.functions import ROOT
-from tests.ledger_builders import DAY, RECEIVED, TABLE, account, classifier, message, moto_table, usage
-from tests.unit.builders import Desk, request
-from tests.unit.statement_keys import signer
+from tests.builders.aws import TABLE, moto_table
+from tests.builders.events import DAY, RECEIVED, incompressible, message, request, usage
+from tests.builders.ledger import Desk, classifier
+from tests.builders.organizations import account
+from tests.builders.statement_keys import signer
 from tests.unit.transformed import ACCOUNT, PSEUDO, STACK, Deployed, as_list, transformed
-from tests.unit.webhook import incompressible
 
 TEMPLATE: Any = read_template(ROOT / "template.yaml")
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
@@ -310,7 +313,7 @@ def test_every_call_of_a_client_in_the_code_is_one_whose_permission_is_known() -
 
 
 def test_the_code_that_a_function_reaches_is_found_through_calls_and_not_through_imports() -> None:
-    assert {"put_item", "query", "delete_item"} & mentioned("receive_usage") == set()
+    assert {"get_item", "query", "delete_item"} & mentioned("receive_usage") == set()
     assert "query" in names_in([module(PACKAGE / "table/quarantine.py").tree])
 
 
@@ -466,7 +469,7 @@ class NoQueue:
 @pytest.fixture
 def items(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """An item of every kind that the ledger table holds, by its name."""
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         Accounts(client, TABLE).put(account())
         classifier(client).classify([message("m1", usage("r1"), usage("e1", kind="usage.eval_run"))])
         large = {"id": "large", "note": incompressible(1_000_000)}
@@ -668,6 +671,13 @@ def test_every_route_of_the_account_has_a_rate_of_its_own_below_that_of_the_webh
     for route in settings.values():
         for limit in (route["ThrottlingRateLimit"], route["ThrottlingBurstLimit"]):
             assert (limit if isinstance(limit, int) else TEMPLATE["Parameters"][limit["Ref"]]["Default"]) < most
+
+
+def test_every_source_has_a_route_and_a_place_in_the_document() -> None:
+    posted = {f"/v1/usage-events{each.path}" for each in SOURCES}
+    keys = [each["RouteKey"] for each in of_type("AWS::ApiGatewayV2::Route").values()]
+    assert {key.removeprefix("POST ") for key in keys if "/usage-events" in key} == posted
+    assert event_documents.paths({}).keys() == posted
 
 
 def test_the_access_log_holds_neither_query_nor_header_nor_address() -> None:

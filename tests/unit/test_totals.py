@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gratis.rules.request import Tokens
 from gratis.rules.totals import OTHER, RowKey, Sums, Totals
-from tests.unit.builders import LARGE, SMALL, request
+from tests.builders.events import LARGE, SMALL, request
 
 ORDINARY = RowKey("proj_web", LARGE, "default", False, "billed")
 """The row of an ordinary billed request."""

@@ -10,7 +10,8 @@ from gratis import outbox
 from gratis.errors import Busy
 from gratis.table import keys
 from gratis.unlisted import Unlisted
-from tests.ledger_builders import RECEIVED, TABLE, moto_table
+from tests.builders.aws import TABLE, moto_table
+from tests.builders.events import RECEIVED
 
 
 class Bus:
@@ -50,7 +51,7 @@ class Desk:
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setattr(outbox, "MAX_ATTEMPTS", 1)
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         yield Desk(client)
 
 

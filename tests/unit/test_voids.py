@@ -17,17 +17,13 @@ from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.replay import event_clock
 from gratis_simulation.machines.table import Table
-from tests.ledger_builders import DAILY, DAY, RECEIVED, TABLE, account, message, rolling, usage, with_versions
+from tests.builders.aws import TABLE
+from tests.builders.events import DAY, RECEIVED, message, usage, void
+from tests.builders.offers import DAILY, rolling, with_versions
+from tests.builders.organizations import account
 
 LATER = RECEIVED + timedelta(days=1)
 _NUMBERS = count(1)
-
-
-def void(request_id: str, day: date = DAY, **more: Any) -> dict[str, Any]:
-    """An event that takes back the decision on a request."""
-    event = usage(f"void_{next(_NUMBERS)}", 0)
-    data = {"request_id": request_id, "day": day.isoformat(), "why": "sent twice by mistake"}
-    return event | {"type": "usage.void", "data": data} | more
 
 
 class Desk:

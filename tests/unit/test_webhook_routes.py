@@ -8,27 +8,16 @@ import boto3
 import pytest
 
 from gratis.outgoing.deliveries import Attempt, Deliveries, Delivery
-from tests.unit.account_api import NOW, Answer, Api, Loaded, deployed, loaded
+from tests.builders.account_api import NOW, Answer, Api, Loaded, deployed
 
 WEBHOOKS = "/v1/organization/webhooks"
 URL = "https://hooks.example/gratis"
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Loaded]:
-    with loaded() as function:
-        yield function
-
-
 @pytest.fixture
-def api(shared: Loaded, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    queue = boto3.client("sqs").create_queue(
-        QueueName="deliveries.fifo", Attributes={"FifoQueue": "true", "ContentBasedDeduplication": "false"}
-    )["QueueUrl"]
-    monkeypatch.setenv("DELIVERY_QUEUE", queue)
-    with deployed(shared) as found:
+def api(shared: Loaded) -> Iterator[Api]:
+    with deployed(shared, DELIVERY_QUEUE="deliveries.fifo") as found:
         yield found
-    boto3.client("sqs").delete_queue(QueueUrl=queue)
 
 
 def send(api: Api, method: str, path: str = "", body: Any = None, key: str | None = None) -> Answer:

@@ -19,7 +19,7 @@ from gratis.outgoing.deliveries import Deliveries, Delivery
 from gratis.outgoing.endpoints import GIVE_UP, MANY_FAILURES, MAX_ENDPOINTS, Endpoint, Endpoints
 from gratis.outgoing.sending import DELAYS, Sender, Sent
 from gratis.outgoing.targets import Answer
-from tests.ledger_builders import TABLE, moto_table
+from tests.builders.aws import TABLE, moto_table
 
 START = datetime(2025, 3, 11, 9, tzinfo=UTC)
 OK, BROKEN = Answer(204), Answer(500)
@@ -83,7 +83,7 @@ class Post:
 
 @pytest.fixture
 def post(monkeypatch: pytest.MonkeyPatch) -> Iterator[Post]:
-    with moto_table(monkeypatch) as client:
+    with moto_table() as client:
         yield Post(client)
 
 

@@ -12,7 +12,8 @@ from gratis.rules.void import turned
 from gratis_local import report
 from gratis_local.replay import Replayed
 from gratis_local.what_if import Compared, bill_of, stranded_tokens
-from tests.unit.builders import SMALL, Desk, request
+from tests.builders.events import SMALL, request
+from tests.builders.ledger import Desk
 
 SHIPPED = shipped("data-sharing-2025")
 

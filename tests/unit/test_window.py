@@ -28,7 +28,9 @@ from gratis.rules.window import (
     kind_of_slot,
     last_day_of_slot,
 )
-from tests.unit.builders import LARGE, Desk, at, eval_run, request, small_offer
+from tests.builders.events import LARGE, at, eval_run, request
+from tests.builders.ledger import Desk
+from tests.builders.offers import small_offer
 
 MOMENT = timedelta(microseconds=1)
 """The shortest there is."""

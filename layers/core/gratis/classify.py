@@ -168,7 +168,7 @@ class _Batch:
         return self.outcome
 
     def _is_open(self, rival: Arrival) -> bool:
-        """Whether the first was refused, so that this one has still to be judged."""
+        """Whether a rival has still to be judged, since the first event of its id was refused."""
         return not rival.done and rival.message.id not in self.again
 
     def _arrivals(self, message: Message) -> Iterator[Arrival]:

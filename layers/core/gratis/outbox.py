@@ -49,7 +49,7 @@ class Unreadable:
     error: str
 
     def letter(self) -> str:
-        """As it waits among the dead letters."""
+        """The message that is kept among the dead letters."""
         return json.dumps({"keys": self.keys, "error": self.error})
 
 
@@ -244,7 +244,7 @@ def _calls(entries: Iterable[BusEntry]) -> Iterator[list[BusEntry]]:
 def _put(
     client: "EventBridgeClient", bus: str, entries: Sequence[BusEntry], emitted: Emitted, pause: Pause
 ) -> list[BusEntry]:
-    """Send, and again what was not taken; returns what still was not."""
+    """Send entries, and those again that the bus did not take; returns what it did not take in the end."""
     left = list(entries)
     for attempt in range(MAX_ATTEMPTS):
         if attempt:

@@ -38,9 +38,9 @@ class Api(APIGatewayHttpResolver):
         return None
 
     def resolve(self, event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """The answer to a request. Of another one, that may still wait for its own, nothing is seen.
+        """The answer to a request.
 
-        Powertools keeps the request in the router's context and takes what it finds there for its own.
+        Powertools keeps a request's values in the router's context, and would find those of an earlier request there.
         """
         self.clear_context()  # type: ignore[no-untyped-call]
         return super().resolve(event, context)

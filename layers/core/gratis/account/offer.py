@@ -10,8 +10,6 @@ from gratis.rules.figures import written
 from gratis.rules.offer import Dates, Exclusion, Group
 from gratis.rules.offer_words import included
 
-CONDITIONS = ("models", "endpoints", "hosted_tools", "batch", "service_tiers")
-
 
 def offer_for(terms: Terms, organization: str, now: datetime) -> dict[str, Any]:
     """The version in force. Quotas are those of the organization's usage tier; null where it has none."""
@@ -49,8 +47,7 @@ def _group(group: Group, tier: int | None) -> dict[str, Any]:
 
 def _exclusion(exclusion: Exclusion) -> dict[str, Any]:
     """With its conditions, as the offer file states them."""
-    stated_here = {name: value for name in CONDITIONS if (value := getattr(exclusion, name)) is not None}
-    return {"reason": exclusion.reason, "sentence": exclusion.sentence, **stated_here}
+    return {"reason": exclusion.reason, "sentence": exclusion.sentence, **exclusion.conditions}
 
 
 def _dates(dates: Dates) -> dict[str, str | None]:

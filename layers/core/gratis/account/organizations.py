@@ -158,7 +158,7 @@ def _amounts(all_sums: Sequence[Sums]) -> Row:
 
 
 def _left(row: Row) -> Fraction:
-    """The smallest part that is left of a quota, of a row without any more than all."""
+    """The smallest share that is left of any quota; more than 1 for a row without quotas, so that it comes last."""
     quotas = [(Fraction(parsed(each["remaining"])), Fraction(parsed(each["quota"]))) for each in row["groups"]]
     return min((remaining / quota for remaining, quota in quotas if quota), default=Fraction(2))
 

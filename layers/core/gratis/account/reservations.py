@@ -28,7 +28,7 @@ from gratis.table.ledger import AccountMoved, CommitRefused, Document, JudgedBy,
 
 Done = TypeVar("Done")
 MAX_RACES = 40
-"""How often others may be faster before the caller is asked to come again. Whenever one is, it has written."""
+"""How often others may commit first before the caller is asked to come again. Each time somebody gets on."""
 Documents = Mapping[CounterId, Document]
 
 
@@ -130,7 +130,7 @@ class Reservations:
         self.ledger.commit({counter: read} if read.version else {}, counter, books, [], judged_by=judged_by)
 
     def _judged(self, asked: Asked, account: StoredAccount | None, documents: Documents) -> Judged:
-        """By the rules and on the counter of a decision, which is not kept."""
+        """By the rules of a decision, on the counter as it stands; the decision itself is not written."""
         case = case_of(request_of(asked, self.organization, self.now), self.offer, account)
         counter = documents.get(case.counter, Document()).counter
         return Judged(case, counter, decide(counter, case, self.now)[1])

@@ -30,7 +30,7 @@ from gratis.table.ledger import KEEP_DECISIONS, MAX_ITEMS, Document, Ledger
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""
 FORMAT = 4
-"""Of what is kept of a proof: another release may keep something else."""
+"""Of what an unfinished proof keeps. What another release kept in another format is not taken up."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Proving:
         self.others: list[date] = []
         """Days still to be read, after the day itself, since windows of this day reach into them."""
         self.beyond: dict[CounterWindow, Figure] = {}
-        """What those windows held when the day had been read. Decisions change it; those that a void takes back are
-        either both read or neither, or the path is torn, and is looked at once more."""
+        """What those windows held when the day had been read. If a decision or a void changes them meanwhile, `proof`
+        sees that they moved. If only one of a decision and its void was read, the path is torn and is read again."""
         self.after = ""
         """The request id up to which all was read of the day that is being read."""
         if kept and (kept["format"], kept["versions"]) == (FORMAT, self.versions):
@@ -206,7 +206,7 @@ class Proving:
         return self.ledger.days(self.organization, sorted(groups), self.day, self.day)
 
     def _has_read_all(self, documents: Mapping[CounterId, Document]) -> bool:
-        """Whether there was every decision that the totals count. Where there is neither, they are both gone."""
+        """Whether every decision was read that the totals count. No totals and no decisions: both have expired."""
         counted = (row.requests for document in documents.values() for row in document.totals.rows.values())
         return sum(counted) == self.sums.decisions and self.sums.records > 0
 

@@ -25,7 +25,7 @@ class PublicKey(NamedTuple):
 
     @property
     def pem(self) -> str:
-        """As files hold it."""
+        """As PEM text."""
         return f"-----BEGIN PUBLIC KEY-----\n{base64.encodebytes(self.der).decode()}-----END PUBLIC KEY-----\n"
 
 

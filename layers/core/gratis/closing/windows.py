@@ -93,7 +93,7 @@ def utc_days(counter: CounterWindow) -> Sequence[date]:
 
 
 def _slot(kind: Kind, window: str) -> str:
-    """Under what name the document of a window is stored; of a name that is none, that name."""
+    """The slot of the document that holds a window; an invalid name of a window stands for itself."""
     try:
         return kind.slot(kind.named(window))
     except ValueError:

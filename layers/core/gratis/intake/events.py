@@ -69,7 +69,7 @@ MAX_TOOLS = 512
 
 
 class _Incoming(BaseModel):
-    """Strict, and keeps unknown fields."""
+    """A part of an event: types are strict, unknown fields are kept."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
@@ -346,7 +346,7 @@ def compact(raw: Any) -> str:
 
 
 def _is_json(raw: Any) -> bool:
-    """Whether every number in it is one that JSON can write."""
+    """Whether JSON can write every number in it: no NaN and no infinity."""
     try:
         json.dumps(raw, allow_nan=False)
     except ValueError:

@@ -18,7 +18,7 @@ from gratis.strict_json import parse_json
 
 SOURCE = "litellm"
 NO_JSON, NO_OBJECT = NO_WORDS = ("no JSON", "no object")
-"""Begin what is left of an entry that is none."""
+"""With one of these begins the text that is kept in place of an entry that is no JSON, or no object."""
 MAX_ENTRIES = 10_000
 """In one body, as on the other routes."""
 ORGANIZATION = "gratis_organization"
@@ -322,7 +322,7 @@ def _is_batch(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_unfinished_batch(entry: Mapping[str, Any], used: bool) -> bool:
-    """Creating a batch is no poll: it uses nothing, unless the platform answers with usage already."""
+    """Whether this polls a batch that is still at work. Creating one is no poll, unless its answer shows usage."""
     polled = used or _call(entry) != "create_batch"
     return _is_batch(entry) and polled and _part(entry, "response").get("status") in UNFINISHED
 

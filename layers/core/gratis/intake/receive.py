@@ -103,7 +103,7 @@ def _refused(source: "Source", each: Any, event: Any, rejected: Rejected, receiv
 
 
 def _handed_on(content: Any) -> int:
-    """Bytes of JSON inside of JSON, as Lambda hands an answer on."""
+    """How many bytes Lambda hands on: the answer is JSON as a text inside of JSON."""
     return len(json.dumps(json.dumps(content, ensure_ascii=False), ensure_ascii=False).encode())
 
 

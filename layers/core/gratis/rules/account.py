@@ -114,7 +114,7 @@ class InForce(NamedTuple):
     settings: tuple[int, Settings] | None = None
 
     def at(self, when: datetime) -> "InForce":  # noqa: ARG002 - it was looked up for this moment
-        """Itself: so a request can be judged by what was read for it."""
+        """This: it was read for that moment. So a request can be judged by it as by a whole account."""
         return self
 
 
@@ -130,7 +130,7 @@ class History(Standing, Protocol):
     """An organization's versions, wherever they are kept."""
 
     def named(self, profile: int | None, settings: int | None, when: datetime) -> InForce:
-        """The versions of these numbers, of which a decision on an event of `when` speaks. Raises LookupError."""
+        """The versions of these numbers, by which an event of `when` was decided. Raises LookupError."""
         ...
 
 

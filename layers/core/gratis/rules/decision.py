@@ -129,7 +129,7 @@ class _Figures(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """What a request finds set aside. `rest`: the counter with what stays so; `kept`: its own, which it may have."""
+    """The reservations a request finds. `rest`: the counter with those that stay; `kept`: its own, if it is kept."""
 
     rest: Counter
     by_others: Figure = 0
@@ -139,7 +139,8 @@ class _Claim(NamedTuple):
 def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter, Decision]:
     """Rule 7: `used + reserved by others + units > quota` is billed whole and consumes nothing; else it is free.
 
-    A reservation that is kept is free whatever else holds, but never past the quota: that of the others may be larger.
+    A request whose reservation is kept is free even where others have reserved all the rest, or the window is closed.
+    It still has to fit in the quota, which may have become smaller since the reservation was made.
     """
     reason, group, quota, units = case.ruling
     if reason is not None or group is None or quota is None:

@@ -24,7 +24,7 @@ SENTENCES = {
     "no_price": "the allowance counts dollars, and the model {model} has no price.",
 }
 """Of the reasons that are rules of every offer; an exclusion's sentence stands beside it in the offer."""
-UNITS = {
+NOUNS = {
     "tokens": ("token", "tokens"),
     "uncached_tokens": ("token that was not cached", "tokens that were not cached"),
     "requests": ("request", "requests"),
@@ -118,7 +118,7 @@ def amount(unit: str | None, units: Figure) -> str:
     """So many units, in words: `30,000 tokens`, `1 request`, `$0.13`."""
     if unit == "usd":
         return figure(unit, units)
-    one, several = UNITS[unit or "tokens"]
+    one, several = NOUNS[unit or "tokens"]
     return f"{units:,} {one if units == 1 else several}"
 
 

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gratis import moment
 from gratis.rules.figures import Figure
-from gratis.rules.request import Request
+from gratis.rules.request import Request, Tokens
 from gratis.rules.spelling import normal, normal_tool
 from gratis.rules.window import ALWAYS, Kind, Span, Window
 
@@ -22,14 +22,14 @@ Unit = Literal["tokens", "uncached_tokens", "requests", "usd", "runs"]
 Scope = Literal["organization", "project"]
 Overflow = Literal["skip", "close"]
 
-UNITS: dict[Unit, Callable[[Request, Decimal | None], Figure | None]] = {
-    "tokens": lambda request, _: request.tokens.total,
-    "uncached_tokens": lambda request, _: request.tokens.total - request.tokens.cached,
+UNITS: dict[Unit, Callable[[Tokens, Decimal | None], Figure | None]] = {
+    "tokens": lambda tokens, _: tokens.total,
+    "uncached_tokens": lambda tokens, _: tokens.total - tokens.cached,
     "requests": lambda *_: 1,
     "runs": lambda *_: 1,
     "usd": lambda _, amount: amount,
 }
-"""What a request takes of a quota, given its list amount; None where that is not known and has to be."""
+"""What a request takes of a quota, by its tokens and its list amount; None where that is not known and has to be."""
 
 
 class Dates(NamedTuple):
@@ -69,7 +69,7 @@ class Group:
 
     def units(self, request: Request, list_amount: Decimal | None) -> Figure | None:
         """What a request takes of the quota; None if that takes a price, and it has none."""
-        return UNITS[self.unit](request, list_amount)
+        return UNITS[self.unit](request.tokens, list_amount)
 
     def pool(self, project: str | None) -> str | None:
         """Whose counter of the group a request counts in: None is the organization's, "" that of no project."""
@@ -108,6 +108,11 @@ class Exclusion:
             and (self._models is None or any(self._models(name) for name in names))
         )
 
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Those that are stated, by name, as the offer file states them."""
+        return {name: value for name in CONDITIONS if (value := getattr(self, name)) is not None}
+
     @cached_property
     def tools(self) -> frozenset[str] | None:
         """The hosted tools that it names, in their normal form."""
@@ -124,6 +129,9 @@ class Exclusion:
     @cached_property
     def _models(self) -> Callable[[str], object] | None:
         return None if self.models is None else re.compile("|".join(map(_regex, self.models)) or "(?!)").fullmatch
+
+
+CONDITIONS = tuple(each.name for each in fields(Exclusion))[2:]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from gratis import moment
 from gratis.errors import GratisError
 from gratis.rules.explanation import SENTENCES
 from gratis.rules.figures import Figure
-from gratis.rules.offer import EVALS, Dates, Exclusion, Group, Offer, Overflow, Scope, Unit, Version, fits
+from gratis.rules.offer import CONDITIONS, EVALS, Dates, Exclusion, Group, Offer, Overflow, Scope, Unit, Version, fits
 from gratis.rules.window import UTC_WEEK, Calendar, Kind, Rolling, Span, kind_of
 from gratis.strict_json import parse_json
 
@@ -186,7 +186,7 @@ class ExclusionFile(_Data):
     @model_validator(mode="after")
     def _excludes_something(self) -> Self:
         if not self.model_dump(exclude={"reason", "sentence"}, exclude_none=True):
-            raise ValueError("must state models, endpoints, hosted_tools, batch or service_tiers")
+            raise ValueError(f"must state {', '.join(CONDITIONS[:-1])} or {CONDITIONS[-1]}")
         if self.reason in RULES:
             raise _mistake("reason", self.reason, "must not be the reason of a rule that every offer has")
         return self

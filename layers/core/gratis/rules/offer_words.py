@@ -127,13 +127,8 @@ def _state(version: Version, day: date) -> str:
 
 def _left_out(exclusion: Exclusion) -> str:
     """`tool_use: requests that use ... (hosted tools: web_search, file_search)`."""
-    conditions = [
-        ("models", exclusion.models),
-        ("endpoints", exclusion.endpoints),
-        ("hosted tools", exclusion.hosted_tools),
-        ("service tiers", exclusion.service_tiers),
-    ]
-    words = [f"{what}: {', '.join(values)}" for what, values in conditions if values is not None]
+    lists = {name.replace("_", " "): value for name, value in exclusion.conditions.items() if name != "batch"}
+    words = [f"{name}: {', '.join(values)}" for name, values in lists.items()]
     if exclusion.batch is not None:
         words.append("in batches" if exclusion.batch else "not in batches")
     return f"{exclusion.reason}: {exclusion.sentence} ({'; '.join(words)})"

@@ -49,7 +49,7 @@ class Tokens:
 
     @property
     def hashed(self) -> list[int]:
-        """What a payload's hash is made of: counts that later releases added stand in it only where there are any."""
+        """What a payload's hash is made of. A count that a later release added is left out where it is 0."""
         counts = [self.input, self.cached, self.output, self.cache_write, self.audio]
         while len(counts) > 3 and not counts[-1]:
             counts.pop()

@@ -25,7 +25,7 @@ class RowKey(NamedTuple):
 
 
 def other_of(key: RowKey) -> RowKey:
-    """The `(other)` row in which the first release counted what had none of its own."""
+    """The `(other)` row in which the first release counted what had no row of its own."""
     return key._replace(project=OTHER, model=OTHER, service_tier=OTHER)
 
 

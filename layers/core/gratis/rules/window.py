@@ -28,9 +28,9 @@ MAX_ROLLING_HOURS = 24 * 366
 class Window:
     """One window of a counter. `used`: free units so far; `overflowed`: a request did not fit.
 
-    `announced`: the quotas of which it was announced that they are used up. The first release kept only that one was:
-    None, which stands for any. `crossed`: the quotas of which it was announced that 80 % are used: a void may
-    lead below that again.
+    `announced`: the quotas of which it was announced that they are used up. The first release noted only that one of
+    them was: that is None, and stands for any. `crossed`: the quotas of which it was announced that 80 % are used; a
+    void may lead below that again.
     """
 
     start: datetime

@@ -191,7 +191,7 @@ class StoredAccount:
         return InForce(self.profile.at(when), self.sharing.at(when))
 
     def named(self, profile: int | None, settings: int | None, when: datetime) -> InForce:
-        """The versions of these numbers, of which a decision on an event of `when` speaks. Raises LookupError; Busy."""
+        """The versions of these numbers, by which an event of `when` was decided. Raises LookupError; Busy."""
         return InForce(
             self.profile.named(profile, when) if profile else None,
             self.sharing.named(settings, when) if settings else None,

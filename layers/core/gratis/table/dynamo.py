@@ -48,29 +48,25 @@ def spread_out(spread: Spread, call: Callable[[Any], None], things: Iterable[Any
         raise failures[0]
 
 
-def put_all(
-    client: "DynamoDBClient", table: str, items: Sequence[Item], pause: Callable[[int], None], spread: Spread = map
-) -> None:
-    """Put each item, whatever was in its place; what DynamoDB leaves unwritten is put again. Raises Busy; Rejected.
+def put_all(client: "DynamoDBClient", table: str, items: Sequence[Item], pause: Pause) -> None:
+    """Put each item, whatever was in its place; what DynamoDB leaves unwritten is put again. Raises Busy; Rejected."""
+    for start in range(0, len(items), MAX_WRITES):
+        _put_page(client, table, items[start : start + MAX_WRITES], pause)
 
-    `spread`: puts the pages, none of which waits for another.
-    """
 
-    def put_page(page: Sequence[Item]) -> None:
-        waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in page]
-        for attempt in range(MAX_ATTEMPTS + 1):
-            if attempt:
-                pause(attempt)
-            try:
-                answer = client.batch_write_item(RequestItems={table: waiting})
-            except (ClientError, BotoCoreError) as error:
-                raise translated(error) from error
-            waiting = answer.get("UnprocessedItems", {}).get(table, [])
-            if not waiting:
-                return
-        raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
-
-    spread_out(spread, put_page, [items[start : start + MAX_WRITES] for start in range(0, len(items), MAX_WRITES)])
+def _put_page(client: "DynamoDBClient", table: str, page: Sequence[Item], pause: Pause) -> None:
+    waiting: list[Any] = [{"PutRequest": {"Item": item}} for item in page]
+    for attempt in range(MAX_ATTEMPTS + 1):
+        if attempt:
+            pause(attempt)
+        try:
+            answer = client.batch_write_item(RequestItems={table: waiting})
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
+        waiting = answer.get("UnprocessedItems", {}).get(table, [])
+        if not waiting:
+            return
+    raise Busy(f"DynamoDB left {len(waiting)} items unwritten")
 
 
 def pause(attempt: int) -> None:

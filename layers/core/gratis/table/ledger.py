@@ -110,7 +110,7 @@ class JudgedBy(NamedTuple):
 
     @classmethod
     def of(cls, account: StoredAccount | None) -> "JudgedBy":
-        """What of an account a commit has to hold on to."""
+        """What a commit has to know of the account that its requests were judged by."""
         return cls(account.version, account.profile.count > 0) if account else cls(0, has_profile=False)
 
 

@@ -1,11 +1,19 @@
-"""Quarantine: events that could not be decided, each with the reason, until somebody sends them through again."""
+"""Quarantine: events that could not be decided, each with the reason, until somebody sends them through again.
+
+Two at once, or twice? An entry's key is derived from the event and the reason, and an entry that is there is left as it
+is: what came first stays, with its moment of arrival and with fields that only a later release knows. Its further parts
+hold nothing but the event, so they are written again as they were. Only the first put of an entry is an INSERT, which
+the stream announces. An event that is refused for another reason later, after it was sent
+through again, has an entry for each; both go once it is decided. One that is decided while a slower worker still
+refuses it keeps an entry as well: the next redrive finds the decision, and takes the entry out.
+"""
 
 import hashlib
 import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +25,7 @@ from gratis import moment
 from gratis.errors import Busy, Rejected
 from gratis.rules.formats import FORMAT
 from gratis.table import keys
-from gratis.table.dynamo import Pause, Spread, pause, put_all, translated
+from gratis.table.dynamo import Pause, Spread, pause, put_all, spread_out, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
 MAX_RAW_BYTES = 350_000
 """Of a compressed raw event in one item, which DynamoDB caps at 400 KB."""
 MAX_ID_CHARACTERS, MAX_MESSAGE_CHARACTERS = 100, 1000
-"""Characters of an id that is none, and of a message; the raw event is kept whole."""
+"""Characters that are kept of an invalid id, and of a message. The raw event is kept whole."""
 MAX_COUNTED_PAGES = 5
 """Pages of 1 MB that are read to count entries."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
@@ -72,8 +80,12 @@ class Entry:
 
     @property
     def key(self) -> Item:
-        """Derived from the content, so the same event refused again is the same entry."""
-        digest = hashlib.sha256(f"{self.code}:{self.raw}".encode()).hexdigest()[:32]
+        """Derived from the content, so the same event refused again is the same entry.
+
+        The same bytes from another source are another event: a redrive maps them by their source.
+        """
+        code = self.code if self.source is None else f"{self.code}:{self.source}"
+        digest = hashlib.sha256(f"{code}:{self.raw}".encode()).hexdigest()[:32]
         return keys.quarantine_key(self.received_at[:10], self.organization, self.id, digest)
 
     def error(self) -> dict[str, str]:
@@ -110,7 +122,7 @@ def text_of(raw: Any) -> str:
 
 
 class EntryPage(NamedTuple):
-    """The same, whole."""
+    """A page of a day's entries with their events. `following`: after which the next page begins, if there is one."""
 
     found: list[Entry]
     following: str | None
@@ -119,8 +131,9 @@ class EntryPage(NamedTuple):
 class Quarantine:
     """Stores entries in the ledger table, large ones in several items.
 
-    `spread`: calls that write. `max_bytes`: of a compressed raw event in one item. Entries are removed with the number
-    that they were put with.
+    `spread`: makes the calls that put entries. `max_bytes`: of a compressed raw event in one item; entries are removed
+    with the same `max_bytes` that they were put with. An entry of several parts holds more than an event that can be
+    decided, so no redrive takes it out while somebody else puts it.
     """
 
     def __init__(
@@ -139,16 +152,21 @@ class Quarantine:
         self.max_bytes = max_bytes
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Keep the entries; one that is there already is replaced by the same. Raises Busy.
+        """Keep the entries; one that is there already stays as it is. Raises Busy.
 
         An entry's first item goes last: whoever finds it finds all of its parts.
         """
         items = {(item["pk"]["S"], item["sk"]["S"]): item for each in entries for item in _items(each, self.max_bytes)}
-        self._put([item for item in items.values() if "code" not in item])
-        self._put([item for item in items.values() if "code" in item])
+        put_all(self.client, self.table, [item for item in items.values() if "code" not in item], self.pause)
+        spread_out(self.spread, self._put_new, [item for item in items.values() if "code" in item])
 
-    def _put(self, items: Sequence[Item]) -> None:
-        put_all(self.client, self.table, items, self.pause, self.spread)
+    def _put_new(self, item: Item) -> None:
+        try:
+            self.client.put_item(TableName=self.table, Item=item, ConditionExpression=keys.NEW)
+        except self.client.exceptions.ConditionalCheckFailedException:
+            return
+        except (ClientError, BotoCoreError) as error:
+            raise translated(error) from error
 
     def remove(self, entry: Entry) -> None:
         """Take an entry out, all its parts: the event has a decision now. Raises Busy."""
@@ -330,7 +348,7 @@ def _entry(item: Item, parts: Mapping[str, bytes]) -> Entry:
 
 
 def _named(stated: Any) -> str | None:
-    """What an event calls itself, if that is text; of a name that is none, the beginning."""
+    """What an event calls itself, if that is text; of an invalid name only the beginning."""
     if not isinstance(stated, str):
         return None
     return stated if _KEYABLE.fullmatch(stated) else stated[:MAX_ID_CHARACTERS]

@@ -11,15 +11,11 @@ from itertools import chain, count
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-import boto3
 import pytest
-from moto import mock_aws
 
 from gratis import config
-from gratis.config import QUICK
 from gratis.errors import Rejected
 from gratis.rules.account import Account
-from gratis.table import dynamo
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.day_list import list_decisions
@@ -28,8 +24,10 @@ from gratis.table.quarantine import Quarantine, entry
 from gratis_local.engine import create_table
 from gratis_local.functions import Context, Handler, handler_of
 from gratis_simulation.checks.histories import whole
-from tests.ledger_builders import account, classifier, message, usage
-from tests.unit import builders
+from tests.builders.aws import FIFO, aws, http
+from tests.builders.events import at, message
+from tests.builders.ledger import classifier
+from tests.builders.organizations import account
 
 NOW = datetime(2025, 3, 12, 10, 30, tzinfo=UTC)
 """A Wednesday, in the middle of an hour."""
@@ -52,46 +50,9 @@ class Clock(datetime):
         return cls.moment
 
 
-def utc(written: str) -> datetime:
-    """A moment in UTC: `2025-03-11T09:15`."""
-    return datetime.fromisoformat(written).replace(tzinfo=UTC)
-
-
 def unix(when: datetime | str) -> int:
     """Seconds of a moment, or of one in UTC: `2025-03-11T09:15`."""
-    return int((utc(when) if isinstance(when, str) else when).timestamp())
-
-
-def organization(*, sharing: Sequence[Mapping[str, Any]] | None = None, **profile: Any) -> Account:
-    """org_a with one profile, of tier 4 unless its fields say otherwise; it shares everything but for `sharing`."""
-    history = builders.account(profiles=[builders.profile(**profile)], sharing=sharing)
-    return history.model_copy(update={"id": "org_a"})
-
-
-# --- what was used -------------------------------------------------------------------------------------------------
-
-
-def used(
-    input_tokens: int = 1000,
-    output: int = 0,
-    *,
-    cached: int = 0,
-    cache_write: int = 0,
-    at: str = "2025-03-12T09:00:00Z",
-    id: str | None = None,  # noqa: A002 - as in an event
-    **fields: Any,
-) -> dict[str, Any]:
-    """A usage event with an id of its own."""
-    event = usage(id or f"req_{next(_NUMBERS)}", at=at, **fields)
-    counts = {"input_tokens": input_tokens, "output_tokens": output, "total_tokens": input_tokens + output}
-    details = {"cached_tokens": cached} | ({"cache_write_tokens": cache_write} if cache_write else {})
-    event["data"]["usage"] = counts | {"input_tokens_details": details}
-    return event
-
-
-def billed(*figures: int, **fields: Any) -> dict[str, Any]:
-    """A usage event that is billed whatever the counter holds."""
-    return used(*figures, tools=["web_search"], **fields)
+    return int((at(when) if isinstance(when, str) else when).timestamp())
 
 
 # --- what is answered ----------------------------------------------------------------------------------------------
@@ -134,19 +95,6 @@ class Answer:
     def starts(self) -> list[datetime]:
         """When each bucket of a page begins."""
         return [datetime.fromtimestamp(bucket["start_time"], UTC) for bucket in self.content["data"]]
-
-
-def http(method: str, path: str, query: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    """Lambda's HTTP API event, payload version 2.0."""
-    return {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": query,
-        "headers": {"content-type": "application/json", **headers},
-        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default", "requestId": "a-request"},
-        "isBase64Encoded": False,
-    }
 
 
 # --- the deployed function -----------------------------------------------------------------------------------------
@@ -287,6 +235,7 @@ class Loaded:
 
     handler: Handler
     client: Any
+    sqs: Any
 
     @property
     def module(self) -> dict[str, Any]:
@@ -297,19 +246,13 @@ class Loaded:
 @contextmanager
 def loaded() -> Iterator[Loaded]:
     """Loads the function; nobody waits between two attempts."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.delenv("AWS_PROFILE", raising=False)
-        patch.setattr(dynamo, "longest_pause", lambda _: 0.0)
-        with mock_aws():
-            yield Loaded(handler_of("account_api"), boto3.client("dynamodb", config=QUICK))
+    with aws() as clients:
+        yield Loaded(handler_of("account_api"), clients["dynamodb"], clients["sqs"])
 
 
 @contextmanager
-def deployed(shared: Loaded) -> Iterator[Api]:
-    """A new table, and the function as if it had just started."""
+def deployed(shared: Loaded, **queues: str) -> Iterator[Api]:
+    """A new table, and the function as if it had just started. `queues`: variables of the environment that name one."""
     api = Api(shared.client, f"gratis-{next(_NUMBERS)}", shared.handler)
     create_table(shared.client, api.table)
     with pytest.MonkeyPatch.context() as patch:
@@ -317,6 +260,12 @@ def deployed(shared: Loaded) -> Iterator[Api]:
             patch.delenv(name, raising=False)
         patch.setenv("OFFER", "data-sharing")
         patch.setenv("LEDGER_TABLE", api.table)
+        urls = {
+            name: shared.sqs.create_queue(QueueName=queue, Attributes=FIFO)["QueueUrl"]
+            for name, queue in queues.items()
+        }
+        for name, url in urls.items():
+            patch.setenv(name, url)
         patch.setitem(shared.module, "dynamodb", lambda: shared.client)
         patch.setitem(shared.module, "datetime", Clock)
         patch.setattr(Clock, "moment", NOW)
@@ -329,4 +278,6 @@ def deployed(shared: Loaded) -> Iterator[Api]:
     for name, hook in api.hooks:
         shared.client.meta.events.unregister(name, hook)
     shared.client.delete_table(TableName=api.table)
+    for url in urls.values():
+        shared.sqs.delete_queue(QueueUrl=url)
     config.config.cache_clear()

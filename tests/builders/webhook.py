@@ -2,34 +2,29 @@
 
 import base64
 import hmac
-import inspect
 import json
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
-from moto import mock_aws
 
 from gratis import config, moment
-from gratis.config import QUICK
-from gratis.table import dynamo
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.engine import create_table
 from gratis_local.functions import Context, Handler, handler_of
+from tests.builders.aws import FIFO, Faulty, http
+from tests.builders.events import LARGE, usage
 
 SECRET = "whsec_" + base64.b64encode(b"the first of two secrets").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"the second of two secrets").decode()
 BEARER = "a-bearer-secret-for-litellm"
 CODES = {"invalid_event", "too_old", "in_the_future", "conflict", "no_organization"}
 """Of quarantined events: SPEC section 5."""
-FIFO = {"FifoQueue": "true", "DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
 _NUMBERS = count(1)
 
 
@@ -39,26 +34,12 @@ def now() -> datetime:
 
 def event(request_id: str, tokens: int = 1000, *, organization: str = "org_a", **fields: Any) -> dict[str, Any]:
     """A usage event of this minute. `fields` replace those of the envelope."""
-    counts = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
-    return {
-        "specversion": "1.0",
-        "type": "usage.request",
-        "source": "https://gateway.example",
-        "id": request_id,
-        "time": moment.text(now()),
-        "subject": organization,
-        "data": {"model": "gpt-4o-2024-08-06", "usage": counts},
-    } | fields
+    return usage(request_id, tokens, organization=organization, at=moment.text(now())) | fields
 
 
 def using(request_id: str = "r1", **usage: Any) -> dict[str, Any]:
     """A usage event whose `usage` is just this."""
-    return event(request_id, data={"model": "gpt-4o-2024-08-06", "usage": usage})
-
-
-def incompressible(size: int, seed: int = 1) -> str:
-    """Text of about that size that no packing makes much smaller."""
-    return base64.b64encode(random.Random(seed).randbytes(size * 3 // 4)).decode()
+    return event(request_id, data={"model": LARGE, "usage": usage})
 
 
 # --- signatures ----------------------------------------------------------------------------------------------------
@@ -76,70 +57,6 @@ def signed(body: bytes, *secrets: str, seconds_ahead: int = 0, message_id: str =
     timestamp = str(int((now() + timedelta(seconds=seconds_ahead)).timestamp()))
     made = [signature(body, secret, message_id, timestamp) for secret in secrets or (SECRET,)]
     return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": " ".join(made)}
-
-
-# --- clients that fail as told -------------------------------------------------------------------------------------
-
-Call = Callable[..., Any]
-Fault = Callable[[Call, dict[str, Any]], Any]
-
-
-@dataclass
-class Flaky:
-    """An AWS client whose next calls of an operation meet the faults planned for it. `calls`: what was asked of it."""
-
-    client: Any
-    faults: dict[str, list[Fault]] = field(default_factory=dict)
-    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def on(self, operation: str, fault: Fault, times: int = 1) -> None:
-        self.faults.setdefault(operation, []).extend([fault] * times)
-
-    def asked(self, operation: str) -> list[dict[str, Any]]:
-        """The arguments of each call of one operation."""
-        return [arguments for name, arguments in self.calls if name == operation]
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self.client, name)
-        if name.startswith(("_", "get_paginator")) or not inspect.ismethod(real):
-            return real
-
-        def call(**arguments: Any) -> Any:
-            self.calls.append((name, arguments))
-            planned = self.faults.get(name)
-            return planned.pop(0)(real, arguments) if planned else real(**arguments)
-
-        return call
-
-
-def fails(error: Exception) -> Fault:
-    """The call never reaches the service."""
-
-    def fault(_real: Call, _arguments: dict[str, Any]) -> Any:
-        raise error
-
-    return fault
-
-
-def aws_error(code: str) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": f"injected {code}"}}, "AnOperation")
-
-
-def leaves(*places: int) -> Fault:
-    """SQS takes the messages of one call except those at these places."""
-
-    def fault(real: Call, arguments: dict[str, Any]) -> Any:
-        entries = arguments["Entries"]
-        taken = [entry for place, entry in enumerate(entries) if place not in places]
-        refused = [
-            {"Id": entries[place]["Id"], "SenderFault": False, "Code": "InternalError"}
-            for place in places
-            if place < len(entries)
-        ]
-        answer = real(**arguments | {"Entries": taken}) if taken else {}
-        return {**answer, "Failed": refused}
-
-    return fault
 
 
 # --- the function and what it stores -------------------------------------------------------------------------------
@@ -219,9 +136,9 @@ class Answer:
 class Deployed:
     """One deployment of the webhook: an empty table, an empty queue, two secrets."""
 
-    dynamodb: Flaky
-    sqs: Flaky
-    secretsmanager: Flaky
+    dynamodb: Faulty
+    sqs: Faulty
+    secretsmanager: Faulty
     table: str
     url: str
     handler: Handler
@@ -294,31 +211,10 @@ class Deployed:
 def request(
     body: bytes, headers: Mapping[str, str], *, path: str = "/v1/usage-events", base64_encoded: bool = True
 ) -> dict[str, Any]:
-    """Lambda's HTTP API event, payload version 2.0."""
-    return {
-        "version": "2.0",
-        "routeKey": f"POST {path}",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"content-type": "application/cloudevents-batch+json", **headers},
-        "requestContext": {"http": {"method": "POST", "path": path}, "requestId": "a-request"},
-        "body": base64.b64encode(body).decode() if base64_encoded else body.decode(),
-        "isBase64Encoded": base64_encoded,
-    }
-
-
-@contextmanager
-def aws() -> Iterator[dict[str, Any]]:
-    """The clients of an AWS account that moto plays; nobody waits between two attempts."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "test")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.delenv("AWS_PROFILE", raising=False)
-        patch.setattr(dynamo, "longest_pause", lambda _: 0.0)
-        with mock_aws():
-            services: Sequence[Any] = ("dynamodb", "sqs", "secretsmanager")
-            yield {service: boto3.client(service, config=QUICK) for service in services}
+    """Lambda's event of a POST."""
+    headers = {"content-type": "application/cloudevents-batch+json", **headers}
+    text = base64.b64encode(body).decode() if base64_encoded else body.decode()
+    return http("POST", path, "", headers) | {"body": text, "isBase64Encoded": base64_encoded}
 
 
 @contextmanager
@@ -329,13 +225,13 @@ def deployed(clients: Mapping[str, Any]) -> Iterator[Deployed]:
     url = clients["sqs"].create_queue(QueueName=f"{name}.fifo", Attributes=FIFO)["QueueUrl"]
     for secret, value in (("webhook", SECRET), ("litellm", BEARER)):
         clients["secretsmanager"].create_secret(Name=f"{name}-{secret}", SecretString=value)
-    flaky = {service: Flaky(client) for service, client in clients.items()}
+    faulty = {service: Faulty(client) for service, client in clients.items()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boto3, "client", lambda service, **_: flaky[service])
+        patch.setattr(boto3, "client", lambda service, **_: faulty[service])
         patch.setenv("LEDGER_TABLE", name)
         patch.setenv("USAGE_QUEUE", url)
         patch.setenv("WEBHOOK_SECRET", f"{name}-webhook")
         patch.setenv("LITELLM_SECRET", f"{name}-litellm")
         config.dynamodb.cache_clear()
-        yield Deployed(**flaky, table=name, url=url, handler=handler_of("receive_usage"))
+        yield Deployed(**faulty, table=name, url=url, handler=handler_of("receive_usage"))
     config.dynamodb.cache_clear()

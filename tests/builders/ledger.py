@@ -1,27 +1,17 @@
-"""Builders and probes for tests of the ledger and the classifier: events, clients that fail as told, and the proof
-that what a table holds keeps SPEC section 3."""
+"""The ledger: classifiers, with a table and without, what a table holds, and the proof that it keeps SPEC section 3."""
 
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
 from operator import add
 from typing import Any
 
-import boto3
-import pytest
-from botocore.exceptions import ClientError, ReadTimeoutError
-from moto import mock_aws
-
 from gratis.classify import Classifier, Clock
-from gratis.config import QUICK
 from gratis.errors import Rejected
-from gratis.intake.events import parse_event
-from gratis.intake.messages import Message
 from gratis.rules.account import Account
 from gratis.rules.decision import Books, case_of, settle
 from gratis.rules.offer import Offer
@@ -29,129 +19,18 @@ from gratis.rules.offer_file import shipped
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import RowKey, Sums, Totals
-from gratis.rules.window import Counter, CounterId, Span, kind_of_slot
-from gratis.table import dynamo, keys, ledger
+from gratis.rules.window import Counter, CounterId, kind_of_slot
+from gratis.table import keys, ledger
 from gratis.table.ledger import Document, Ledger
 from gratis.table.quarantine import Entry, Quarantine
-from gratis_local.engine import create_table
 from gratis_local.functions import Handler
 from gratis_local.replay import event_clock
-from gratis_simulation.machines.table import key_in
+from tests.builders.aws import TABLE
+from tests.builders.events import RECEIVED, request_of
+from tests.builders.offers import DAILY
+from tests.builders.organizations import account
 
-TABLE = "gratis-test"
-BIG = "gpt-4o-2024-08-06"
-"""Of group 1m; at tier 4 its quota is 1,000,000 tokens."""
-MINI = "gpt-4o-mini-2024-07-18"
-"""Of group 10m; at tier 4 its quota is 10,000,000 tokens."""
-DAY = date(2025, 3, 11)
-RECEIVED = datetime(2025, 3, 11, 23, 30, tzinfo=UTC)
-DAILY = shipped("data-sharing")
-"""UTC days from 2025-03-06 on, rolling windows before."""
-
-
-# --- what comes in -------------------------------------------------------------------------------------------------
-
-
-def usage(
-    request_id: str,
-    tokens: int = 1000,
-    *,
-    organization: str = "org_a",
-    at: str = "2025-03-11T09:00:00Z",
-    kind: str = "usage.request",
-    model: str = BIG,
-    **data: Any,
-) -> dict[str, Any]:
-    """A usage event of `tokens` tokens, all of them input; an evaluation run is shared unless `data` says otherwise."""
-    shared = {"shared": True} if kind == "usage.eval_run" else {}
-    counts = {"input_tokens": tokens, "output_tokens": 0, "total_tokens": tokens}
-    return {
-        "specversion": "1.0",
-        "type": kind,
-        "source": "https://gateway.example",
-        "id": request_id,
-        "time": at,
-        "subject": organization,
-        "data": {"model": model, "usage": counts, **shared, **data},
-    }
-
-
-def void_of(event: Any, void_id: str) -> dict[str, Any]:
-    """An event that takes back the decision on the request of another event."""
-    return {
-        **event,
-        "type": "usage.void",
-        "id": void_id,
-        "data": {"request_id": event["id"], "day": event["time"][:10]},
-    }
-
-
-def request_of(event: Any, received_at: datetime = RECEIVED) -> Request:
-    return parse_event(event, received_at)
-
-
-def message(message_id: str, *events: Any, group: str = "org_a", received_at: datetime = RECEIVED) -> Message:
-    return Message(message_id, group, json.dumps(events), received_at)
-
-
-def record(message_id: str, *events: Any, group: str = "org_a", body: str | None = None) -> dict[str, Any]:
-    """A record of Lambda's SQS event, as a FIFO queue gives it."""
-    return {
-        "messageId": message_id,
-        "receiptHandle": f"receipt-{message_id}",
-        "body": json.dumps(events) if body is None else body,
-        "attributes": {
-            "ApproximateReceiveCount": "1",
-            "SentTimestamp": str(int(RECEIVED.timestamp() * 1000) + 5),
-            "MessageGroupId": group,
-            "MessageDeduplicationId": f"hash-{message_id}",
-        },
-        "messageAttributes": {"received_at": {"dataType": "String", "stringValue": "2025-03-11T23:30:00Z"}},
-        "eventSource": "aws:sqs",
-        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:usage.fifo",
-        "awsRegion": "us-east-1",
-    }
-
-
-def account(organization: str = "org_a", tier: int = 4, evals: str = "enabled") -> Account:
-    """An organization that shares its traffic since the offer began."""
-    since = "2025-01-01T00:00:00Z"
-    return Account.model_validate(
-        {
-            "id": organization,
-            "profile": [{"effective_at": since, "tier": tier}],
-            "sharing": [{"effective_at": since, "traffic": {"mode": "enabled"}, "evals": {"mode": evals}}],
-        }
-    )
-
-
-def with_versions(chosen: Offer, **changes: Any) -> Offer:
-    """The offer with `changes` in each of its versions."""
-    return replace(chosen, versions=tuple(replace(version, **changes) for version in chosen.versions))
-
-
-def rolling(chosen: Offer) -> Offer:
-    """The offer as it began: rolling windows, for ever."""
-    first = chosen.versions[0]
-    groups = tuple(replace(group, span=Span()) for group in first.groups)
-    return replace(chosen, versions=(replace(first, groups=groups),))
-
-
-# --- what is called ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def moto_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A DynamoDB client of moto with an empty ledger table, as the environment's AWS account has it. Nobody waits."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    monkeypatch.setattr(dynamo, "longest_pause", lambda _: 0.0)
-    with mock_aws():
-        client = boto3.client("dynamodb", config=QUICK)
-        create_table(client, TABLE)
-        yield client
+# --- what decides --------------------------------------------------------------------------------------------------
 
 
 def classifier(client: Any, chosen: Offer = DAILY, clock: Clock = event_clock, table: str = TABLE) -> Classifier:
@@ -168,121 +47,36 @@ def by_the_events_clock(handler: Handler) -> Handler:
     return handler
 
 
-# --- clients that fail as told -------------------------------------------------------------------------------------
-
-CALLS = ("batch_get_item", "batch_write_item", "transact_write_items")
-"""What the code asks of DynamoDB while it classifies."""
-Call = Callable[..., Any]
-Fault = Callable[[Call, dict[str, Any]], Any]
+NOW = datetime(2025, 3, 12, tzinfo=UTC)
+"""When a desk decides."""
 
 
-class Crash(BaseException):
-    """The process dies here."""
+class Desk:
+    """Decides requests one by one, each against the books of its own counter: the ledger without the database."""
+
+    def __init__(self, offer: Offer | None = None, organization: Account | None = None) -> None:
+        self.offer = offer or shipped("data-sharing-2025")
+        self.organization = organization or account("org_demo")
+        self.books: dict[CounterId, Books] = {}
+
+    def decide(self, *requests: Request) -> list[Decision]:
+        """One decision for each request, in arrival order."""
+        decisions = []
+        for each in requests:
+            case = case_of(each, self.offer, self.organization)
+            books = self.books.get(case.counter, Books(Counter(), {}))
+            self.books[case.counter], decided = settle(books, [case], NOW)
+            decisions += decided
+        return decisions
+
+    def day(self, group: str, day: date) -> Books:
+        """The books of a group's calendar day."""
+        return self.books[CounterId("org_demo", group, day.isoformat())]
 
 
-@dataclass
-class _Plan:
-    operation: str
-    fault: Fault
-    times: int
-    only: Callable[[dict[str, Any]], bool]
-
-
-@dataclass
-class Faulty:
-    """A DynamoDB client that fails as planned; every other call goes through. `calls`: what was asked of it."""
-
-    client: Any
-    plans: list[_Plan] = field(default_factory=list)
-    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-
-    def on(
-        self,
-        operation: str,
-        fault: Fault,
-        times: int = 1,
-        only: Callable[[dict[str, Any]], bool] = lambda _: True,
-    ) -> "Faulty":
-        """Let the next `times` calls of `operation` (`only`: whose arguments it holds for) meet `fault`."""
-        self.plans.append(_Plan(operation, fault, times, only))
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self.client, name)
-        return self._call(name, real) if name in CALLS else real
-
-    def _call(self, name: str, real: Call) -> Call:
-        def call(**arguments: Any) -> Any:
-            self.calls.append((name, arguments))
-            for plan in self.plans:
-                if plan.operation == name and plan.times and plan.only(arguments):
-                    plan.times -= 1
-                    return plan.fault(real, arguments)
-            return real(**arguments)
-
-        return call
-
-    @property
-    def transactions(self) -> list[list[dict[str, Any]]]:
-        """The items of each transaction that was asked for."""
-        return [arguments["TransactItems"] for name, arguments in self.calls if name == "transact_write_items"]
-
-
-ALWAYS = 10**6
-
-
-def aws_error(code: str, operation: str = "TransactWriteItems", **more: Any) -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": f"injected {code}"}, **more}, operation)
-
-
-def fails(error: BaseException) -> Fault:
-    """The call never reaches the table."""
-
-    def fault(_real: Call, _arguments: dict[str, Any]) -> Any:
-        raise error
-
-    return fault
-
-
-def cancelled(client: Any, *codes: str) -> Fault:
-    """The transaction is cancelled for these reasons, one an item, and nothing is recorded."""
-    reasons = [{"Code": code} for code in codes]
-    response = aws_error("TransactionCanceledException", CancellationReasons=reasons).response
-    return fails(client.exceptions.TransactionCanceledException(response, "TransactWriteItems"))
-
-
-def loses_response(real: Call, arguments: dict[str, Any]) -> Any:
-    """The call takes effect, but its answer never comes."""
-    real(**arguments)
-    raise ReadTimeoutError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
-
-
-def dies_after(real: Call, arguments: dict[str, Any]) -> Any:
-    """The call takes effect, and the process dies."""
-    real(**arguments)
-    raise Crash
-
-
-def first(action: Callable[[], object]) -> Fault:
-    """Something else happens just before the call."""
-
-    def fault(real: Call, arguments: dict[str, Any]) -> Any:
-        action()
-        return real(**arguments)
-
-    return fault
-
-
-def holding(*request_ids: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether a transaction holds the decision of one of these requests."""
-    keys = {f"REQ#{request_id}" for request_id in request_ids}
-    return lambda arguments: any(key_in(each)[1] in keys for each in arguments["TransactItems"])
-
-
-def of_organization(organization: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether a transaction is one of this organization's."""
-    prefix = f"COUNTER#{organization}#"
-    return lambda arguments: arguments["TransactItems"][0]["Put"]["Item"]["pk"]["S"].startswith(prefix)
+def verdicts(decisions: Iterable[Decision]) -> list[str]:
+    """The verdicts, for tests that look at nothing else."""
+    return [decision.verdict for decision in decisions]
 
 
 # --- what a table holds --------------------------------------------------------------------------------------------
