@@ -133,12 +133,9 @@ def _counts(outcome: "Outcome") -> dict[str, int]:
 
 def quota_uses(decided: Iterable["Decision"]) -> list[float]:
     """Per cent of its quota that each counter has used after the last of these decisions."""
-    latest: dict[Any, float] = {}
-    for each in decided:
-        if quota := each.figure("quota"):
-            used = each.figure("used_after") or 0
-            latest[each.organization, each.group, each.pool, each.window] = float(100 * used / quota)
-    return [*latest.values()]
+    latest = {(each.organization, each.group, each.pool, each.window): each for each in decided if each.quota}
+    figures = ((each.figure("used_after") or 0, each.figure("quota")) for each in latest.values())
+    return [float(100 * used / quota) for used, quota in figures if quota]
 
 
 def waits(spans: Iterable[tuple[str, str]]) -> list[float]:

@@ -160,7 +160,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
         announced = window.announced | {quota} if 100 in reached else window.announced
         crossed = window.crossed | {quota} if 80 in reached else window.crossed
         overflowed = window.overflowed or not fits
-        changed = replace(window, used=after, overflowed=overflowed, announced=announced, crossed=crossed)
+        changed = Window(window.start, after, overflowed, announced, crossed)
         counter = counter.having(changed, group.window)
     figures = _Figures(
         quota=written(quota),

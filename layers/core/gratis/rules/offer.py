@@ -148,7 +148,7 @@ class Version:
     source: str | None = None
     seen: date | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """How a decision names the rules it was taken under: `data-sharing-2025@2025-03-06`."""
         return f"{self.offer}@{self.effective_at.isoformat()}"
