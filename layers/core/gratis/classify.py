@@ -392,8 +392,10 @@ class _Batch:
         self.outcome.decisions += decisions
         for (arrival, _), decision in zip(chunk, decisions, strict=True):
             self._is_decided(arrival, decision)
-            self._count_repeats(arrival.copies, decision)
-            self._compare(arrival.rivals, decision)
+            if arrival.copies:
+                self._count_repeats(arrival.copies, decision)
+            if arrival.rivals:
+                self._compare(arrival.rivals, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
         """Those that were not decided before."""

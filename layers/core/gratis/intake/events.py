@@ -262,7 +262,7 @@ class UsageEvent(_NullIsAbsent):
         out or given with its default. But `shared` is hashed as in the first release, whose default was true: a run
         that was decided then and comes again is a repeat.
         """
-        payload = self.data.model_dump(mode="json", exclude=NOT_HASHED, exclude_defaults=True)
+        payload = _DATA.to_python(self.data, mode="json", exclude=NOT_HASHED, exclude_defaults=True)
         if "shared" in self.data.model_fields_set and not self.data.shared:
             payload["shared"] = False
         payload["usage"] = self.data.usage.tokens.hashed
@@ -385,6 +385,7 @@ def check_age(occurred_at: datetime, now: datetime) -> None:
         raise Rejected("too_old", f"time: {moment.text(occurred_at)} is over 35 days before {moment.text(now)}")
 
 
+_DATA = TypeAdapter(UsageData).serializer
 _EVENT = TypeAdapter(UsageEvent).validator
 _VOID = TypeAdapter(VoidEvent).validator
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from gratis import moment
 from gratis.rules import pricing
@@ -21,8 +21,7 @@ from gratis.rules.void import VoidCase, take_back
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A request with everything that is settled before its counter is looked at."""
 
     request: Request
@@ -35,7 +34,11 @@ class Case:
     price: pricing.Price | None
     list_amount: Decimal | None
     form: int = FORMAT
-    counts: ClassVar[int] = 1
+
+    @property
+    def counts(self) -> int:
+        """How many requests are added to the totals."""
+        return 1
 
     @property
     def day(self) -> date:

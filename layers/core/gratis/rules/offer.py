@@ -168,11 +168,14 @@ class Version:
     def exclusion_of(self, request: Request) -> Exclusion | None:
         """The first of the exclusions that leaves the request out."""
         names = {request.model, self.resolve(request.model)}
-        return next((each for each in self.excludes if each.applies(request, names)), None)
+        for each in self.excludes:
+            if each.applies(request, names):
+                return each
+        return None
 
     def hosted(self, tools: Iterable[str]) -> tuple[str, ...]:
         """Those of the tools that an exclusion names, in their normal form, each once."""
-        return tuple(dict.fromkeys(name for tool in tools if (name := normal_tool(tool)) in self._hosted))
+        return tuple(dict.fromkeys([name for tool in tools if (name := normal_tool(tool)) in self._hosted]))
 
     @cached_property
     def _hosted(self) -> frozenset[str]:
