@@ -92,7 +92,7 @@ def batch_metrics(outcome: "Outcome") -> Iterator[MetricValue]:
         "ListAmountUsd": [decision.list_amount_usd for decision in decided],
         "BilledAmountUsd": [decision.amount_usd for decision in decided],
     }.items():
-        yield MetricValue(name, MetricUnit.NoUnit, sum(float(each) for each in amounts if each))
+        yield MetricValue(name, MetricUnit.NoUnit, sum(map(float, filter(None, amounts))))
     for use in picked(quota_uses(decided)):
         yield MetricValue("QuotaUse", MetricUnit.Percent, use)
     for wait in waits((decision.received_at, decision.decided_at) for decision in decided):

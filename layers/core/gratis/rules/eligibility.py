@@ -4,7 +4,6 @@ The first rule that applies decides, and within a rule its reasons are tried as 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -19,8 +18,7 @@ _UNKNOWN_PROFILE = Profile(effective_at=datetime.min.replace(tzinfo=UTC))
 _NOTHING_SHARED = Settings(effective_at=datetime.min.replace(tzinfo=UTC))
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What was in force for the organization when the request occurred: offer, profile and sharing settings."""
 
     version: Version
