@@ -14,8 +14,8 @@ from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import Dates, Group, Offer, Version
 from gratis.rules.request import Request
 
-_UNKNOWN_PROFILE = Profile(effective_at=datetime.min.replace(tzinfo=UTC))
-_NOTHING_SHARED = Settings(effective_at=datetime.min.replace(tzinfo=UTC))
+_UNKNOWN_PROFILE = Profile.model_construct(effective_at=datetime.min.replace(tzinfo=UTC))
+_NOTHING_SHARED = Settings.model_construct(effective_at=datetime.min.replace(tzinfo=UTC))
 
 
 class Terms(NamedTuple):
