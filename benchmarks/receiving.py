@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from standardwebhooks.webhooks import Webhook
 
 from benchmarks.traffic import Sender
-from gratis.intake.events import UsageEvent
+from gratis.intake.event_models import UsageEvent
 from gratis_local.functions import Context, module_of
 from gratis_local.stack import client_for
 

@@ -10,7 +10,8 @@ from datetime import date, datetime
 from typing import Any
 
 from gratis import moment
-from gratis.intake.events import HORIZON, MAX_WHY
+from gratis.intake.event_models import MAX_WHY
+from gratis.intake.events import HORIZON
 from gratis.rules.request import REQUEST_ID
 from gratis_local.sources import Unusable
 

@@ -5,7 +5,6 @@ import gratis.startup  # noqa: F401 - before all others
 # isort: split
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from gratis.config import config, dynamodb
 from gratis.errors import Busy
 from gratis.intake.messages import Message
 from gratis.intake.stream import first_unfinished, message_of
+from gratis.table.dynamo import side_by_side
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis.telemetry import metrics_of, report_batch
@@ -35,9 +35,9 @@ metrics = metrics_of("classify_usage")
 def classifier() -> Classifier:
     """Built at the first batch, kept while the function is warm."""
     chosen, client = config(), dynamodb()
-    refusing = ThreadPoolExecutor(SIDE_BY_SIDE)  # not those that settle: they wait for what these put
-    ledger, quarantine = Ledger(client, chosen.table), Quarantine(client, chosen.table, spread=refusing.map)
-    return Classifier(ledger, quarantine, chosen.offer, spread=ThreadPoolExecutor(SIDE_BY_SIDE).map)
+    refusing = side_by_side(SIDE_BY_SIDE)  # not those that settle: they wait for what these put
+    ledger, quarantine = Ledger(client, chosen.table), Quarantine(client, chosen.table, spread=refusing)
+    return Classifier(ledger, quarantine, chosen.offer, spread=side_by_side(SIDE_BY_SIDE))
 
 
 @logger.inject_lambda_context(log_event=False)

@@ -5,7 +5,6 @@ import gratis.startup  # noqa: F401 - before all others
 # isort: split
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Any
@@ -23,6 +22,7 @@ from gratis.intake.queue import UsageQueue
 from gratis.intake.receive import Intake, Received, receive
 from gratis.intake.sources import Source, source_at
 from gratis.intake.stream import UsageStream
+from gratis.table.dynamo import Spread, side_by_side
 from gratis.table.quarantine import Quarantine
 from gratis.telemetry import metrics_of, report_received, report_refused
 
@@ -38,13 +38,13 @@ metrics = metrics_of("receive_usage")
 
 
 @cache
-def threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(SIDE_BY_SIDE)
+def threads() -> Spread:
+    return side_by_side(SIDE_BY_SIDE)
 
 
 @cache
 def quarantine() -> Quarantine:
-    return Quarantine(dynamodb(), os.environ["LEDGER_TABLE"], spread=threads().map)
+    return Quarantine(dynamodb(), os.environ["LEDGER_TABLE"], spread=threads())
 
 
 @cache
@@ -52,8 +52,8 @@ def intake() -> Intake:
     """Where events wait for their decision: the stream, if there is one, else the queue."""
     if stream := os.environ.get("USAGE_STREAM"):
         client, keys = boto3.client("kinesis", config=QUICK), int(os.environ["STREAM_KEYS"])
-        return UsageStream(client, stream, spread=threads().map, keys=keys)
-    return UsageQueue(boto3.client("sqs", config=QUICK), os.environ["USAGE_QUEUE"], spread=threads().map)
+        return UsageStream(client, stream, spread=threads(), keys=keys)
+    return UsageQueue(boto3.client("sqs", config=QUICK), os.environ["USAGE_QUEUE"], spread=threads())
 
 
 @cache

@@ -141,10 +141,12 @@ RULES = (
 )
 IMPORTS = {
     "receive_usage": f"{CORE} "
-    "http intake intake.cloudevents intake.encoding intake.events intake.litellm intake.mapping "
+    "http intake intake.cloudevents intake.encoding intake.event_models intake.events "
+    "intake.litellm intake.mapping "
     "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources intake.stream "
     "strict_json table.quarantine ",
-    "classify_usage": f"{CORE} {RULES} classify intake intake.events intake.messages intake.stream "
+    "classify_usage": f"{CORE} {RULES} classify intake intake.event_models intake.events intake.messages "
+    "intake.stream "
     "strict_json table.quarantine ",
     "emit_billing": f"{CORE} {RULES} "
     "closing closing.chain closing.days closing.late closing.locked outbox table.day_list unlisted ",
@@ -163,7 +165,8 @@ IMPORTS = {
     "account.routes.call account.routes.key account.routes.organizations account.routes.pages "
     "account.routes.quarantine account.routes.requests account.routes.reservations account.routes.sharing "
     "account.routes.statements "
-    "account.routes.usage account.routes.webhooks account.sharing account.usage http intake intake.events "
+    "account.routes.usage account.routes.webhooks account.sharing account.usage http intake "
+    "intake.event_models "
     "rules.explanation rules.line_items rules.offer_words strict_json table.accounts table.api_keys table.day_list "
     "table.quarantine ",
 }
@@ -177,6 +180,27 @@ sys.path[:0] = sys.argv[1:]
 import app
 files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
 print(json.dumps([name for name, file in files.items() if file.startswith(sys.argv[2])]))
+"""
+BUILT = """
+import json, sys
+sys.path[:0] = sys.argv[1:]
+import app
+from pydantic import BaseModel
+
+def models(base):
+    return [base, *(each for model in base.__subclasses__() for each in models(model))]
+
+ours = [each for each in models(BaseModel) if each.__module__.startswith("gratis.")]
+print(json.dumps([each.__name__ for each in ours if each.__pydantic_complete__]))
+"""
+PLUGINS = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import importlib.metadata
+asked = []
+importlib.metadata.entry_points = lambda **group: asked.append(group) or ()
+import app
+print(len(asked))
 """
 COLLECTED = """
 import gc, sys
@@ -214,6 +238,16 @@ def test_a_start_imports_what_its_function_needs_and_nothing_else(folder: str, l
 
 def test_the_models_of_openapi_wait_until_the_page_is_asked_for(layer: Path, runtime: Path) -> None:
     assert ["aws_lambda_powertools", "event_handler", "openapi", "models"] not in loaded("account_api", layer, runtime)
+
+
+@pytest.mark.parametrize("folder", IMPORTS.keys() - {"send_webhooks"})
+def test_a_start_builds_no_models_that_its_first_event_may_not_need(folder: str, layer: Path, runtime: Path) -> None:
+    assert run(BUILT, folder, layer, runtime) == []
+
+
+@pytest.mark.parametrize("folder", IMPORTS)
+def test_a_start_reads_no_packages_metadata_in_search_of_plugins(folder: str, layer: Path, runtime: Path) -> None:
+    assert run(PLUGINS, folder, layer, runtime) == 0
 
 
 @pytest.mark.parametrize("folder", IMPORTS)

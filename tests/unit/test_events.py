@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from gratis.errors import Rejected
-from gratis.intake.events import UsageEvent, compact, moment_of, parse_event
+from gratis.intake.event_models import UsageEvent
+from gratis.intake.events import compact, moment_of, parse_event
 from gratis.rules.request import Request, Tokens
 from gratis.strict_json import parse_json
 from tests.builders.events import at, chat_usage, responses_usage, usage_data, usage_event

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from threading import Lock
 from typing import Any
 
@@ -380,19 +380,22 @@ class _Batch:
 
     def _read_pages(self, counter: CounterId, pending: Sequence[Pending]) -> None:
         """The pages of totals that these requests can be counted on, after their documents."""
-        names: dict[CounterId, set[Name]] = {}
+        names: dict[date, set[Name]] = {}
         for _, case in pending:
-            names.setdefault(totals_of(counter, case.day), set()).add(name_of(case.request))
+            names.setdefault(case.day, set()).add(name_of(case.request))
         with readable(counter):
-            for document, wanted in names.items():
+            for day, wanted in names.items():
+                document = totals_of(counter, day)
                 self.shelf[document] = self.ledger.with_pages(document, self.shelf[document], wanted)
 
     def _finish(self, chunk: Sequence[Pending], decisions: Sequence[Decision]) -> None:
         self.outcome.decisions += decisions
         for (arrival, _), decision in zip(chunk, decisions, strict=True):
             self._is_decided(arrival, decision)
-            self._count_repeats(arrival.copies, decision)
-            self._compare(arrival.rivals, decision)
+            if arrival.copies:
+                self._count_repeats(arrival.copies, decision)
+            if arrival.rivals:
+                self._compare(arrival.rivals, decision)
 
     def _without_decided(self, chunk: Sequence[Pending], decided: Sequence[Decision]) -> list[Pending]:
         """Those that were not decided before."""
@@ -540,18 +543,26 @@ def chunk_size(
         document = shelf[identity]
         return Touched(document.totals.rows, document.leaves, document.pages.keys(), max_page_rows)
 
-    documents = {counter: touched(counter)}
-    items = 0
-    for count, case in enumerate(cases):
-        day = totals_of(counter, case.day)
-        if day not in documents:
-            documents[day] = touched(day)
-        documents[day].add(name_of(case.request))
-        items += 2 if isinstance(case, VoidCase) else 1
+    def beside() -> int:
         markers = sum(is_day(each) and shelf[each].version == 0 for each in documents)
         pages = sum(each.most() for each in documents.values())
         check = not judged_by.has_profile or any(shelf[each].account_version is None for each in documents)
-        if items + len(documents) + markers + pages + check > max_items:
+        return len(documents) + markers + pages + check
+
+    documents = {counter: touched(counter)}
+    counted: set[tuple[date, Name]] = set()
+    items = others = 0
+    for count, case in enumerate(cases):
+        row = case.day, name_of(case.request)
+        if row not in counted:
+            counted.add(row)
+            day = totals_of(counter, case.day)
+            if day not in documents:
+                documents[day] = touched(day)
+            documents[day].add(row[1])
+            others = beside()
+        items += 2 if isinstance(case, VoidCase) else 1
+        if items + others > max_items:
             return max(count, 1)
     return len(cases)
 

@@ -20,7 +20,7 @@ def parse(written: str) -> datetime:
 
 def day_of(moment: datetime) -> date:
     """The UTC day in which `moment` lies."""
-    return moment.astimezone(UTC).date()
+    return (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).date()
 
 
 def midnight(day: date) -> datetime:

@@ -92,7 +92,7 @@ def batch_metrics(outcome: "Outcome") -> Iterator[MetricValue]:
         "ListAmountUsd": [decision.list_amount_usd for decision in decided],
         "BilledAmountUsd": [decision.amount_usd for decision in decided],
     }.items():
-        yield MetricValue(name, MetricUnit.NoUnit, sum(float(each) for each in amounts if each))
+        yield MetricValue(name, MetricUnit.NoUnit, sum(map(float, filter(None, amounts))))
     for use in picked(quota_uses(decided)):
         yield MetricValue("QuotaUse", MetricUnit.Percent, use)
     for wait in waits((decision.received_at, decision.decided_at) for decision in decided):
@@ -133,12 +133,9 @@ def _counts(outcome: "Outcome") -> dict[str, int]:
 
 def quota_uses(decided: Iterable["Decision"]) -> list[float]:
     """Per cent of its quota that each counter has used after the last of these decisions."""
-    latest: dict[Any, float] = {}
-    for each in decided:
-        if quota := each.figure("quota"):
-            used = each.figure("used_after") or 0
-            latest[each.organization, each.group, each.pool, each.window] = float(100 * used / quota)
-    return [*latest.values()]
+    latest = {(each.organization, each.group, each.pool, each.window): each for each in decided if each.quota}
+    figures = ((each.figure("used_after") or 0, each.figure("quota")) for each in latest.values())
+    return [float(100 * used / quota) for used, quota in figures if quota]
 
 
 def waits(spans: Iterable[tuple[str, str]]) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from gratis.intake.events import Count, RequestId, Usage, UsageData
+from gratis.intake.event_models import Count, RequestId, Usage, UsageData
 from gratis.rules.decision import price_of
 from gratis.rules.request import Request, Tokens
 from gratis.rules.reservation import MAX_LIFE

@@ -5,7 +5,7 @@ Imported when somebody asks: no other route of the account needs the models of e
 
 from typing import Any
 
-from gratis.intake.events import UsageEvent
+from gratis.intake.event_models import UsageEvent
 from gratis.intake.sources import LITELLM, OTLP, WEBHOOK, Source
 
 EVENTS_PATH = "/v1/usage-events"

@@ -27,7 +27,7 @@ EXCLUDED = {
 class SharingChange(BaseModel):
     """What an owner sends. What is left out stays as it is. Opting in needs `confirmed`: true."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     confirmed: bool = Field(
         default=False, strict=True, description="The organization has the permissions to share the data"

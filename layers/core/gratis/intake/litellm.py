@@ -12,7 +12,7 @@ from typing import Any
 
 from gratis import moment
 from gratis.http import Refused
-from gratis.intake.events import VERDICTS
+from gratis.intake.event_models import VERDICTS
 from gratis.intake.mapping import PLATFORM, fitting, model_of
 from gratis.strict_json import parse_json
 

@@ -19,7 +19,8 @@ ProjectName = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
 class _Data(BaseModel):
     """An error does not show what was found: a log names an account that cannot be read, and nothing it holds.
 
-    Built when it is first used: not every function that knows the types reads an account.
+    Built when it is first used: not every function that knows the types reads an account. So what stands in a module is
+    made without (`model_construct`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
@@ -80,9 +81,9 @@ class Settings(_Data):
     effective_at: AwareDatetime
     actor: str | None = None
     confirmed: bool = False
-    traffic: Sharing = Sharing()
-    evals: Sharing = Sharing()
-    feedback: Sharing = Sharing()
+    traffic: Sharing = Sharing.model_construct()
+    evals: Sharing = Sharing.model_construct()
+    feedback: Sharing = Sharing.model_construct()
 
     def shares_more_than(self, other: "Settings") -> bool:
         """Whether this opts in to anything that `other` does not share."""

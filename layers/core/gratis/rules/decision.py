@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from gratis import moment
 from gratis.rules import pricing
@@ -21,8 +21,7 @@ from gratis.rules.void import VoidCase, take_back
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A request with everything that is settled before its counter is looked at."""
 
     request: Request
@@ -35,7 +34,11 @@ class Case:
     price: pricing.Price | None
     list_amount: Decimal | None
     form: int = FORMAT
-    counts: ClassVar[int] = 1
+
+    @property
+    def counts(self) -> int:
+        """How many requests are added to the totals."""
+        return 1
 
     @property
     def day(self) -> date:
@@ -161,7 +164,7 @@ def decide(counter: Counter, case: Case, decided_at: datetime) -> tuple[Counter,
         announced = window.announced | {quota} if 100 in reached else window.announced
         crossed = window.crossed | {quota} if 80 in reached else window.crossed
         overflowed = window.overflowed or not fits
-        changed = replace(window, used=after, overflowed=overflowed, announced=announced, crossed=crossed)
+        changed = Window(window.start, after, overflowed, announced, crossed)
         counter = counter.having(changed, group.window)
     figures = _Figures(
         quota=written(quota),

@@ -4,7 +4,6 @@ The first rule that applies decides, and within a rule its reasons are tried as 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -15,12 +14,11 @@ from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import Dates, Group, Offer, Version
 from gratis.rules.request import Request
 
-_UNKNOWN_PROFILE = Profile(effective_at=datetime.min.replace(tzinfo=UTC))
-_NOTHING_SHARED = Settings(effective_at=datetime.min.replace(tzinfo=UTC))
+_UNKNOWN_PROFILE = Profile.model_construct(effective_at=datetime.min.replace(tzinfo=UTC))
+_NOTHING_SHARED = Settings.model_construct(effective_at=datetime.min.replace(tzinfo=UTC))
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What was in force for the organization when the request occurred: offer, profile and sharing settings."""
 
     version: Version

@@ -156,7 +156,7 @@ class Version:
     source: str | None = None
     seen: date | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """How a decision names the rules it was taken under: `data-sharing-2025@2025-03-06`."""
         return f"{self.offer}@{self.effective_at.isoformat()}"
@@ -176,11 +176,14 @@ class Version:
     def exclusion_of(self, request: Request) -> Exclusion | None:
         """The first of the exclusions that leaves the request out."""
         names = {request.model, self.resolve(request.model)}
-        return next((each for each in self.excludes if each.applies(request, names)), None)
+        for each in self.excludes:
+            if each.applies(request, names):
+                return each
+        return None
 
     def hosted(self, tools: Iterable[str]) -> tuple[str, ...]:
         """Those of the tools that an exclusion names, in their normal form, each once."""
-        return tuple(dict.fromkeys(name for tool in tools if (name := normal_tool(tool)) in self._hosted))
+        return tuple(dict.fromkeys([name for tool in tools if (name := normal_tool(tool)) in self._hosted]))
 
     @cached_property
     def _hosted(self) -> frozenset[str]:

@@ -113,10 +113,12 @@ class Price:
         """Exact USD of a request. None if it used something that has no price."""
         is_long = self.long_context_over is not None and tokens.input > self.long_context_over
         rates = self.long_context if is_long and self.long_context else self.rates
-        parts = rates.parts(tokens)
-        if any(count and rate is None for _, count, rate in parts):
-            return None
-        return sum((count * (rate or 0) for _, count, rate in parts), Decimal(0)) * self.factor / MILLION
+        amount = Decimal(0)
+        for _, count, rate in rates.parts(tokens):
+            if count and rate is None:
+                return None
+            amount += count * (rate or 0)
+        return amount * self.factor / MILLION
 
 
 @cache

@@ -141,8 +141,8 @@ class Decision(NamedTuple):
         What the key says is in neither. A field that holds its default is left out of the second, but not those of a
         later release: it wrote them all, so that a release that does not know them still makes the whole record.
         """
-        usual = self._field_defaults | {"unit": usual_unit(self.group)}
-        added = {name: value for name in _ADDED if (value := getattr(self, name)) != usual[name]} | dict(self.later)
+        stated = zip(_ADDED, self[_FIRST_FIELDS + 1 : -1], (usual_unit(self.group), *_USUAL), strict=True)
+        added = {name: value for name, value, usual in stated if value != usual} | dict(self.later)
         array = self[len(RequestKey._fields) : _FIRST_FIELDS]
         return pydantic_core.to_json(array).decode(), json.dumps(added) if added else ""
 
@@ -182,6 +182,8 @@ def usual_unit(group: str | None) -> str | None:
 
 _FIRST_FIELDS = Decision._fields.index("format")
 _ADDED = Decision._fields[_FIRST_FIELDS + 1 : -1]
+_USUAL = tuple(Decision._field_defaults[name] for name in _ADDED[1:])
+"""Of all but the first, `unit`, which depends on the group."""
 
 
 class RecordField(NamedTuple):

@@ -59,7 +59,10 @@ class Counter:
 
         Windows of a rolling kind are kept as long as a late event may still count in them.
         """
-        windows = sorted([other for other in self.windows if other.start != window.start] + [window], key=_start)
+        others = [other for other in self.windows if other.start != window.start]
+        if not others:
+            return Counter((window,), self.reservations)
+        windows = sorted([*others, window], key=_start)
         newest = windows[-1].start
         kept = tuple(each for each in windows if newest - kind.end(each.start) <= LATE)
         return Counter(kept, self.reservations)

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 Spread = Callable[[Callable[[Any], None], Iterable[Any]], Iterable[None]]
-"""Calls a function for each of several things, one after the other (`map`) or side by side (an executor's `map`)."""
+"""Calls a function for each of several things, one after the other (`map`) or side by side (`side_by_side`)."""
 Pause = Callable[[int], None]
 """Waits before the next attempt at a call, given the number of attempts so far."""
 MAX_ATTEMPTS = 8
@@ -29,6 +30,17 @@ def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:
     if code == "ValidationException":
         return Rejected("internal_error", f"DynamoDB does not take it: {error}")
     return Busy(f"{code}: {error}")
+
+
+def side_by_side(threads: int) -> Spread:
+    """In so many threads at one time. A single call is made by the caller, who would only wait for a thread's."""
+    pool = ThreadPoolExecutor(threads)
+
+    def spread(call: Callable[[Any], None], things: Iterable[Any]) -> Iterable[None]:
+        each = [*things]
+        return pool.map(call, each) if len(each) > 1 else map(call, each)
+
+    return spread
 
 
 def spread_out(spread: Spread, call: Callable[[Any], None], things: Iterable[Any]) -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
-from itertools import groupby
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -476,14 +476,15 @@ def merge(
     merged = {}
     for identity in {counter} | of_day.keys():
         before = read.get(identity, Document())
-        decided = [each.key.request_id for each in decisions if is_day(identity) and each.day == identity.slot]
+        latest = reversed(decisions) if is_day(identity) else ()
+        decided = islice((each.key.request_id for each in latest if each.day == identity.slot), RECENT)
         held = books.counter if identity == counter else before.counter
         after = replace(
             before,
             version=before.version + 1,
             counter=held,
             totals=of_day.get(identity, before.totals),
-            recent=(*reversed(decided), *before.recent)[:RECENT],
+            recent=(*decided, *before.recent)[:RECENT],
             format=_format(before, held),
         )
         merged[identity] = _paged(after, max_page_rows)
@@ -571,6 +572,7 @@ def books_of(read: Mapping[CounterId, Document], counter: CounterId, days: Itera
     return Books(read.get(counter, Document()).counter, totals)
 
 
+@lru_cache(maxsize=4096)
 def totals_of(counter: CounterId, day: date) -> CounterId:
     """The document that holds a day's totals of the counter's group."""
     return CounterId(counter.organization, counter.group, UTC_DAY.slot(moment.midnight(day)))

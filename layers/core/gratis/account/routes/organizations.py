@@ -33,7 +33,7 @@ routes = Routes()
 class ProfileIn(BaseModel):
     """What the platform says of an organization. In force now; the first one may be back-dated."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     tier: Annotated[int, Field(strict=True, ge=0, le=100)]
     plan: Literal["standard", "enterprise_excluded"] = "standard"

@@ -52,7 +52,7 @@ def every_refused_event(call: ThisCall, day: Day = None, limit: Limit = 20, page
 class RedriveIn(BaseModel):
     """Which entries are sent through again: those received on a day, of one organization, id or code, or of all."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     day: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\d$")]
     organization: Annotated[str, Field(pattern=IDENTIFIER)] | None = None

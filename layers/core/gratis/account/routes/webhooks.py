@@ -30,7 +30,7 @@ routes = Routes()
 class WebhookIn(BaseModel):
     """Where an organization's events are sent. `types`: all if left out."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     url: Annotated[str, Field(min_length=1, max_length=MAX_URL)]
     types: Annotated[list[EventType], Field(min_length=1)] = list(get_args(EventType))
