@@ -1,7 +1,7 @@
-"""The commands that operate a deployed stack: `emit`, `close`, `take-over` and `smoke`."""
+"""The commands that operate a deployed stack: `emit`, `close`, `take-over`, `smoke` and `grafana`."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("close")(close_command)
     app.command("take-over")(take_over_command)
     app.command("smoke")(smoke_command)
+    app.command("grafana")(grafana_command)
 
 
 def emit_command(
@@ -95,3 +96,21 @@ def smoke_command(
                 errors().print(f"       {check.wrong}", highlight=False, markup=False, soft_wrap=True)
     if any(check.wrong for check in checks):
         raise typer.Exit(UNDECIDED)
+
+
+def grafana_command(
+    which: Annotated[Literal["operators", "business"], typer.Argument(metavar="NAME", help="operators or business.")],
+    *,
+    stack: StackName = STACK,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Print one of the stack's dashboards for Grafana to import: the same charts, by its CloudWatch data source."""
+    with usable_input():
+        from gratis_local.arguments import needs_package
+        from gratis_local.stack import stack_of
+
+        needs_package("grafana_foundation_sdk", "gratis grafana: writes Grafana's schema with grafana-foundation-sdk")
+        from gratis_local.preview.dashboard import deployed
+        from gratis_local.preview.grafana import grafana_json
+
+        typer.echo(grafana_json(deployed(stack_of(endpoint_url, stack), stack, which)))
