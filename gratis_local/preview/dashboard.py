@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from gratis_local.deploy import read_template
@@ -77,8 +78,12 @@ def deployed(stack: Stack, name: str, which: str) -> Dashboard:
 
 def _resources(kind: str) -> list[Mapping[str, Any]]:
     """The properties of each resource of this type in the template, in its order."""
-    resources = read_template(shipped("template.yaml"))["Resources"].values()
-    return [each["Properties"] for each in resources if each["Type"] == kind]
+    return [each["Properties"] for each in _template()["Resources"].values() if each["Type"] == kind]
+
+
+@cache
+def _template() -> Any:
+    return read_template(shipped("template.yaml"))
 
 
 def _insight_rules(names: Mapping[str, str]) -> dict[str, Any]:
