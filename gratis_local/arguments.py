@@ -146,14 +146,19 @@ def check_report(file: Path | None, inputs: Sequence[str]) -> None:
         return
     if file.suffix.lower() not in PAGE_SUFFIXES:
         raise Unusable(f"--report: is a page; name a file that ends in .html, not {str(file)!r}")
-    if find_spec("matplotlib") is None:
-        raise Unusable("--report: its charts need matplotlib, which is not installed: `make setup` in a clone does it")
+    needs_package("matplotlib", "--report: its charts need matplotlib")
     if any(each != "-" and file.exists() and file.samefile(each) for each in inputs):
         raise Unusable(f"--report: {file} holds the events; name another file")
     is_new = not file.exists()
     write_report(file, "", "a")
     if is_new:
         file.unlink()
+
+
+def needs_package(module: str, why: str) -> None:
+    """Refuse what needs a package that replays do without."""
+    if find_spec(module) is None:
+        raise Unusable(f"{why}, which is not installed: `make setup` in a clone does it")
 
 
 def write_report(file: Path, content: str, mode: str = "w") -> None:

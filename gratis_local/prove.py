@@ -28,6 +28,7 @@ from gratis.rules.tiling import Step, over_granted, step_of, tiling
 from gratis.strict_json import parse_json
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
 from gratis_local.chain import ChainProof, prove_chains
+from gratis_local.recovery import if_unknown
 from gratis_local.replay import TABLE
 from gratis_local.sources import Unusable, problems
 from gratis_local.stack import NoStack, client_for, stack_of
@@ -131,7 +132,8 @@ def prove_from_ledger(ledger: Ledger, organization: str, day: date, offer: Offer
         kept = f"decisions are kept for {KEEP_DECISIONS.days} days"
         raise Unusable(f"{kept}: those of {organization} on {day}, if there were any, are no longer all there")
     if proof.holds and not records_of(proof.statement):
-        raise Unusable(f"there is not one decision of {organization} on {day}: is it the right organization and day?")
+        asked = f"there is not one decision of {organization} on {day}: is it the right organization and day?"
+        raise Unusable(asked + if_unknown(ledger, organization))
     return proof
 
 

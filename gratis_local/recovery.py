@@ -13,6 +13,7 @@ from gratis.closing.days import send_days
 from gratis.errors import Busy
 from gratis.outbox import Emitted, Unreadable, billing_records, bus_entries, send
 from gratis.rules.receipt import Decision
+from gratis.table.accounts import Accounts
 from gratis.table.day_list import list_decisions
 from gratis.table.dynamo import Item
 from gratis.table.ledger import KEEP_DECISIONS, Ledger
@@ -37,13 +38,23 @@ def require_kept(day: date, now: datetime) -> None:
         )
 
 
+def ledger_of(stack: Stack) -> Ledger:
+    """The ledger that the stack writes."""
+    return Ledger(stack.client("dynamodb"), stack.outputs["LedgerTableName"])
+
+
+def if_unknown(ledger: Ledger, organization: str) -> str:
+    """What to add where nothing was found of an organization that was asked for. Raises Busy."""
+    known = Accounts(ledger.client, ledger.table).get(organization)
+    return "" if known else f" ({organization} is unknown here: it has no account)"
+
+
 def emit_again(stack: Stack, organization: str, day: date, progress: Callable[[int], None]) -> int:
     """Put every record of an organization's UTC day on the bus again, and on the day's list.
 
     Returns how many. Raises NotOnTheBus, Busy.
     """
-    ledger = Ledger(stack.client("dynamodb"), stack.outputs["LedgerTableName"])
-    decisions = ledger.decisions_of_day(organization, day)
+    decisions = ledger_of(stack).decisions_of_day(organization, day)
     emitted = 0
     for page in _pages(decisions):
         _put(stack, [billing_records(organization, page)])
@@ -54,8 +65,7 @@ def emit_again(stack: Stack, organization: str, day: date, progress: Callable[[i
 
 def close_again(stack: Stack, day: date, organization: str | None = None) -> list[str]:
     """Queue a UTC day to be closed, of one organization or of all; returns who had decisions. Raises Busy."""
-    ledger = Ledger(stack.client("dynamodb"), stack.outputs["LedgerTableName"])
-    found = sorted({each for each, _ in ledger.marked(day, organization or "")})
+    found = sorted({each for each, _ in ledger_of(stack).marked(day, organization or "")})
     send_days(stack.client("sqs"), stack.outputs["CloseQueueUrl"], {(each, day.isoformat()) for each in found})
     return found
 

@@ -90,6 +90,8 @@ NAMES = ("Organization", "Id", "Model")
 MAX_TERMINAL_ROWS = 200
 """Of a table on a terminal; of a longer one it shows the first `FIRST_ROWS`, and decisions are summed up instead."""
 FIRST_ROWS = 20
+MAX_NAMED = 5
+"""Organizations that are named in a row of totals."""
 REFUSED = "Quarantined: not decided, nothing lost"
 REFUSED_COLUMNS = ("#", "Id", "Code", "Why")
 
@@ -458,7 +460,18 @@ def totals_of(replayed: Replayed) -> dict[str, str]:
     if totals["skipped"]:
         by_reason = ", ".join(f"{count:,} {reason}" for reason, count in totals["skipped"].items())
         rows["Skipped"] = f"{sum(totals['skipped'].values()):,} ({by_reason})"
+    if unknown := unknown_organizations(replayed.decisions):
+        more = f" and {len(unknown) - MAX_NAMED:,} more" if len(unknown) > MAX_NAMED else ""
+        rows["Unknown"] = f"{', '.join(unknown[:MAX_NAMED])}{more}: no account, so nothing is shared"
     for name, field in (("At the normal rate", "list_amount_usd"), ("Billed amount", "amount_usd")):
-        unknown = sum(each.counts for each in replayed.decisions if getattr(each, field) is None)
-        rows[name] = amount(totals[field]) + (f" and {unknown:,} of unknown price" if unknown else "")
+        unpriced = sum(each.counts for each in replayed.decisions if getattr(each, field) is None)
+        rows[name] = amount(totals[field]) + (f" and {unpriced:,} of unknown price" if unpriced else "")
     return rows
+
+
+def unknown_organizations(decisions: Iterable[Decision]) -> list[str]:
+    """Those of which neither a profile nor settings were in force when any request of theirs occurred."""
+    found: defaultdict[bool, set[str]] = defaultdict(set)
+    for each in decisions:
+        found[(each.profile_version, each.settings_version) == (None, None)].add(each.organization)
+    return sorted(found[True] - found[False])

@@ -4,12 +4,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from gratis_local.deploy import read_template
 from gratis_local.places import shipped
 from gratis_local.preview.samples import Dimensions
-from gratis_local.stack import STACK
+from gratis_local.stack import STACK, Stack
 
 NAMES = {"AWS::StackName": STACK, "AWS::Region": "us-east-1"}
 """What the template's pseudo parameters stand for here."""
@@ -54,30 +55,53 @@ class Dashboard:
 
 def dashboards() -> list[Dashboard]:
     """Every dashboard of template.yaml, in its order."""
-    resources = read_template(shipped("template.yaml"))["Resources"].values()
-    rules = {
-        substituted(each["Properties"]["RuleName"]): json.loads(substituted(each["Properties"]["RuleBody"]))
-        for each in resources
-        if each["Type"] == "AWS::CloudWatch::InsightRule"
-    }
     return [
         Dashboard(
-            substituted(each["Properties"]["DashboardName"]), _widgets(each["Properties"]["DashboardBody"]), rules
+            substituted(each["DashboardName"]), widgets_of(substituted(each["DashboardBody"])), _insight_rules(NAMES)
         )
-        for each in resources
-        if each["Type"] == "AWS::CloudWatch::Dashboard"
+        for each in _resources("AWS::CloudWatch::Dashboard")
     ]
 
 
-def substituted(sub: Mapping[str, Any]) -> str:
-    """The text of a `!Sub`: a resource, or an attribute of it, is named by its logical id."""
+def deployed(stack: Stack, name: str, which: str) -> Dashboard:
+    """A dashboard of the stack `name` as CloudWatch has it: `operators` or `business`.
+
+    Rules are the template's, of the stack's log groups, whether or not the stack was deployed with them.
+    """
+    named = f"{name}-{which}"
+    body = stack.client("cloudwatch").get_dashboard(DashboardName=named)["DashboardBody"]
+    pages = stack.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
+    resources = [each for page in pages for each in page["StackResourceSummaries"]]
+    names = {each["LogicalResourceId"]: each.get("PhysicalResourceId", "") for each in resources}
+    return Dashboard(named, widgets_of(body), _insight_rules({**names, "AWS::StackName": name}))
+
+
+def _resources(kind: str) -> list[Mapping[str, Any]]:
+    """The properties of each resource of this type in the template, in its order."""
+    return [each["Properties"] for each in _template()["Resources"].values() if each["Type"] == kind]
+
+
+@cache
+def _template() -> Any:
+    return read_template(shipped("template.yaml"))
+
+
+def _insight_rules(names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        substituted(each["RuleName"], names): json.loads(substituted(each["RuleBody"], names))
+        for each in _resources("AWS::CloudWatch::InsightRule")
+    }
+
+
+def substituted(sub: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
+    """The text of a `!Sub`. What `names` does not name is named by its resource's logical id."""
     text, own = (sub["Fn::Sub"], {}) if isinstance(sub["Fn::Sub"], str) else sub["Fn::Sub"]
 
     def meant(match: re.Match[str]) -> str:
         name = match[1]
         if name in own:
             return _usual(own[name])
-        return f"${{{name[1:]}}}" if name.startswith("!") else NAMES.get(name, name.split(".")[0])
+        return f"${{{name[1:]}}}" if name.startswith("!") else names.get(name, name.split(".")[0])
 
     return re.sub(r"\$\{([^}]+)\}", meant, text)
 
@@ -88,7 +112,8 @@ def _usual(value: Any) -> str:
     return substituted(chosen) if "Fn::Sub" in chosen else str(chosen["Ref"])
 
 
-def _widgets(body: Mapping[str, Any]) -> tuple[Widget, ...]:
+def widgets_of(body: str) -> tuple[Widget, ...]:
+    """The widgets of a dashboard's body, as CloudWatch has it."""
     return tuple(
         Widget(
             each["type"],
@@ -99,7 +124,7 @@ def _widgets(body: Mapping[str, Any]) -> tuple[Widget, ...]:
             each["properties"],
             tuple(map(_line, each["properties"].get("metrics", ()))),
         )
-        for each in json.loads(substituted(body))["widgets"]
+        for each in json.loads(body)["widgets"]
     )
 
 

@@ -438,3 +438,20 @@ def test_the_dashboards_are_deployed_and_name_what_is_deployed(system: System) -
     assert all(json.loads(body)["widgets"] for body in bodies)
     assert re.findall(r"\$\{(?!PROP)", "".join(bodies)) == []
     assert f'"TableName", "{system.table}"' in "".join(bodies)
+
+
+@pytest.mark.parametrize("which", ["operators", "business"])
+def test_grafana_gets_the_dashboards_of_what_is_deployed(system: System, which: str) -> None:
+    cloudwatch = system.client("cloudwatch")
+    body = json.loads(cloudwatch.get_dashboard(DashboardName=f"gratis-{which}")["DashboardBody"])
+    written = json.loads(on_stack(system, "grafana", which).stdout)
+    assert [each["title"] for each in written["panels"]] == [
+        each["properties"].get("title", "") for each in body["widgets"]
+    ]
+    targets = [target for each in written["panels"] for target in each.get("targets", ())]
+    groups = {"/".join(target["logGroupNames"]) for target in targets if "logGroupNames" in target}
+    described = system.client("cloudformation").describe_stack_resource(
+        StackName="gratis", LogicalResourceId="ClassifyUsageLog"
+    )
+    log = described["StackResourceDetail"]["PhysicalResourceId"]
+    assert groups == ({log} if which == "business" else set())

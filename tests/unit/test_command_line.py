@@ -148,6 +148,11 @@ def test_a_report_needs_what_draws_it(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "--report: its charts need matplotlib" in refused("replay", SEED_DAY, "--report", str(tmp_path / "r.html"))
 
 
+def test_a_dashboard_for_grafana_needs_what_writes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gratis_local.arguments.find_spec", lambda _: None)
+    assert "with grafana-foundation-sdk, which is not installed" in refused("grafana", "business")
+
+
 def test_a_report_of_what_cannot_be_read_leaves_no_file_behind(tmp_path: Path) -> None:
     (tmp_path / "torn.json").write_text("[")
     refused("replay", str(tmp_path / "torn.json"), "--report", str(tmp_path / "r.html"))

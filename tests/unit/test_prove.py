@@ -157,6 +157,15 @@ def test_a_record_that_came_twice_counts_once_and_one_with_another_content_is_na
     assert "org_demo:2025-03-11:r04" in proved.stdout
 
 
+def test_a_day_without_a_decision_is_said_and_so_is_an_organization_that_is_unknown() -> None:
+    table: Any = Table()
+    Accounts(table, TABLE).put(account())
+    endings = {"org_a": r"day\?$", "org_b": r"\(org_b is unknown here: it has no account\)$"}
+    for organization, ending in endings.items():
+        with pytest.raises(Unusable, match=f"not one decision of {organization} on 2025-03-11.*{ending}"):
+            prove_from_ledger(Ledger(table, TABLE, expire=False), organization, DAY, None)
+
+
 def test_a_day_whose_decisions_are_no_longer_kept_is_not_proved_unless_nothing_expires_there() -> None:
     table: Any = Table()
     classifier(table).classify([message("m1", usage("r1"), usage("r2"))])

@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 from gratis.rules.void import turned
-from gratis_local import report
+from gratis_local import report, tables
 from gratis_local.console import PIPE_COLUMNS
 from gratis_local.replay import Replayed
 from gratis_local.what_if import Compared
 from tests.builders.events import SMALL, request
 from tests.builders.ledger import Desk
 from tests.builders.offers import small_offer
+from tests.builders.organizations import account
 
 
 def printed(replayed: Replayed, width: int) -> str:
@@ -157,3 +158,39 @@ def test_a_verdict_changes_against_the_same_organizations_and_models_before() ->
         request(0, id="empty"),
     )
     assert [each.request_id for each in report.verdict_changes(decisions)] == ["does-not", "empty"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [("2025", "1,000", "free", "r\x1b1"), ("2025-01", "10", "billed", "漢字x"), ("é", "", "free", "")],
+        [("2025-01-01 00:00", f"{number:,}", "billed", "x" * number) for number in range(200)],
+    ],
+)
+def test_what_goes_to_no_terminal_is_the_table_that_rich_prints(rows: list[tuple[str, ...]]) -> None:
+    sheet = tables.Sheet("Decisions", ("Time (UTC)", "Running total", "Verdict", "Id"), rows, ("Running total",))
+    console = Console(file=io.StringIO(), width=PIPE_COLUMNS)
+    tables._whole(tables._table(sheet), console)
+    assert [*tables.lines_of(sheet), ""] == text_of(console).split("\n")
+
+
+def test_organizations_that_were_unknown_are_named_in_the_totals() -> None:
+    known = Desk().decide(request(1000, id="r1"))
+    unknown = [
+        decision._replace(organization=f"org_{number}")
+        for number in range(7)
+        for decision in Desk(organization=account("org_demo", profiles=[], sharing=[])).decide(request(1000, id="r1"))
+    ]
+    assert "Unknown" not in report.totals_of(Replayed(1, known))
+    said = report.totals_of(Replayed(8, [*known, *unknown]))["Unknown"]
+    assert said == "org_0, org_1, org_2, org_3, org_4 and 2 more: no account, so nothing is shared"
+    assert report.unknown_organizations([*known, unknown[6]]) == ["org_6"]
+
+
+def test_an_organization_is_not_unknown_that_only_shares_or_became_known_later() -> None:
+    before, after = Desk().decide(request(1000, "2023-12-31T10:00", id="r1"), request(1000, id="r2"))
+    assert (before.profile_version, before.settings_version) == (None, None)
+    assert report.unknown_organizations([before]) == ["org_demo"]
+    assert report.unknown_organizations([before, after]) == []
+    assert report.unknown_organizations(Desk(organization=account("org_demo", profiles=[])).decide(request(1000, id="r1"))) == []

@@ -56,7 +56,10 @@ MAX_TOOLS = 512
 
 
 class _Incoming(BaseModel):
-    """Strict, and keeps unknown fields. Built when it is first needed, as a part of another model or by itself."""
+    """A part of an event: types are strict, unknown fields are kept.
+
+    Built when it is first needed, as a part of another model or by itself.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", defer_build=True)
 
