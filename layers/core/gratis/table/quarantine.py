@@ -6,7 +6,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -248,9 +248,9 @@ def _page(
 
 @dataclass(frozen=True)
 class RefusalCounts:
-    """Entries of each organization. `uncounted`: the first name of which not all were read; None: all were."""
+    """How many entries name an organization. `uncounted`: the first one of which not all were read; None: all were."""
 
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int]
     uncounted: str | None = None
 
     def of(self, organization: str) -> int | None:
@@ -260,12 +260,14 @@ class RefusalCounts:
         return self.counts.get(organization, 0)
 
 
-def refusal_counts(client: "DynamoDBClient", table: str, day: date, first: str, last: str) -> RefusalCounts:
-    """Entries of a UTC day, of the organizations from one name to another, at most MAX_COUNTED_PAGES of them read.
+def refusal_counts(
+    client: "DynamoDBClient", table: str, day: date, *, prefix: str = "", after: str = "", last: str = ""
+) -> RefusalCounts:
+    """Entries of a UTC day, of the organizations that begin with `prefix`, past `after` and up to `last`.
 
-    Raises Busy.
+    They are read in the order of names, MAX_COUNTED_PAGES at most. Raises Busy.
     """
-    low, high = keys.refusals_between(first, last)
+    low, high = keys.refusals_between(prefix, after, last)
     values = {":day": {"S": keys.quarantine_of(day.isoformat())}, ":first": {"S": low}, ":last": {"S": high}}
     counts: Counter[str] = Counter()
     more: Any = {}
@@ -275,17 +277,18 @@ def refusal_counts(client: "DynamoDBClient", table: str, day: date, first: str, 
                 TableName=table,
                 KeyConditionExpression="pk = :day AND sk BETWEEN :first AND :last",
                 ExpressionAttributeValues=values,
-                ProjectionExpression="pk, sk, code",
+                ProjectionExpression="pk, sk, code, organization",
                 ConsistentRead=True,
                 **more,
             )
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
-        counts.update(keys.refused_of(item) for item in page["Items"] if keys.is_quarantined(item))
+        entries = [item for item in page["Items"] if keys.is_quarantined(item)]
+        counts.update(item["organization"]["S"] for item in entries if "organization" in item)
         if "LastEvaluatedKey" not in page:
             return RefusalCounts(counts)
         more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-    return RefusalCounts(counts, keys.refused_of(more["ExclusiveStartKey"]))
+    return RefusalCounts(counts, keys.refused_name(more["ExclusiveStartKey"]))
 
 
 def _refusal(item: Item) -> Refusal:
