@@ -121,6 +121,17 @@ def test_organizations_are_found_by_name_and_sorted_by_what_needs_a_look(
     )
 
 
+def test_who_sent_nothing_is_opened_by_its_whole_name(page: Page, system: System, organization: str) -> None:
+    refuse(system, f"{organization}-b", "bad")
+    all_shown(page, system)
+    find(page, f"{organization}-b")
+    expect(page.get_by_role("button", name="Open the account of")).to_have_count(0)
+    find(page, organization)
+    page.get_by_role("button", name=f"Open the account of {organization}").press("Enter")
+    expect(page.locator("#status")).to_contain_text("1,000,000 tokens left")
+    expect(page.locator("#session-organization")).to_have_text(organization)
+
+
 def test_one_opens_to_its_account_and_leads_back_to_where_one_was(page: Page, system: System, three: list[str]) -> None:
     all_shown(page, system)
     find(page, three[0][:-1])

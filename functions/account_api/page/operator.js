@@ -37,10 +37,10 @@ export function operate(place, guarded, openAccount) {
 
   offerCodes(byId("quarantine-code"));
   for (const [name, show] of Object.entries(shows)) {
-    form(name).addEventListener("submit", (event) => {
+    form(name).addEventListener("submit", async (event) => {
       event.preventDefault();
       clear(answerOf(name));
-      show();
+      if (await show()) announce("The list is up to date.");
     });
   }
   return async () => {

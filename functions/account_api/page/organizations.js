@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { pageWithSome, paged } from "./pages.js";
-import { badge, count, el, empty, moments, table, unitName, usd, utcDay } from "./view.js";
+import { badge, count, el, empty, moments, quiet, table, unitName, usd, utcDay } from "./view.js";
 
 const SHOWN = 25;
 const BLOCK = 1000;
@@ -47,19 +47,27 @@ export function organizations(body, query, guarded, openAccount) {
 
 function shown({ day, as_of: asOf, data, rows, first, following, isPart }, { prefix }, turns, openAccount) {
   const when = el("p", { class: "muted as-of" }, `Of ${day} (UTC), as of `, moments(asOf));
-  if (!rows.length) return [nobody(day, prefix, following), when, el("div", { class: "buttons pages" }, turns)];
+  const isListed = !prefix || following || data.some((row) => row.organization === prefix);
+  const pages = el("div", { class: "buttons pages" }, turns, isListed ? [] : openIdle(prefix, openAccount));
+  if (!rows.length) return [nobody(day, prefix, following), when, pages];
   const part = `, ${count(first + 1)} to ${count(first + rows.length)} of ${count(data.length)}`;
   const span = data.length > rows.length ? part : "";
   const sorted = isPart ? ` There are more: sorted are ${count(data.length)} at a time, in the order of names.` : "";
   const caption = `Organizations that sent something${span}.${sorted} A name opens the account.`;
   const lines = rows.map((row) => ({ cells: cells(row, openAccount) }));
-  return [table({ caption, columns: COLUMNS, rows: lines }), when, el("div", { class: "buttons pages" }, turns)];
+  return [table({ caption, columns: COLUMNS, rows: lines }), when, pages];
 }
 
 function nobody(day, prefix, following) {
   if (following) return empty("None so far; go on with the next ones.");
   const who = prefix ? `No organization whose name begins with “${prefix}”` : "Nobody";
   return empty(`${who} sent anything on ${day}.`);
+}
+
+/** Who sent nothing that day is not in the list, and has an account all the same. */
+function openIdle(name, openAccount) {
+  const open = quiet(`Open the account of ${name}`, () => openAccount(name, open));
+  return open;
 }
 
 function cells(row, openAccount) {
