@@ -250,9 +250,27 @@ def test_all_of_a_reason_are_sent_again_and_what_is_refused_anew_says_why(
     section(page, "quarantine").get_by_label("Reason").select_option("too_old")
     narrow(page, "quarantine", organization)
     expect(rows(page, "quarantine")).to_have_count(2)
-    page.get_by_role("button", name="Send all of these again").press("Enter")
+    page.get_by_role("button", name="Send all again").press("Enter")
     expect(page.locator("#quarantine-answer")).to_contain_text("1 sent through again; 1 refused again.")
     expect(page.locator("#quarantine-answer li")).to_contain_text("old time:")
+
+
+def test_without_a_day_the_latest_one_of_the_week_that_has_some_is_shown(
+    page: Page, system: System, organization: str
+) -> None:
+    for back in (3, 5, 9):
+        event = system.usage(organization, f"back_{back}", 1000)
+        when = system.now() - timedelta(days=back)
+        system.quarantine.put([entry(event, Rejected("too_old", "time: is old"), when, "receive_usage")])
+    all_shown(page, system)
+    narrow(page, "quarantine", organization)
+    expect(rows(page, "quarantine")).to_contain_text("back_3")
+    section(page, "quarantine").get_by_label("Day of receipt").fill(str(system.now().date() - timedelta(days=9)))
+    narrow(page, "quarantine", organization)
+    expect(rows(page, "quarantine")).to_contain_text("back_9")
+    section(page, "quarantine").get_by_label("Day of receipt").fill("")
+    narrow(page, "quarantine", f"{organization}-nobody")
+    expect(section(page, "quarantine")).to_contain_text("was refused in the last 7 days.")
 
 
 def test_an_error_in_the_middle_is_kept_with_what_happened_and_goes_on_from_there(
@@ -271,7 +289,7 @@ def test_an_error_in_the_middle_is_kept_with_what_happened_and_goes_on_from_ther
     page.route("**/v1/quarantine/redrive", one_at_a_time)
     all_shown(page, system)
     narrow(page, "quarantine", organization)
-    page.get_by_role("button", name="Send all of these again").press("Enter")
+    page.get_by_role("button", name="Send all again").press("Enter")
     answer = page.locator("#quarantine-answer")
     expect(answer.locator(".saved")).to_contain_text("1 sent through again.")
     expect(answer.get_by_role("alert")).to_contain_text("could not be reached")
@@ -370,7 +388,7 @@ def test_axe_finds_no_fault_in_any_state_and_nothing_is_cut_off(
     narrow(page, "keys", three[2])
     name = f"operator-{viewport['width']}-{scheme}"
     pictured(page, name)
-    page.get_by_role("button", name="Send all of these again").press("Enter")
+    page.get_by_role("button", name="Send all again").press("Enter")
     expect(page.locator("#quarantine-answer .saved")).to_be_visible()
     page.get_by_role("button", name="Revoke").press("Enter")
     pictured(page, f"{name}-asked")
@@ -383,6 +401,21 @@ def test_axe_finds_no_fault_in_any_state_and_nothing_is_cut_off(
     assert violations(page) == []
     assert sorted(names_shown(page)) == three
     page.close()
+
+
+def test_axe_finds_no_fault_where_nothing_could_be_read_or_nothing_is_there(page: Page, system: System) -> None:
+    page.route(re.compile("/v1/(organizations|quarantine|keys)"), lambda route: route.abort())
+    sign_in(page, system, system.up.platform_key)
+    expect(page.get_by_role("alert")).to_have_count(len(SECTIONS))
+    assert violations(page) == []
+    page.unroute_all()
+    page.get_by_role("button", name="Refresh").press("Enter")
+    expect(page.locator("#announce")).to_have_text("All organizations are up to date.")
+    find(page, "nobody-at-all")
+    narrow(page, "quarantine", "nobody-at-all")
+    narrow(page, "keys", "nobody-at-all")
+    expect(page.locator("#operator .empty")).to_have_count(3)
+    assert violations(page) == []
 
 
 def test_on_paper_it_is_dark_on_white_and_nothing_asks_to_be_pressed(

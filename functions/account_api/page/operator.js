@@ -4,7 +4,7 @@ import { filters } from "./list.js";
 import { keys } from "./keys.js";
 import { days, organizations, proofs } from "./organizations.js";
 import { offerCodes, quarantine } from "./quarantine.js";
-import { announce, byId, clear, during, fill, utcDay } from "./view.js";
+import { announce, byId, clear, during, fill } from "./view.js";
 
 /**
  * Put the view into its place. `guarded` wraps every call; `openAccount(name, button)` leads from a button to an
@@ -19,10 +19,7 @@ export function operate(place, guarded, openAccount) {
     during(button, answerOf("organizations"), "Opening …", guarded(() => openAccount(name, button)));
   const shows = {
     organizations: () => organizations(bodyOf("organizations"), asked("organizations"), guarded, opens),
-    quarantine: () => {
-      const which = { day: utcDay(Date.now()), ...asked("quarantine") };
-      return quarantine(bodyOf("quarantine"), answerOf("quarantine"), which, guarded);
-    },
+    quarantine: () => quarantine(bodyOf("quarantine"), answerOf("quarantine"), asked("quarantine"), guarded),
     keys: () => keys(bodyOf("keys"), answerOf("keys"), asked("keys"), guarded),
   };
   const showProofs = () => fill(bodyOf("proofs"), guarded(days), (found) => proofs(found, showDay));

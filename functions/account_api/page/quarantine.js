@@ -3,9 +3,11 @@
 import { Forgotten, post } from "./api.js";
 import { pageWithSome, paged } from "./pages.js";
 import { announce, code, count, during, el, empty, LOCAL, moments, problem, quiet, table, TIMES } from "./view.js";
-import { verdictBadge } from "./view.js";
+import { utcDay, verdictBadge } from "./view.js";
 
 const SHOWN = 20;
+const LATELY = 7;
+const DAY_MS = 86_400_000;
 const AT_ONCE = 50;
 const MOST_CALLS = 100;
 const MOST_NAMED = 20;
@@ -39,35 +41,51 @@ export function offerCodes(select) {
 }
 
 /**
- * Show what was refused. `which`: {day, organization, code}, the last two only if narrowed to one; `answer`: where it
- * is said what became of what was sent again; `guarded` wraps every call. True if it went well.
+ * Show what was refused. `which`: {day, organization, code}, each only if narrowed to one; `answer`: where it is said
+ * what became of what was sent again; `guarded` wraps every call. True if it went well.
  */
 export function quarantine(body, answer, which, guarded) {
-  const { organization } = which;
-  // of one organization its own list, whose places are those of a redrive of it
-  const path = organization ? "quarantine" : "/quarantine";
-  const load = guarded((place) => pageWithSome(path, { ...which, limit: SHOWN }, place));
-  return paged(body, load, shown);
+  return paged(body, guarded((place) => refused(which, place)), shown);
 
-  function shown({ data, place, following }, turns, again) {
-    const send = (button, more, pages) => redrive({ ...which, ...more }, pages, button, answer, guarded, again);
+  function shown({ day, data, page, following }, turns, again) {
     const pages = el("div", { class: "buttons pages" }, turns);
-    const none = following ? "None so far; go on with the next ones." : `Nothing of ${which.day} (UTC).`;
-    if (!data.length) return [empty(none), pages];
-    const rows = data.map((entry) => ({ cells: cells(entry, place, send), note: decided(entry) }));
-    const all = quiet("Send all of these again", () => send(all, { limit: AT_ONCE }, MOST_CALLS));
-    const said = "Each stays until its event has a decision. Whatever is sent twice is decided once.";
-    return [
-      el("p", { class: "muted" }, said),
-      table({ caption: `By organization and id. ${TIMES}`, columns: COLUMNS, rows }),
-      el("div", { class: "buttons pages" }, turns, all),
-    ];
+    if (!data.length) return [empty(nothing(which, following)), pages];
+    const send = (button, more, most) => redrive({ ...which, day, ...more }, most, button, answer, guarded, again);
+    const rows = data.map((entry) => ({ cells: cells(entry, page, send), note: decided(entry) }));
+    const all = quiet("Send all again", () => send(all, { limit: AT_ONCE }, MOST_CALLS));
+    pages.append(all);
+    const said = "Each stays until its event has a decision; what is sent twice is decided once. All: those of every page.";
+    const caption = `Received on ${day} (UTC), by organization and id. ${TIMES}`;
+    return [el("p", { class: "muted" }, said), table({ caption, columns: COLUMNS, rows }), pages];
   }
 }
 
-function cells(entry, place, send) {
+/** A page of the day, as {day, data, page, following}; without a day of the latest one that has some, of the last week. */
+async function refused(which, place) {
+  // of one organization its own list, whose pages are those of a redrive of it
+  const path = which.organization ? "quarantine" : "/quarantine";
+  let found = null;
+  for (const day of place ? [place.day] : days(which)) {
+    const { data, place: page, following } = await pageWithSome(path, { ...which, day, limit: SHOWN }, place?.page);
+    found = { day, data, page, following: following && { day, page: following } };
+    if (data.length || following) break;
+  }
+  return found;
+}
+
+function days({ day }) {
+  return day ? [day] : Array.from({ length: LATELY }, (_, back) => utcDay(Date.now() - back * DAY_MS));
+}
+
+function nothing({ day, organization, code: reason }, following) {
+  if (following) return "None so far; go on with the next ones.";
+  const of = [organization && ` of ${organization}`, reason && ` for ${reason}`].filter(Boolean).join("");
+  return day ? `Nothing${of} was refused on ${day} (UTC).` : `Nothing${of} was refused in the last ${LATELY} days.`;
+}
+
+function cells(entry, page, send) {
   const { organization, id, received_at: received, error } = entry;
-  const which = { id, code: error.code, limit: SHOWN, ...(place && { page: place }) };
+  const which = { id, code: error.code, limit: SHOWN, ...(page && { page }) };
   const again = quiet("Send again", () => send(again, which, 1), id);
   return [
     moments(received, LOCAL),
@@ -86,19 +104,19 @@ function decided({ decided: record }) {
 // Sent through again
 
 /** One at a time, so that what is said of one is not replaced by the next. */
-async function redrive(which, pages, button, answer, guarded, again) {
+async function redrive(which, most, button, answer, guarded, again) {
   if (answer.getAttribute("aria-busy") === "true") return announce("Wait until what was sent before is answered.");
   answer.setAttribute("aria-busy", "true");
-  await during(button, answer, "Sending …", guarded(() => sent(which, pages, button, answer, guarded, again)));
+  await during(button, answer, "Sending …", guarded(() => sent(which, most, button, answer, guarded, again)));
   answer.removeAttribute("aria-busy");
 }
 
 /** Send page after page. What happened is said, also where it ended early: with the error, and a button to go on. */
-async function sent(which, pages, button, answer, guarded, again) {
+async function sent(which, most, button, answer, guarded, again) {
   const done = [];
   let [page, failed] = [which.page, null];
   try {
-    for (let call = 0; call < pages; call += 1) {
+    for (let call = 0; call < most; call += 1) {
       const { data, next_page: following } = await post("/quarantine/redrive", { ...which, ...(page && { page }) });
       done.push(...data);
       page = following;
@@ -109,8 +127,8 @@ async function sent(which, pages, button, answer, guarded, again) {
     failed = error;
   }
   await again();
-  const rest = page && pages > 1;
-  const goOn = rest && quiet("Go on", () => redrive({ ...which, page }, pages, goOn, answer, guarded, again));
+  const rest = page && most > 1;
+  const goOn = rest && quiet("Go on", () => redrive({ ...which, page }, most, goOn, answer, guarded, again));
   announce(summary(done));
   return [...became(done), failed && problem(failed), goOn].filter(Boolean);
 }
