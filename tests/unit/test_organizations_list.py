@@ -271,6 +271,33 @@ def test_a_count_that_was_not_read_to_its_end_is_not_told(api: Api, monkeypatch:
     ]
 
 
+def test_each_is_listed_once_and_never_miscounted_wherever_the_reading_of_quarantine_ends(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(7)
+    decided, refused = dice.sample(NAMES, 5), {name: dice.randrange(1, 6) for name in dice.sample(NAMES, 7)}
+    decide_one_each(api, *decided)
+    for name, number in (refused | {"a:b": 5, "<b>": 3}).items():
+        for each in range(number):
+            api.refuse(of(name, used(1, id=f"bad_{each}")))
+    at_once = 0
+
+    def short(params: Any, **_: Any) -> None:
+        if "ProjectionExpression" in params:
+            params["Limit"] = at_once
+
+    api.on("before-parameter-build.Query", short)
+    wanted = sorted({*decided, *refused})
+    for pages, at_once, limit in ((1, 1, 100), (2, 2, 4)):
+        monkeypatch.setattr(quarantine, "MAX_COUNTED_PAGES", pages)
+        rows = [row for block in blocks(api, limit=limit) for row in block]
+        assert names_of(rows) == wanted
+        counted = {row["organization"]: row["quarantined"] for row in rows}
+        assert {name for name, count in counted.items() if count not in (None, refused.get(name, 0))} == set()
+        untold = [name for name, count in counted.items() if count is None and name != "-"]  # where the nameless are
+        assert [name for name in untold if refused.get(name, 0) < pages * at_once] == []
+
+
 # --- proofs ----------------------------------------------------------------------------------------------------------
 
 

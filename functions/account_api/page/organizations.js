@@ -125,7 +125,7 @@ export function proofs(found, showDay) {
   const columns = [
     { label: "Day (UTC)" },
     { label: "State" },
-    { label: "Proofs of its organizations" },
+    { label: "Proofs" },
   ];
   const some = found.filter((each) => each.more || stand(each));
   if (!some.length) return empty(`Nothing was decided on the last ${DAYS} days.`);
@@ -146,9 +146,9 @@ function number({ proofs: all }, name) {
   return all.filter((each) => each === name).length;
 }
 
-/** `1 not holding, 14 holding`; empty if nothing was decided. */
+/** `1 not holding, 14 holding`: of how many organizations; empty if nothing was decided. */
 function stand(day) {
-  const words = { fails: "not holding", missing: "none yet", holds: "holding" };
+  const words = { fails: "not holding", missing: "not there yet", holds: "holding" };
   const parts = Object.entries(words).map(([name, said]) => [number(day, name), said]);
   return parts.filter(([of]) => of).map(([of, said]) => `${count(of)} ${said}`).join(", ");
 }

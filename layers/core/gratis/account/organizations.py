@@ -89,7 +89,7 @@ class Organizations:
             name = row["organization"]
             row |= {"quarantined": refused.of(name), "proof": proofs.get(name, self._unproved)}
         is_whole = len(rows) == len(named) and refused.uncounted is None
-        following = None if is_whole else names[-1] if names else refused.uncounted
+        following = None if is_whole else names[-1] if names else refused.passed or refused.uncounted
         return Block(sorted(rows, key=_ORDERS[sort]), following)
 
     @property
@@ -152,13 +152,14 @@ class Organizations:
 
 
 def _named(decided: Iterable[str], refused: RefusalCounts) -> list[str]:
-    """Who is listed, in the order of names, as far as their refused events were counted: at least one of those that
-    have too many. An event may name what is no organization.
+    """Who is listed, in the order of names, as far as their refused events were counted. Who alone has too many is
+    listed alone. An event may name what is no organization.
     """
     names = sorted({*decided, *(name for name in refused.counts if re.fullmatch(IDENTIFIER, name))})
     if (uncounted := refused.uncounted) is None:
         return names
-    return [name for name in names if name < uncounted] or [name for name in names if name == uncounted]
+    before = [name for name in names if name < uncounted]
+    return before if before or refused.passed else [name for name in names if name == uncounted]
 
 
 def _sums(documents: Sequence[Document]) -> Row:

@@ -248,10 +248,14 @@ def _page(
 
 @dataclass(frozen=True)
 class RefusalCounts:
-    """How many entries name an organization. `uncounted`: the first one of which not all were read; None: all were."""
+    """How many entries name an organization.
+
+    `uncounted`: the first name of which not all were read, None if all were; `passed`: the one before it, if any.
+    """
 
     counts: Mapping[str, int]
     uncounted: str | None = None
+    passed: str | None = None
 
     def of(self, organization: str) -> int | None:
         """How many it has; None if they were not all read."""
@@ -270,6 +274,7 @@ def refusal_counts(
     low, high = keys.refusals_between(prefix, after, last)
     values = {":day": {"S": keys.quarantine_of(day.isoformat())}, ":first": {"S": low}, ":last": {"S": high}}
     counts: Counter[str] = Counter()
+    names: dict[str, None] = {}
     more: Any = {}
     for _ in range(MAX_COUNTED_PAGES):
         try:
@@ -283,12 +288,15 @@ def refusal_counts(
             )
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
+        names |= dict.fromkeys(keys.refused_name(item) for item in page["Items"])
         entries = [item for item in page["Items"] if keys.is_quarantined(item)]
         counts.update(item["organization"]["S"] for item in entries if "organization" in item)
         if "LastEvaluatedKey" not in page:
             return RefusalCounts(counts)
         more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-    return RefusalCounts(counts, keys.refused_name(more["ExclusiveStartKey"]))
+    uncounted = keys.refused_name(more["ExclusiveStartKey"])
+    passed = next((name for name in reversed(names) if name != uncounted), None)
+    return RefusalCounts(counts, uncounted, passed)
 
 
 def _refusal(item: Item) -> Refusal:
