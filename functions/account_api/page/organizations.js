@@ -36,6 +36,7 @@ export function organizations(body, query, guarded, openAccount) {
     const { after, first } = place ?? { after: null, first: 0 };
     if (block?.after !== after) {
       block = { ...(await pageWithSome("/organizations", { ...query, limit: BLOCK }, after)), after };
+      query = { ...query, day: block.day }; // whatever midnight passes before the next one
     }
     const [last, next] = [first + SHOWN, block.following];
     const following = last < block.data.length ? { after, first: last } : next && { after: next, first: 0 };
