@@ -9,7 +9,7 @@ import pytest
 import urllib3
 
 from gratis_local.up import running
-from tests.e2e.system import System, subscribed
+from tests.e2e.system import PATIENCE_SECONDS, System, subscribed
 
 if TYPE_CHECKING:  # most tests need no browser
     from playwright.sync_api import Browser, Page, ViewportSize
@@ -40,8 +40,9 @@ def organization(system: System) -> str:
 @pytest.fixture(scope="session")
 def chromium() -> "Iterator[Browser]":
     """The Chromium of this machine, else Playwright's own (`make browser` puts one there)."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_SECONDS * 1000)
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]
     with sync_playwright() as playwright:

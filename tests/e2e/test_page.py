@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from gratis.rules.account import Account
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
-from tests.e2e.system import System
+from tests.e2e.system import PATIENCE_SECONDS, System
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 360, "height": 800}
@@ -23,6 +23,7 @@ def key_for(system: System, organization: str, role: str = "owner") -> str:
 
 
 def sign_in(page: Page, system: System, key: str) -> None:
+    page.set_default_timeout(PATIENCE_SECONDS * 1000)  # the first one waits for the functions to start
     page.goto(system.up.page_url)
     page.get_by_label("API key").fill(key)
     page.keyboard.press("Enter")

@@ -4,6 +4,8 @@ With GRATIS_SCREENSHOTS=FOLDER a picture of each state goes there.
 """
 
 import os
+import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,16 @@ from tests.e2e.system import System
 from tests.e2e.test_page import DESKTOP, PHONE, a_day, key_for, sign_in
 
 SCREENS_BEFORE_THE_DETAILS = 3
+LIGHT_COST, DARK_COST = "2b3a82", "c3ceff"
+"""`--cost` of page.css, which the chart's line has."""
+CHART_COLOURS = """canvas => {
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const found = new Set();
+    for (let at = 0; at < pixels.length; at += 4)
+        if (pixels[at + 3] === 255)
+            found.add([...pixels.slice(at, at + 3)].map(each => each.toString(16).padStart(2, "0")).join(""));
+    return [...found];
+}"""
 
 
 def pictured(page: Page, name: str) -> None:
@@ -25,6 +37,22 @@ def violations(page: Page) -> list[str]:
     """What axe finds fault with, and where."""
     found = Axe().run(page).response["violations"]
     return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+
+
+def chart_colours(page: Page) -> set[str]:
+    """The colours of the chart's pixels, as it is on the screen."""
+    return set(page.locator("#usage canvas").evaluate(CHART_COLOURS))
+
+
+def printed_colours(page: Page) -> set[str]:
+    """The colours that are used in a real print: Chromium draws a chart anew for it, in lines and areas."""
+    pdf = page.pdf()
+    streams = [
+        zlib.decompressobj().decompress(pdf[at.end() :])
+        for at in re.finditer(rb"/FlateDecode.*?stream\r?\n", pdf, re.S)
+    ]
+    used = re.findall(rb"([\d.]+) ([\d.]+) ([\d.]+) (?:rg|RG)\b", b" ".join(streams))
+    return {"".join(f"{round(float(part) * 255):02x}" for part in parts) for parts in used}
 
 
 def opened(page: Page) -> None:
@@ -78,6 +106,9 @@ def test_on_paper_everything_is_open_and_nothing_asks_to_be_pressed(
     expect(page.locator("#usage canvas").first).to_be_visible()
     closed = page.locator("details:not([open])").count()
     assert closed
+    assert LIGHT_COST in (printed := printed_colours(page))
+    assert DARK_COST not in printed
+    assert DARK_COST in chart_colours(page)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     pictured(page, "print")

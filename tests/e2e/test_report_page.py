@@ -50,6 +50,15 @@ def test_a_report_asks_for_nothing_and_is_as_wide_as_its_window(
         page.screenshot(path=IMAGE, clip={"x": 0, "y": 0, "width": width, "height": 1330}, full_page=True)
 
 
+def test_a_report_that_is_dark_on_the_screen_is_dark_on_white_on_paper(page: Page, report: Path) -> None:
+    page.emulate_media(color_scheme="dark", media="print")
+    page.goto(report.as_uri())
+    ink, paper = (page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("color", "backgroundColor"))
+    assert (ink, paper) == ("rgb(23, 32, 43)", "rgba(0, 0, 0, 0)")
+    texts = page.evaluate("[...document.querySelectorAll('svg text')].map(each => getComputedStyle(each).fill)")
+    assert set(texts) == {ink}
+
+
 def brightness(color: str) -> int:
     """Of `rgb(1, 2, 3)`."""
     return sum(int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(","))

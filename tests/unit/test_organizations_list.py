@@ -103,6 +103,28 @@ def test_only_those_of_the_day_are_listed(api: Api) -> None:
     assert [names_of(block) for block in blocks(api, day=YESTERDAY)] == [["org_b"]]
 
 
+def test_who_had_only_refused_events_is_listed_with_the_others(api: Api) -> None:
+    decide_one_each(api, *NAMES[::2])
+    for name in NAMES:
+        api.refuse(of(name, used(1, id="bad")))
+    api.refuse(used(1) | {"subject": None})
+    api.refuse(of("<b>", used(1)))
+    api.refuse(of("a/b", used(1)))
+    for limit in (1, 3, 14, 1000):
+        found = blocks(api, limit=limit)
+        assert [name for block in found for name in names_of(block)] == NAMES
+        assert {row["quarantined"] for block in found for row in block} == {1}
+    assert [names_of(block) for block in blocks(api, prefix="a-")] == [["a-", "a-b"]]
+    assert row_of(api, "b") == row_of(api, "b") | {"is_known": False, "free_requests": 0, "saved_usd": "0"}
+
+
+def test_of_a_past_day_without_a_decision_there_is_nothing_to_prove(api: Api) -> None:
+    api.refuse(of("org_b", used(1)))
+    assert row_of(api, "org_b")["proof"] == "open"
+    api.set_clock(NOW + DAY)
+    assert row_of(api, "org_b", day=TODAY)["proof"] == "nothing"
+
+
 def test_who_comes_between_two_blocks_moves_nobody(api: Api) -> None:
     decide_one_each(api, "b", "d", "f")
     first = api.get(ORGANIZATIONS, api.platform, limit=2).content
@@ -229,7 +251,7 @@ def test_refused_events_are_counted_by_organization(api: Api) -> None:
 
 def test_a_count_that_was_not_read_to_its_end_is_not_told(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     decide_one_each(api, "a", "b", "c")
-    for name, number in (("a", 2), ("b", 3), ("c", 1)):
+    for name, number in (("a", 2), ("a:", 5), ("b", 2), ("bb", 3), ("bc", 5), ("c", 1)):
         for each in range(number):
             api.refuse(of(name, used(1, id=f"bad_{each}")))
 
@@ -239,8 +261,42 @@ def test_a_count_that_was_not_read_to_its_end_is_not_told(api: Api, monkeypatch:
 
     api.on("before-parameter-build.Query", short)
     monkeypatch.setattr(quarantine, "MAX_COUNTED_PAGES", 2)
-    (rows,) = blocks(api, sort="quarantined")
-    assert [(row["organization"], row["quarantined"]) for row in rows] == [("b", None), ("c", None), ("a", 2)]
+    found = blocks(api, sort="quarantined")
+    assert [[(row["organization"], row["quarantined"]) for row in block] for block in found] == [
+        [("a", 2)],
+        [],  # the rest of the entries of a name that is none
+        [("b", 2)],
+        [("bb", 3)],
+        [("bc", None)],
+        [("c", 1)],
+    ]
+
+
+def test_each_is_listed_once_and_never_miscounted_wherever_the_reading_of_quarantine_ends(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(7)
+    decided, refused = dice.sample(NAMES, 5), {name: dice.randrange(1, 6) for name in dice.sample(NAMES, 7)}
+    decide_one_each(api, *decided)
+    for name, number in (refused | {"a:b": 5, "<b>": 3}).items():
+        for each in range(number):
+            api.refuse(of(name, used(1, id=f"bad_{each}")))
+    at_once = 0
+
+    def short(params: Any, **_: Any) -> None:
+        if "ProjectionExpression" in params:
+            params["Limit"] = at_once
+
+    api.on("before-parameter-build.Query", short)
+    wanted = sorted({*decided, *refused})
+    for pages, at_once, limit in ((1, 1, 100), (2, 2, 4)):
+        monkeypatch.setattr(quarantine, "MAX_COUNTED_PAGES", pages)
+        rows = [row for block in blocks(api, limit=limit) for row in block]
+        assert names_of(rows) == wanted
+        counted = {row["organization"]: row["quarantined"] for row in rows}
+        assert {name for name, count in counted.items() if count not in (None, refused.get(name, 0))} == set()
+        untold = [name for name, count in counted.items() if count is None and name != "-"]  # where the nameless are
+        assert [name for name in untold if refused.get(name, 0) < pages * at_once] == []
 
 
 # --- proofs ----------------------------------------------------------------------------------------------------------
@@ -357,6 +413,7 @@ def test_only_the_platform_lists_organizations(api: Api, role: str) -> None:
         ({"page": "a#b"}, "page"),
         ({"page": ""}, "page"),
         ({"page": "b", "prefix": "a"}, "page"),
+        ({"page": "a" * 257}, "page"),
     ],
 )
 def test_what_cannot_be_asked_is_named(api: Api, asked: Any, parameter: str) -> None:

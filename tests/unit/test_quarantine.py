@@ -17,6 +17,7 @@ from gratis.errors import Busy, Rejected
 from gratis.table.dynamo import MAX_ATTEMPTS
 from gratis.table.quarantine import MAX_RAW_BYTES, Entry, Quarantine, entry, entry_of
 from gratis_local.engine import create_table
+from gratis_local.functions import ROOT
 from tests.builders.aws import Call, Crash, Faulty, aws, aws_error, dies_after, fails, first
 from tests.builders.events import at, incompressible, usage_event
 
@@ -424,3 +425,12 @@ def test_a_table_that_does_not_answer_is_busy(store: Quarantine, error: Exceptio
 def test_a_table_that_cannot_be_listed_is_busy(clients: dict[str, Any]) -> None:
     with pytest.raises(Busy, match="ResourceNotFoundException"):
         list(Quarantine(clients["dynamodb"], "no-such-table").of_day(DAY))
+
+
+def test_the_page_offers_every_reason_for_which_an_event_is_refused() -> None:
+    code = ROOT / "layers/core/gratis"
+    files = [*(code / "intake").glob("*.py"), code / "classify.py"]
+    refused = {each for file in files for each in re.findall(r'Rejected\(\s*"([a-z_]+)"', file.read_text())}
+    script = (ROOT / "functions/account_api/page/quarantine.js").read_text()
+    (offered,) = re.findall(r"const REASONS = \[(.*?)\]", script, re.S)
+    assert sorted(re.findall(r'"(\w+)"', offered)) == sorted(refused)

@@ -313,6 +313,21 @@ def test_refused_events_are_paged(api: Api) -> None:
     assert api.get("/v1/organization/quarantine", page="a b").refused() == (400, "invalid_value", "page")
 
 
+@pytest.mark.parametrize("route", ["/v1/organization/quarantine", "/v1/quarantine"])
+def test_refused_events_are_found_by_their_reason(api: Api, route: str) -> None:
+    for number, code in enumerate(("too_old", "conflict", "too_old")):
+        refuse(api, f"q{number}", code=code)
+    asked: dict[str, str] = {"organization": "org_a"} if "organization" in route else {}
+    pages, following = [], asked
+    while following is not None:
+        answer = api.get(route, api.platform, code="too_old", limit=1, **following).content
+        pages.append([each["id"] for each in answer["data"]])
+        following = asked | {"page": answer["next_page"]} if answer["has_more"] else None
+    assert pages[:3] == [["q0"], [], ["q2"]]
+    assert api.get(route, api.platform, code="nothing", **asked).content["data"] == []
+    assert api.get(route, api.platform, code="a" * 65, **asked).refused() == (400, "invalid_value", "code")
+
+
 def test_who_asks_for_a_refused_request_is_told_what_was_wrong(api: Api) -> None:
     refuse(api, "q")
     refuse(api, "qq", code="conflict")

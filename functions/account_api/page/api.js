@@ -18,19 +18,32 @@ export class ApiError extends Error {
   }
 }
 
-/** The key was forgotten while a call was under way: nobody waits for its answer any more. */
+/** The key was forgotten, or another organization opened, while a call was under way: nobody waits for its answer. */
 export class Forgotten extends Error {}
 
 /** Use this key from now on. `organization`: whom a platform key asks about, else "". */
 export function open(key, organization, keep) {
   forget();
-  session = { key, organization, ended: new AbortController() };
+  session = { key, organization, keep, ended: new AbortController(), left: new AbortController() };
   if (keep) store({ key, organization });
+}
+
+/** Ask about another organization from now on, with the same key; "": about none. Answers about the last one drop. */
+export function turnTo(organization) {
+  session.left.abort();
+  session = { ...session, organization, left: new AbortController() };
+  if (session.keep) store({ key: session.key, organization });
+}
+
+/** Whether the key that is in use may be one of which the last characters are known. */
+export function endsWith(four) {
+  return session.key.endsWith(four);
 }
 
 /** Drop the key everywhere, and the answers that are still on their way. */
 export function forget() {
   session?.ended.abort();
+  session?.left.abort();
   session = null;
   store(null);
 }
@@ -89,20 +102,22 @@ function store(value) {
 
 async function call(method, path, query, body, accept = "application/json", read = content) {
   if (!session) throw new Forgotten();
-  const { key, organization, ended } = session;
-  const named = organization && !path.startsWith("/") ? { ...query, organization } : query;
+  const { key, organization, ended, left } = session;
+  const ofAccount = organization && !path.startsWith("/");
+  const named = ofAccount ? { ...query, organization } : query;
+  const dropped = AbortSignal.any(ofAccount ? [ended.signal, left.signal] : [ended.signal]);
   const answer = await send(address(path, named), {
     method,
     headers: { accept, authorization: `Bearer ${key}`, ...(body && { "content-type": "application/json" }) },
     body: body && JSON.stringify(body),
-    signal: AbortSignal.any([ended.signal, AbortSignal.timeout(PATIENCE_MS)]),
+    signal: AbortSignal.any([dropped, AbortSignal.timeout(PATIENCE_MS)]),
     cache: "no-store",
     credentials: "omit",
     redirect: "error",
   }, read).catch((error) => {
-    throw ended.signal.aborted ? new Forgotten() : error;
+    throw dropped.aborted ? new Forgotten() : error;
   });
-  if (ended.signal.aborted) throw new Forgotten();
+  if (dropped.aborted) throw new Forgotten();
   return answer;
 }
 

@@ -1,8 +1,9 @@
 /** The list of decisions: by day, model, project, verdict and reason, page by page, and as a file. */
 
 import { csvPage, get } from "./api.js";
+import { paged } from "./pages.js";
 import { decisions } from "./requests.js";
-import { code, el, fill as filled, moments, LOCAL, problem, table } from "./view.js";
+import { code, el, moments, LOCAL, problem, quiet, table } from "./view.js";
 
 const SHOWN = 20;
 const MOST_CALLS = 10;
@@ -44,23 +45,13 @@ export function offerReasons(select) {
 }
 
 /**
- * Show the decisions that are asked for. `guarded` wraps every call; `lookUp(id, day)` shows one in full.
- * Pages that were seen keep their place, so that one can go back. True if it went well.
+ * Show the decisions that are asked for. `guarded` wraps every call; `lookUp(id, day)` shows one in full. True if it
+ * went well.
  */
 export function list(body, query, guarded, lookUp) {
-  const seen = [null];
-  const page = guarded(() => search(query, seen.at(-1)));
-  const go = () => filled(body, page, shown);
-  const older = (following) => {
-    seen.push(following);
-    go();
-  };
-  const newer = () => {
-    seen.pop();
-    go();
-  };
+  return paged(body, guarded((after) => search(query, after)), shown, ["Newer", "Older"]);
 
-  function shown({ records, following, refused }) {
+  function shown({ records, following, refused }, turns) {
     const answer = el("div", { class: "answer", "aria-live": "polite" });
     const save = guarded(() => download(query, answer));
     return [
@@ -68,20 +59,13 @@ export function list(body, query, guarded, lookUp) {
       el(
         "div",
         { class: "buttons pages" },
-        button("Newer", seen.length > 1 && newer),
-        button("Older", following && (() => older(following))),
-        records.length > 0 && button("Download as CSV", () => save().catch((error) => answer.replaceChildren(problem(error)))),
+        turns,
+        records.length > 0 && quiet("Download as CSV", () => save().catch((error) => answer.replaceChildren(problem(error)))),
       ),
       answer,
       refused.length > 0 && refusals(refused),
     ].filter(Boolean);
   }
-
-  return go();
-}
-
-function button(label, action) {
-  return el("button", { type: "button", class: "quiet", disabled: !action, onclick: action || (() => {}) }, label);
 }
 
 /** A page of decisions. Answers may be short where few of many fit the filters: then it is asked for the next ones. */

@@ -1,10 +1,11 @@
 /** The account page: opens an account with a key, shows its sections, forgets it all again. */
 
-import { forget, Forgotten, get, kept, open } from "./api.js";
+import { forget, Forgotten, get, kept, open, turnTo } from "./api.js";
 import { status } from "./allowance.js";
 import { paid, spanOf, spent } from "./money.js";
 import { included } from "./offer.js";
 import { filters, list, offerReasons } from "./list.js";
+import { operate } from "./operator.js";
 import { decision, explained } from "./requests.js";
 import { edited, settings, sharing } from "./sharing.js";
 import { daily, usageAndCost } from "./usage.js";
@@ -25,10 +26,17 @@ const BODIES = [
   "webhooks-answer",
 ];
 const OWNER = "owner";
+const PLATFORM = "platform";
 const TICK_MS = 15_000;
+const [SIGN_IN, ACCOUNT, ALL] = ["sign-in", "account", "operator"];
+const VIEWS = [SIGN_IN, ACCOUNT, ALL];
 
 /** Whose key is in use, as the API says: {role, organization, name}. */
 let holder = null;
+/** Shows the operator's view anew, once a platform key has come to it. */
+let showAll = null;
+/** What led from the operator's view to an account. */
+let opener = null;
 
 // Opening and forgetting
 
@@ -39,7 +47,8 @@ async function signIn(key, organization, keep) {
   open(key, organization, keep);
   try {
     holder = await get("/key");
-    enter(await get("allowance"));
+    if (holder.role === PLATFORM && !organization) enterAll();
+    else enter(await get("allowance"));
   } catch (error) {
     if (error instanceof Forgotten) return;
     leave();
@@ -67,27 +76,67 @@ function enter(allowance) {
   byId("key-form").reset();
   byId("session-organization").textContent = allowance.organization;
   document.title = `${allowance.organization} · Gratis account`;
-  showAccount(true);
-  byId("main").focus();
+  show(ACCOUNT);
+  fromTheTop();
   refresh(allowance);
+}
+
+/** The operator's view: as it was left, or made anew. */
+function enterAll() {
+  byId("key-form").reset();
+  document.title = "All organizations · Gratis account";
+  const isNew = !showAll;
+  showAll ??= operate(byId("operator"), guarded, openAccount);
+  show(ALL);
+  if (opener?.isConnected) opener.focus();
+  else fromTheTop();
+  opener = null;
+  if (isNew) showAll();
+}
+
+/** From the operator's view to an organization's account. Of several that were asked for the last one opens. */
+async function openAccount(name, button) {
+  opener = button;
+  const allowance = await get("allowance", { organization: name });
+  if (opener !== button) return;
+  turnTo(name);
+  enter(allowance);
+}
+
+/** Back from an account to the operator's view. */
+function backToAll() {
+  turnTo("");
+  clearAccount();
+  enterAll();
+}
+
+function clearAccount() {
+  for (const id of BODIES) clear(byId(id));
+  for (const id of ["why-form", "list-form", "money-form", "webhooks-form"]) byId(id).reset();
+  byId("session-organization").textContent = "";
 }
 
 function leave() {
   forget();
-  holder = null;
-  for (const id of BODIES) clear(byId(id));
-  byId("why-form").reset();
-  byId("list-form").reset();
-  byId("money-form").reset();
-  byId("webhooks-form").reset();
-  byId("session-organization").textContent = "";
+  holder = showAll = opener = null;
+  clearAccount();
+  byId("operator").replaceChildren();
   document.title = "Gratis account";
-  showAccount(false);
+  show(SIGN_IN);
 }
 
-function showAccount(shown) {
-  for (const id of ["account", "session", "sections"]) byId(id).hidden = !shown;
-  byId("sign-in").hidden = shown;
+function fromTheTop() {
+  byId("main").focus({ preventScroll: true });
+  scrollTo({ top: 0, behavior: "instant" });
+}
+
+/** Show one of the page's views, and what belongs to it. */
+function show(view) {
+  for (const each of VIEWS) byId(each).hidden = each !== view;
+  byId("session").hidden = view === SIGN_IN;
+  byId("sections").hidden = byId("session-whose").hidden = view !== ACCOUNT;
+  byId("operator-sections").hidden = byId("session-all").hidden = view !== ALL;
+  byId("back").hidden = view !== ACCOUNT || holder?.role !== PLATFORM;
   for (const each of document.querySelectorAll("[data-owner]")) each.hidden = holder?.role !== OWNER;
 }
 
@@ -203,7 +252,8 @@ byId("webhooks-form").addEventListener("submit", (event) => {
   event.preventDefault();
   register(byId("webhooks-form"), byId("webhooks-answer"), guarded, registeredWebhook);
 });
-byId("refresh").addEventListener("click", () => refresh());
+byId("refresh").addEventListener("click", () => (byId(ALL).hidden ? refresh() : showAll()));
+byId("back").addEventListener("click", backToAll);
 byId("forget").addEventListener("click", () => {
   leave();
   announce("The key was forgotten.");
@@ -222,5 +272,5 @@ setInterval(tick, TICK_MS);
 
 offerReasons(byId("list-reason"));
 offerTypes(byId("webhooks-types"));
-showAccount(false);
+show(SIGN_IN);
 resume(kept());

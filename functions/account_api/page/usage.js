@@ -110,9 +110,10 @@ function summary(days) {
   return `Chart of tokens and cost per UTC day. ${described("14 days", totalOf(days))}. The table has every figure.`;
 }
 
-/** Draw once the place for it is on the page, again when the colours change, and in every new width. */
+/** Draw once the place for it is on the page, again when the colours change, as for paper, and in every new width. */
 function keepDrawn(plot, drawn) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const gone = new AbortController();
   let chart = null;
   const redraw = () => {
     chart?.destroy();
@@ -122,15 +123,24 @@ function keepDrawn(plot, drawn) {
   const resized = new ResizeObserver(() => {
     if (plot.isConnected) return fit();
     resized.disconnect();
-    dark.removeEventListener("change", redraw);
+    gone.abort();
     chart?.destroy();
   });
+  const onPaper = (is) => {
+    plot.classList.toggle("paper", is);
+    redraw();
+  };
+  const until = { signal: gone.signal };
   resized.observe(plot);
-  dark.addEventListener("change", redraw);
+  dark.addEventListener("change", redraw, until);
+  addEventListener("beforeprint", () => onPaper(true), until);
+  addEventListener("afterprint", () => onPaper(false), until);
 }
 
 /** The bars are stacked by drawing those of all tokens first and those of the free tokens over them; none for zero. */
 function draw(plot, days, tell) {
+  const colours = getComputedStyle(plot);
+  const colour = (name) => colours.getPropertyValue(`--${name}`).trim();
   const bars = window.uPlot.paths.bars({ size: [0.62, 40] });
   const all = days.map(({ free, billed }) => free + billed || null);
   const options = {
@@ -146,11 +156,11 @@ function draw(plot, days, tell) {
     },
     series: [
       {},
-      { scale: "tokens", paths: bars, points: { show: false }, width: 1, ...bar("billed") },
-      { scale: "tokens", paths: bars, points: { show: false }, width: 1, ...bar("free") },
+      { scale: "tokens", paths: bars, points: { show: false }, width: 1, ...bar("billed", colour) },
+      { scale: "tokens", paths: bars, points: { show: false }, width: 1, ...bar("free", colour) },
       { scale: "usd", width: 2, stroke: colour("cost"), points: { size: 7, width: 2, fill: colour("surface") } },
     ],
-    axes: [dayAxis(days), valueAxis("tokens", compact, 3), valueAxis("usd", axisDollars, 1)],
+    axes: [dayAxis(days, colour), valueAxis("tokens", compact, 3, colour), valueAxis("usd", axisDollars, 1, colour)],
     hooks: { setCursor: [(chart) => tell(chart.cursor.idx ?? null)] },
   };
   const data = [days.map((_, index) => index), all, days.map(({ free }) => free || null), days.map(({ cost }) => cost)];
@@ -161,16 +171,12 @@ function fromZero(chart, low, high) {
   return [0, high > 0 ? high * 1.1 : 1];
 }
 
-function bar(kind) {
+function bar(kind, colour) {
   return { fill: colour(`${kind}-fill`), stroke: colour(kind) };
 }
 
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
 /** As many days as there is room for, counted back from today. */
-function dayAxis(days) {
+function dayAxis(days, colour) {
   const last = days.length - 1;
   const name = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
   const shown = (chart) => {
@@ -178,15 +184,15 @@ function dayAxis(days) {
     return days.map((_, index) => index).filter((index) => (last - index) % step === 0);
   };
   const values = (chart, indices) => indices.map((index) => name.format(days[index].start * 1000));
-  return { ...axis(), splits: shown, values, grid: { show: false } };
+  return { ...axis(colour), splits: shown, values, grid: { show: false } };
 }
 
-function valueAxis(scale, text, side) {
+function valueAxis(scale, text, side, colour) {
   const grid = { show: scale === "tokens", stroke: colour("line"), width: 1 };
-  return { ...axis(), scale, side, size: 58, grid, values: (chart, values) => values.map(text) };
+  return { ...axis(colour), scale, side, size: 58, grid, values: (chart, values) => values.map(text) };
 }
 
-function axis() {
+function axis(colour) {
   const stroke = colour("muted");
   return { stroke, font: "12px system-ui, sans-serif", ticks: { stroke: colour("line"), width: 1 } };
 }

@@ -113,13 +113,19 @@ export async function during(button, answer, words, act) {
   }
 }
 
+/** A button beside others. `name`: what it is about, where several of a page say the same. */
+export function quiet(label, onclick, name = null) {
+  return el("button", { type: "button", class: "quiet", "aria-label": name && `${label}: ${name}`, onclick }, label);
+}
+
 /**
  * A button that asks whether it is meant, and the question it opens. `ask`, `yes`, `no`: what the buttons say;
- * `act` is called after `yes`, and `words` are said until it is done.
+ * `name`: what it is about, where several of a page ask the same; `act` is called after `yes`, and `words` are said
+ * until it is done.
  */
-export function asksFirst({ ask, question, yes, no, words, act }) {
+export function asksFirst({ ask, name = null, question, yes, no, words, act }) {
   const answer = el("div", { class: "answer" });
-  const first = el("button", { type: "button", class: "quiet danger" }, ask);
+  const first = el("button", { type: "button", class: "quiet danger", "aria-label": name && `${ask}: ${name}` }, ask);
   const confirm = el("button", { type: "button", class: "danger" }, yes);
   const keep = el("button", { type: "button", class: "quiet" }, no);
   const asked = el("p", { tabindex: "-1" }, question);
@@ -162,8 +168,8 @@ export function code(text) {
 }
 
 /**
- * A table that a narrow screen shows as cards; the roles keep it a table there. `columns`: {label, numeric}; a group
- * of `rows` is one <tbody>: its cells, and optionally a `note` below them that is as wide as the table.
+ * A table that a narrow screen shows as cards; the roles keep it a table there. `columns`: {label, numeric, action};
+ * one of actions is not on paper. A group of `rows` is one <tbody>: its cells, and optionally a `note` below them that is as wide as the table.
  */
 export function table({ caption, columns, rows, total = null }) {
   return el(
@@ -178,14 +184,18 @@ export function table({ caption, columns, rows, total = null }) {
   );
 }
 
-function heading({ label, numeric = false }) {
-  return el("th", { scope: "col", role: "columnheader", class: numeric && "number" }, label);
+function heading(column) {
+  return el("th", { scope: "col", role: "columnheader", class: looks(column) }, column.label);
+}
+
+function looks({ numeric = false, action = false }) {
+  return (numeric && "number") || (action && "action");
 }
 
 function line(columns, cells) {
   const shown = cells.map((content, index) => {
-    const { label, numeric = false } = columns[index];
-    return el("td", { role: "cell", "data-label": label, class: numeric && "number" }, el("div", {}, content));
+    const attributes = { role: "cell", "data-label": columns[index].label, class: looks(columns[index]) };
+    return el("td", attributes, el("div", {}, content));
   });
   return el("tr", { role: "row" }, shown);
 }

@@ -1,7 +1,7 @@
 /** Outgoing webhooks, for an owner: endpoints, how they are doing, what was delivered, and registering one. */
 
 import { del, get, post } from "./api.js";
-import { asksFirst, badge, during, el, empty, facts, LOCAL, moments, table, TIMES } from "./view.js";
+import { asksFirst, badge, during, el, empty, facts, LOCAL, moments, quiet, table, TIMES } from "./view.js";
 
 const SHOWN = 10;
 const TYPES = {
@@ -121,10 +121,6 @@ function card(endpoint, guarded, changed) {
     answer,
     log,
   );
-}
-
-function quiet(label, onclick) {
-  return el("button", { type: "button", class: "quiet", onclick }, label);
 }
 
 function standing(status) {

@@ -1,10 +1,12 @@
-"""The operator's list: the organizations that had a decision on a UTC day, with what is left, given away and refused.
+"""The operator's list: the organizations of a UTC day, with what is left, given away and refused.
 
-There is no list of organizations. A day's markers name those that had a decision on it, so a day is asked for, and what
-one answer reads is bounded: a block of names in their order, sorted only within itself.
+There is no list of organizations. A day's markers name those that had a decision on it, and its quarantine those of
+which an event was refused, so a day is asked for. What one answer reads is bounded: a block of names in their order,
+sorted only within itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from gratis import moment
 from gratis.account.allowance import counter_of, group_row, quotas, status_of
+from gratis.rules.account import IDENTIFIER
 from gratis.rules.eligibility import Terms, terms_at
 from gratis.rules.figures import parsed
 from gratis.rules.offer import Offer
@@ -31,8 +34,9 @@ READ_AT_ONCE = 50
 MAX_ROWS_READ = 20_000
 """Rows of totals, past which a block ends early."""
 Sort = Literal["organization", "remaining", "saved_usd", "quarantined", "proof"]
-PROOFS = ("fails", "missing", "open", "holds")
-"""Of a day's proof, the most urgent first: it does not hold; there is none; the day is not over; it holds."""
+PROOFS = ("fails", "missing", "open", "holds", "nothing")
+"""Of a day's proof, the most urgent first: it does not hold; there is none; the day is not over; it holds; nothing was
+decided."""
 GROUP_FIELDS = ("group", "unit", "quota", "used", "reserved", "remaining")
 Row = dict[str, Any]
 Named = tuple[str, Sequence[str]]
@@ -40,7 +44,11 @@ Named = tuple[str, Sequence[str]]
 
 
 class Block(NamedTuple):
-    """Its rows, sorted. `following`: after which name the next one begins, if there is one."""
+    """Its rows, sorted. `following`: after which name the next one begins, if there is one.
+
+    There may be one after a block without rows: the entries of a name that is no organization's were more than one
+    answer reads.
+    """
 
     rows: list[Row]
     following: str | None
@@ -65,7 +73,10 @@ class Organizations:
     def block(self, prefix: str, after: str, sort: Sort, limit: int) -> Block:
         """At most `limit` organizations whose names begin with `prefix`, past the name `after`. Raises Busy."""
         marks = groupby(self.ledger.marked_from(self.day, prefix, after, limit), key=lambda mark: mark[0])
-        named = [(name, [group for _, group in marked]) for name, marked in islice(marks, limit + 1)]
+        decided = {name: [group for _, group in marked] for name, marked in islice(marks, limit + 1)}
+        last = list(decided)[limit - 1] if len(decided) > limit else ""
+        refused = refusal_counts(self.ledger.client, self.ledger.table, self.day, prefix=prefix, after=after, last=last)
+        named = [(name, decided.get(name, ())) for name in _named(decided, refused)]
         rows, cost = [], 0
         for read in self._each(named[:limit]):
             rows.append(read.row)
@@ -73,10 +84,12 @@ class Organizations:
             if cost > MAX_ROWS_READ:
                 break
         names: list[str] = [row["organization"] for row in rows]
-        refused, proofs = self._refused(names), self._proofs(names)
+        proofs = self._proofs([name for name in names if name in decided])
         for row in rows:
-            row |= {"quarantined": refused.of(row["organization"]), "proof": proofs[row["organization"]]}
-        following = names[-1] if len(rows) < len(named) else None
+            name = row["organization"]
+            row |= {"quarantined": refused.of(name), "proof": proofs.get(name, self._unproved)}
+        is_whole = len(rows) == len(named) and refused.uncounted is None
+        following = None if is_whole else names[-1] if names else refused.passed or refused.uncounted
         return Block(sorted(rows, key=_ORDERS[sort]), following)
 
     @property
@@ -122,13 +135,13 @@ class Organizations:
                 row = group_row(group, quota, document, self.when)
                 yield {field: row[field] for field in GROUP_FIELDS}
 
-    def _refused(self, names: Sequence[str]) -> RefusalCounts:
-        """How many events of each were refused that were received on the day."""
-        if not names:
-            return RefusalCounts()
-        return refusal_counts(self.ledger.client, self.ledger.table, self.day, names[0], names[-1])
+    @property
+    def _unproved(self) -> str:
+        """What is said of the proof of an organization without a decision."""
+        return "open" if self.day >= moment.day_of(self.now) else "nothing"
 
     def _proofs(self, names: Sequence[str]) -> dict[str, str]:
+        """Of organizations that had a decision."""
         if self.day >= moment.day_of(self.now):
             return dict.fromkeys(names, "open")
         from gratis.closing.statements import newest_hold  # noqa: PLC0415 - hashes and trees that few calls ask for
@@ -136,6 +149,17 @@ class Organizations:
         holding = newest_hold(self.ledger, names, self.day)
         said = {None: "missing", True: "holds", False: "fails"}
         return {name: said[holding.get(name)] for name in names}
+
+
+def _named(decided: Iterable[str], refused: RefusalCounts) -> list[str]:
+    """Who is listed, in the order of names, as far as their refused events were counted. Who alone has too many is
+    listed alone. An event may name what is no organization.
+    """
+    names = sorted({*decided, *(name for name in refused.counts if re.fullmatch(IDENTIFIER, name))})
+    if (uncounted := refused.uncounted) is None:
+        return names
+    before = [name for name in names if name < uncounted]
+    return before if before or refused.passed else [name for name in names if name == uncounted]
 
 
 def _sums(documents: Sequence[Document]) -> Row:

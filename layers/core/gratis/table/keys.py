@@ -61,6 +61,8 @@ LATE, UNLISTED, LIST = "LATE#", "UNLISTED#", "LIST#"
 _PAST_GROUPS = "$"
 """Comes after the `#` that ends a name and before all that names are made of, whose last is before `~`."""
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
+_NAMELESS = "-"
+"""In an entry's key for what cannot be in it. No name comes before it."""
 
 
 def unchanged(version_read: int) -> dict[str, Any]:
@@ -364,13 +366,16 @@ def refusals_of(organization: str, request_id: str = "") -> str:
     return f"{_keyable(organization)}#" + (f"{_keyable(request_id)}#" if request_id else "")
 
 
-def refusals_between(first: str, last: str) -> tuple[str, str]:
-    """First and last sort key of the entries of the organizations from one name to another, both included."""
-    return refusals_of(first), f"{refusals_of(last)}~"
+def refusals_between(prefix: str, after: str, last: str) -> tuple[str, str]:
+    """First and last sort key of the entries of the organizations that begin so, past one of them, up to another.
+
+    Empty: of all; from the first one; up to the last one.
+    """
+    return f"{after}{_PAST_GROUPS}" if after else prefix or _NAMELESS, f"{refusals_of(last) if last else prefix}~"
 
 
-def refused_of(item: Item) -> str:
-    """The organization that `quarantine_key` named."""
+def refused_name(item: Item) -> str:
+    """The name in the order of which `quarantine_key` put the entry; of one that could not be taken over, `-`."""
     return _sk(item).partition("#")[0]
 
 
@@ -401,7 +406,7 @@ def api_key_key(digest: str) -> Item:
 
 
 def _keyable(part: str | None) -> str:
-    return part if part is not None and _KEYABLE.fullmatch(part) else "-"
+    return part if part is not None and _KEYABLE.fullmatch(part) else _NAMELESS
 
 
 def _item(pk: str, sk: str) -> Item:

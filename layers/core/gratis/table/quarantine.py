@@ -14,7 +14,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -266,10 +266,14 @@ def _page(
 
 @dataclass(frozen=True)
 class RefusalCounts:
-    """Entries of each organization. `uncounted`: the first name of which not all were read; None: all were."""
+    """How many entries name an organization.
 
-    counts: Mapping[str, int] = field(default_factory=dict)
+    `uncounted`: the first name of which not all were read, None if all were; `passed`: the one before it, if any.
+    """
+
+    counts: Mapping[str, int]
     uncounted: str | None = None
+    passed: str | None = None
 
     def of(self, organization: str) -> int | None:
         """How many it has; None if they were not all read."""
@@ -278,14 +282,17 @@ class RefusalCounts:
         return self.counts.get(organization, 0)
 
 
-def refusal_counts(client: "DynamoDBClient", table: str, day: date, first: str, last: str) -> RefusalCounts:
-    """Entries of a UTC day, of the organizations from one name to another, at most MAX_COUNTED_PAGES of them read.
+def refusal_counts(
+    client: "DynamoDBClient", table: str, day: date, *, prefix: str = "", after: str = "", last: str = ""
+) -> RefusalCounts:
+    """Entries of a UTC day, of the organizations that begin with `prefix`, past `after` and up to `last`.
 
-    Raises Busy.
+    They are read in the order of names, MAX_COUNTED_PAGES at most. Raises Busy.
     """
-    low, high = keys.refusals_between(first, last)
+    low, high = keys.refusals_between(prefix, after, last)
     values = {":day": {"S": keys.quarantine_of(day.isoformat())}, ":first": {"S": low}, ":last": {"S": high}}
     counts: Counter[str] = Counter()
+    names: dict[str, None] = {}
     more: Any = {}
     for _ in range(MAX_COUNTED_PAGES):
         try:
@@ -293,17 +300,21 @@ def refusal_counts(client: "DynamoDBClient", table: str, day: date, first: str, 
                 TableName=table,
                 KeyConditionExpression="pk = :day AND sk BETWEEN :first AND :last",
                 ExpressionAttributeValues=values,
-                ProjectionExpression="pk, sk, code",
+                ProjectionExpression="pk, sk, code, organization",
                 ConsistentRead=True,
                 **more,
             )
         except (ClientError, BotoCoreError) as error:
             raise translated(error) from error
-        counts.update(keys.refused_of(item) for item in page["Items"] if keys.is_quarantined(item))
+        names |= dict.fromkeys(keys.refused_name(item) for item in page["Items"])
+        entries = [item for item in page["Items"] if keys.is_quarantined(item)]
+        counts.update(item["organization"]["S"] for item in entries if "organization" in item)
         if "LastEvaluatedKey" not in page:
             return RefusalCounts(counts)
         more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-    return RefusalCounts(counts, keys.refused_of(more["ExclusiveStartKey"]))
+    uncounted = keys.refused_name(more["ExclusiveStartKey"])
+    passed = next((name for name in reversed(names) if name != uncounted), None)
+    return RefusalCounts(counts, uncounted, passed)
 
 
 def _refusal(item: Item) -> Refusal:

@@ -24,6 +24,8 @@ from gratis.table.accounts import with_profile
 Organization = Annotated[str, Path(pattern=IDENTIFIER)]
 BEGINNING = r"^[A-Za-z0-9._-]{0,64}$"
 """Of an organization's name."""
+PLACE = r"^[A-Za-z0-9._:/-]{1,256}$"
+"""After which a block begins: a name, or what an event in quarantine calls its organization."""
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """No event is older."""
 
@@ -45,7 +47,7 @@ class ProfileIn(BaseModel):
 
 @routes.get(
     "/v1/organizations",
-    summary="The organizations that had a decision on a UTC day, in blocks sorted within themselves",
+    summary="The organizations of a UTC day, decided or refused, in blocks sorted within themselves",
     responses=openapi.ORGANIZATIONS,
     security=openapi.only("platform"),
 )
@@ -57,7 +59,7 @@ def list_organizations(
     limit: Annotated[int, Query(ge=1, le=MAX_BLOCK)] = 100,
     page: PageCursor = None,
 ) -> Response[Any]:
-    if page is not None and not (page and re.fullmatch(BEGINNING, page) and page.startswith(prefix)):
+    if page is not None and not (re.fullmatch(PLACE, page) and page.startswith(prefix)):
         raise Refused(400, "invalid_value", f"page: {page[:100]!r} is no page of this query", "page")
     of_day = Organizations(call.ledger, call.offer, day_of(day) if day else moment.day_of(call.now), call.now)
     rows, following = of_day.block(prefix, page or "", sort, limit)

@@ -24,6 +24,7 @@ LATELY_DAYS = 7
 _PLACE = re.compile(r"[A-Za-z0-9._:/#-]{1,500}")
 
 Limit = Annotated[int, Query(ge=1, le=100)]
+Code = Annotated[str | None, Query(max_length=64, description="Only those with this reason; a page may be short.")]
 
 routes = Routes()
 
@@ -34,9 +35,14 @@ routes = Routes()
     responses=openapi.QUARANTINE,
 )
 def refused_events(
-    call: ThisCall, day: Day = None, limit: Limit = 20, page: PageCursor = None, organization: Organization = None
+    call: ThisCall,
+    day: Day = None,
+    code: Code = None,
+    limit: Limit = 20,
+    page: PageCursor = None,
+    organization: Organization = None,
 ) -> Response[Any]:
-    return _page(call, call.whose(organization), day, limit, page)
+    return _page(call, call.whose(organization), day, code, limit, page)
 
 
 @routes.get(
@@ -45,8 +51,10 @@ def refused_events(
     security=openapi.only("platform"),
     responses=openapi.QUARANTINE,
 )
-def every_refused_event(call: ThisCall, day: Day = None, limit: Limit = 20, page: PageCursor = None) -> Response[Any]:
-    return _page(call, None, day, limit, page)
+def every_refused_event(
+    call: ThisCall, day: Day = None, code: Code = None, limit: Limit = 20, page: PageCursor = None
+) -> Response[Any]:
+    return _page(call, None, day, code, limit, page)
 
 
 class RedriveIn(BaseModel):
@@ -99,12 +107,14 @@ def redrive_refused(call: ThisCall, which: Annotated[RedriveIn, Body()]) -> Resp
     return answered({"object": "list", "data": data, "has_more": more is not None, "next_page": more})
 
 
-def _page(call: Call, whose: str | None, day: str | None, limit: int, page: str | None) -> Response[Any]:
+def _page(
+    call: Call, whose: str | None, day: str | None, code: str | None, limit: int, page: str | None
+) -> Response[Any]:
     received = day_of(day) if day is not None else moment.day_of(call.now)
     if page is not None and not _PLACE.fullmatch(page):
         raise Refused(400, "invalid_value", f"page: {page[:100]!r} is no page of this query", "page")
     found = _refusals(call, whose, received, limit, after=page or "")
-    data = [_shown(each) for each in found.found]
+    data = [_shown(each) for each in found.found if code in (None, each.code)]
     more = found.following
     return answered({"object": "list", "data": data, "has_more": more is not None, "next_page": more})
 
