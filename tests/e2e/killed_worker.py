@@ -25,12 +25,15 @@ from gratis.account.asked import Wanted
 from gratis.account.reservations import Reservations
 from gratis.config import config
 from gratis.errors import Busy
+from gratis.http import Refused
 from gratis.table.ledger import Ledger
 from gratis_local.functions import Context, handler_of
 from tests.e2e.killed_intake import Intake, say
 
 PAGE = 200
 """Records of the stream at once."""
+TOO_MANY = 429
+"""Reservations are open in a group, says the API: 200."""
 TOGETHER = 20
 """Reservations that a client has open at once, at most."""
 
@@ -148,7 +151,10 @@ def _use(wanted: Any, told: Any, post: Callable[[str], None]) -> None:
 
 
 def _until_answered(ask: Callable[[Reservations], Any], wanted: Any) -> tuple[Any, datetime]:
-    """What the account's code answers, asked again while others are faster; and when it was asked."""
+    """What the account's code answers, and when it was asked: again while others are faster, or too much is reserved.
+
+    What is sent settles its reservation only when it is decided, and that may take long where workers are killed.
+    """
     ledger = Ledger(boto3.client("dynamodb"), config().table)
     while True:
         now = datetime.now(UTC)
@@ -156,6 +162,10 @@ def _until_answered(ask: Callable[[Reservations], Any], wanted: Any) -> tuple[An
             return ask(Reservations(ledger, config().offer, wanted["organization"], now)), now
         except Busy:
             say(BusyReservations=1)
+        except Refused as refused:
+            if refused.status != TOO_MANY:
+                raise
+            time.sleep(0.05)
 
 
 def classify(place: Place, share: int, shares: int, seed: int) -> None:
