@@ -29,13 +29,17 @@ from gratis_simulation.worlds.world import build
 
 @dataclass(frozen=True)
 class Fault:
-    """What breaks `promise`. `changes`: forms, and what is written instead; `alone`: the check that only finds it."""
+    """What breaks `promise`. `changes`: forms, and what is written instead; `alone`: the check that only finds it.
+
+    `only`: the worlds that only find it, by their intake.
+    """
 
     name: str
     promise: str
     changes: tuple[tuple[str, str], ...] = ()
     release: Release = THIS
     alone: str | None = None
+    only: str | None = None
 
     def findings(self, seed: int) -> list[Broken]:
         """What the world of this seed shows. Only in place."""
