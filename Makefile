@@ -52,7 +52,7 @@ fuzz: setup  ## try hostile input on all that parses it, FUZZ_SECONDS (60) with 
 	@FUZZ_SECONDS=$${FUZZ_SECONDS:-60} $(BIN)/python -m pytest -n 2 tests/fuzz -k mutation \
 		|| { echo "make: what was found is in .hypothesis/found; mend it, and keep the file in tests/fuzz/corpus/<target>/ under a name that says what it is"; exit 1; }
 
-kill-day: setup  ## play a day of 20,000 events on the local engine whose workers are killed
+kill-day: setup  ## play a day of 20,000 events over each intake on the local engine, whose workers are killed
 	@KILLED_DAY_EVENTS=$${KILLED_DAY_EVENTS:-20000} $(BIN)/python -m pytest -s tests/e2e/test_killed_workers.py
 
 bench: setup  ## measure Gratis beside what one would otherwise write

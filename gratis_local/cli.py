@@ -477,16 +477,23 @@ def simulate_command(
     *,
     worlds: Annotated[int, typer.Option(min=1, help="How many worlds, one a seed.")] = 1000,
     seed: Annotated[int, typer.Option(help="The first world's seed; --worlds 1 plays just that one.")] = 1,
+    intake: Annotated[
+        Literal["queue", "stream", "change"] | None,
+        typer.Option(help="Only worlds of this intake, or that change it; the seeds of others are passed over."),
+    ] = None,
 ) -> None:
     """Play the core in worlds full of faults; exit 1 and the failing seed if a promise breaks."""
     from gratis_simulation import simulate
 
     with progress("Playing", worlds) as advance:
-        result = simulate(worlds, seed, advance)
+        result = simulate(worlds, seed, advance, intake=intake)
     if result.failure:
         console().print(result.failure.text(), soft_wrap=True, markup=False, highlight=False)
         raise typer.Exit(UNDECIDED)
-    played = f"{result.worlds:,} worlds from seed {seed} on" if result.worlds > 1 else f"The world of seed {seed}"
+    of_intake = f" of intake {intake}" if intake else ""
+    played = f"The world of seed {seed}"
+    if result.worlds > 1 or intake:
+        played = f"{result.worlds:,} worlds{of_intake} from seed {seed} on"
     console().print(f"{played}: every promise held.", highlight=False)
 
 

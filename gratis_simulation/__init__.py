@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, islice
 
 from gratis_simulation.shrink import Failure, fails, shrunk
 from gratis_simulation.worlds.world import build
@@ -32,25 +33,36 @@ class Result:
 
 
 def simulate(
-    worlds: int, seed: int, progress: Callable[[int], None] = lambda _: None, *, processes: int | None = None
+    worlds: int,
+    seed: int,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    processes: int | None = None,
+    intake: str | None = None,
 ) -> Result:
     """Play the worlds of `worlds` seeds from `seed` on, up to the first that breaks a promise.
 
-    `progress` is told how many more were played. `processes`: as many as there are processors, if that pays.
+    `progress` is told how many more were played. `processes`: as many as there are processors, if that pays. `intake`:
+    the seeds of other worlds are passed over (`World.intake`).
     """
-    starts = range(seed, seed + worlds, WORLDS_AT_A_TIME)
-    blocks = [range(start, min(start + WORLDS_AT_A_TIME, seed + worlds)) for start in starts]
+    seeds = (each for each in count(seed) if intake is None or build(each).intake == intake)
+    blocks = _blocks(islice(seeds, worlds))
     played = 0
-    with _players(min(processes or os.cpu_count() or 1, len(blocks))) as play_all:
-        for count, failing in play_all(blocks):
-            played += count
-            progress(count)
+    with _players(min(processes or os.cpu_count() or 1, -(-worlds // WORLDS_AT_A_TIME))) as play_all:
+        for more, failing in play_all(blocks):
+            played += more
+            progress(more)
             if failing is not None:
                 return Result(played, shrunk(build(failing)))
     return Result(played)
 
 
-Players = Callable[[Sequence[range]], Iterator[tuple[int, int | None]]]
+def _blocks(seeds: Iterator[int]) -> Iterator[list[int]]:
+    while block := list(islice(seeds, WORLDS_AT_A_TIME)):
+        yield block
+
+
+Players = Callable[[Iterable[Sequence[int]]], Iterator[tuple[int, int | None]]]
 
 
 @contextmanager
@@ -72,9 +84,9 @@ def _left_alone() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _play_block(seeds: range) -> tuple[int, int | None]:
+def _play_block(seeds: Sequence[int]) -> tuple[int, int | None]:
     """How many were played, and the seed that failed."""
-    for count, seed in enumerate(seeds, start=1):
+    for played, seed in enumerate(seeds, start=1):
         if fails(build(seed)):
-            return count, seed
+            return played, seed
     return len(seeds), None

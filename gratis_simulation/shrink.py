@@ -22,6 +22,8 @@ PLAINER: tuple[dict[str, Any], ...] = (
     {"senders": 1},
     {"records": 100},
     {"fifo": True},
+    {"keys": 1},
+    {"parallel": 1},
 )
 
 _Part = TypeVar("_Part")

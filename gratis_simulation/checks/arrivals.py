@@ -29,21 +29,24 @@ class Arrival:
 class Arrivals:
     """`all`: in order; `payloads`: those of each key, in order; of each payload `received`: when, `places`: where.
 
-    The last three leave out what was too old, or too far ahead, when it was received.
+    `by_lane`: the payloads of each lane, in order. The last four leave out what was too old, or too far ahead, when it
+    was received.
     """
 
     def __init__(self, run: Run) -> None:
         self.events = {event.content: event for step in run.world.plan for event in events_of(step)}
-        self.all = list(self._arrivals(run.queue.sent))
+        self.all = list(self._arrivals(run.sent))
         self.payloads: dict[tuple[str, str, str], list[Payload | Voiding]] = defaultdict(list)
         self.received: dict[Payload | Voiding, set[str]] = defaultdict(set)
         self.places: dict[Payload | Voiding, list[tuple[int, int]]] = defaultdict(list)
+        self.by_lane: dict[tuple[str, str], list[Payload | Voiding]] = defaultdict(list)
         for arrival in self.all:
             payload = arrival.event.payload
             if payload is not None and not not_accepted(arrival.event, arrival.received_at):
                 if payload not in self.places:
                     self.payloads[payload.key].append(payload)
                 self.places[payload].append(arrival.place)
+                self.by_lane[run.sent[arrival.place[0]].lane].append(payload)
                 self.received[payload].add(moment.text(arrival.received_at))
         self.contents = {arrival.event.content for arrival in self.all}
 

@@ -8,14 +8,14 @@ from gratis_simulation.machines.seen import Classified
 def check(ended: Ended) -> None:
     """In worlds without faults, where no release has to wait for another to decide.
 
-    Classifiers that share a queue without order are in each other's way all the same, and so are clients that reserve.
+    Classifiers that share an organization are in each other's way all the same, and so are clients that reserve.
     """
     if ended.run.knobs.faults or ended.run.world.runs("beyond"):
         return
     for work, busy in ended.run.seen.gave_up:
         if work.kind in {"receive", "change", "ask"}:
             raise Broken("done at once", f"nothing failed, and {work.name} gave up: {busy}")
-    if ended.run.knobs.fifo and not ended.run.seen.asking:
+    if ended.run.world.keeps_order and not ended.run.seen.asking:
         moved = [place for place, change in enumerate(ended.run.table.log) if change.key[1] == "ACCOUNT"]
         for classified in ended.run.seen.classified:
             _is_done(classified, moved[-1] if moved else -1)

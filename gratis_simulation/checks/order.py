@@ -28,10 +28,11 @@ def _messages_follow_bodies(ended: Ended) -> None:
     """A message holds events of one organization in a row, as they stood in a body, and says when that came."""
     bodies = [(stated(posted.received_at), accepted(posted)) for posted in ended.run.seen.posted]
     strays = {step.body for step in ended.run.world.plan if isinstance(step, Stray)}
-    for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.queue.sent[each.place[0]]):
+    for message, arrivals in groupby(ended.arrivals.all, key=lambda each: ended.run.sent[each.place[0]]):
         row = [arrival.event for arrival in arrivals]
-        of_group = (body.get(message.group, []) for attributes, body in bodies if attributes == message.attributes)
-        if message.body not in strays and not any(_in_a_row(row, events) for events in of_group):
+        organization, said = message.organization, message.attributes
+        posted = (body.get(organization, []) for attributes, body in bodies if attributes == said)
+        if message.body not in strays and not any(_in_a_row(row, events) for events in posted):
             raise Broken("decided in arrival order", f"nobody posted {[event.raw for event in row]} in a row")
 
 
@@ -55,7 +56,7 @@ def _bodies_are_queued_in_order(ended: Ended) -> None:
 
 
 def _commits_follow_arrival(ended: Ended) -> None:
-    """A worker commits the events of a counter in their order. Where the queue keeps order, so do all of them."""
+    """A worker commits the events of a counter in their order. Where a way keeps order, so do all of them by it."""
     last: dict[Any, Any] = {}
     for taken in ended.told.taken.values():
         if taken.payload is None:
@@ -66,12 +67,16 @@ def _commits_follow_arrival(ended: Ended) -> None:
         asked = decision.quota is not None
         counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
         if ended.run.knobs.fifo:
-            # A shard that is read again may hand a void out once more that came before its request.
-            if not (decision.is_void and ended.run.knobs.streams):
-                _in_order(last, counter, places[0], decision)
-            first = ended.arrivals.payloads[taken.payload.key][0]
-            if first != taken.payload and not decision.is_void and not ended.overdue(first):
-                raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
+            # A shard that is read again may hand a void out once more that came before its request; and a request may
+            # be decided after its void was read that came before it by another way.
+            if decision.is_void and ended.run.world.intake != "queue":
+                continue
+            for lane in _lanes(ended, taken, places):
+                first_place = min(place for place in places if ended.run.sent[place[0]].lane == lane)
+                _in_order(last, (lane, *counter), first_place, decision)
+                first = next(each for each in ended.arrivals.by_lane[lane] if each.key == taken.payload.key)
+                if first != taken.payload and not decision.is_void and not ended.overdue(first):
+                    raise Broken("decided in arrival order", f"decided was {taken.payload}, but before it came {first}")
         else:
             work = taken.actor.work.name
             batch = ended.run.seen.handed_out[work]
@@ -87,6 +92,13 @@ def _places(ended: Ended, taken: Taken) -> Sequence[tuple[int, int]]:
         return places
     voided = ended.told.taken[taken.payload.voided].payload
     return [place for place in places if voided and place > ended.arrivals.places[voided][0]]
+
+
+def _lanes(ended: Ended, taken: Taken, places: Sequence[tuple[int, int]]) -> Collection[tuple[str, str]]:
+    """The lane by which it came to the worker that decided it; none, where it came by several."""
+    batch = ended.run.seen.handed_out[taken.actor.work.name]
+    lanes = {ended.run.sent[place[0]].lane for place in places if place[0] in batch}
+    return lanes if len(lanes) == 1 else ()
 
 
 def _asked_before(ended: Ended, taken: Taken, batch: Collection[int]) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def _is_unknown(ended: Ended, void: Voiding, entry: Entry) -> None:
     if taken is None or taken.payload is None:
         return
     came_before = ended.arrivals.places[taken.payload][0] < ended.arrivals.places[void][0]
-    in_order = ended.run.knobs.fifo and not ended.overdue(taken.payload)
+    in_order = ended.run.world.keeps_order and not ended.overdue(taken.payload)
     if _was_taken_before(ended, taken, entry) or (in_order and came_before):
         raise Broken("nothing lost", f"the request that it voids was there: {entry}")
 

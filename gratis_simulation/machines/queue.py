@@ -32,6 +32,16 @@ class Sent:
         return f"message-{self.place}"
 
     @property
+    def organization(self) -> str:
+        """Whose it is: a partition key may be one of several of an organization."""
+        return self.group.partition("#")[0]
+
+    @property
+    def lane(self) -> tuple[str, str]:
+        """What it is kept in order with: the way by which it came, and its group."""
+        return type(self).__name__, self.group
+
+    @property
     def received_at(self) -> datetime:
         """When the webhook took it, as far as it says so; else when the queue did, in milliseconds."""
         if self.attributes:
@@ -63,7 +73,7 @@ def stated(received_at: datetime) -> dict[str, Any]:
 
 @dataclass
 class Queue:
-    """`sent`: every message there ever was; `waiting`: those not yet deleted, in order."""
+    """`sent`: whatever came by any way, in order; `waiting`: the messages not yet deleted, in order."""
 
     now: Callable[[], datetime]
     fifo: bool = True

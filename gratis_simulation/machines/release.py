@@ -3,7 +3,7 @@
 A world in which releases change has several; a deliberate fault is a release that lies or forgets in one place.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +24,17 @@ def as_it_is(client: Any) -> Any:
     return client
 
 
+def all_ways(_: Collection[str]) -> Collection[str]:
+    """The queue is read whatever the intake is, the stream until nothing is put into it any more and it is empty."""
+    return ("queue", "stream")
+
+
 @dataclass(frozen=True)
 class Release:
-    """`table`, `queue` and `bus` are put before the clients of the services; the rest is what the functions wire."""
+    """`table`, `queue` and `bus` are put before the clients of the services; the rest is what the functions wire.
+
+    `reads`: from where events are taken, by where they are put.
+    """
 
     name: str
     table: Callable[[Any], Any] = as_it_is
@@ -37,6 +45,7 @@ class Release:
     accounts: Callable[..., Accounts] = Accounts
     usage_queue: Callable[..., UsageQueue] = UsageQueue
     usage_stream: Callable[..., UsageStream] = UsageStream
+    reads: Callable[[Collection[str]], Collection[str]] = all_ways
     classifier: Callable[..., Classifier] = Classifier
     receive: Callable[..., Received] = receive
     reservations: Callable[..., Reservations] = Reservations

@@ -51,6 +51,7 @@ from gratis_simulation.worlds.world import (
     Deploy,
     GiveBack,
     Post,
+    Redirect,
     Reserve,
     Reshard,
     Step,
@@ -61,12 +62,15 @@ from gratis_simulation.worlds.world import (
 TABLE = "ledger"
 FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
 """Errors that the services answer with by themselves, if nothing is wrong with what they are asked for."""
+CHANGES_LIVE = timedelta(minutes=5)
+"""How long a change of an account goes on while others are faster: Lambda ends the function that makes it long before.
+A change notes itself on documents of the days on which events can lie that are sent by then."""
 MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
 
 class Run:
-    """One run of a world. `seen`, `table`, `queue` and `bus` say what came of it.
+    """One run of a world. `seen`, `table`, `sent` and `bus` say what came of it; `sent`: all that was to be decided.
 
     `release`: what runs where nothing else is deployed; `calls`: made so far, of at most `max_calls`.
     """
@@ -79,7 +83,9 @@ class Run:
         self.clock = Clock(world.start)
         self.table = Table(self.limits.transaction, page_size=2)
         self.table.lag = self._lag
-        self.queue: Queue | UsageShards = self._intake()
+        self.sent: list[Sent] = []
+        self.queue = Queue(lambda: self.clock.now, self.knobs.fifo, self.sent)
+        self.usage_stream = UsageShards(lambda: self.clock.now, self.knobs.parallel, self.sent)
         self.bus = Bus()
         self.stream = Stream(self.table, self.knobs.shards)
         self.seen = Seen()
@@ -89,6 +95,7 @@ class Run:
         self.outages: dict[str, int] = {}
         self._releases = releases(release)
         self._running = world.releases
+        self._ways: tuple[str, ...] = (world.way,)
         self._telling = telling
         self._steps = deque(world.plan)
         self._working: list[Work] = []
@@ -112,11 +119,6 @@ class Run:
                 pass
             self._close_some()
 
-    def _intake(self) -> Queue | UsageShards:
-        if self.knobs.streams:
-            return UsageShards(lambda: self.clock.now)
-        return Queue(lambda: self.clock.now, self.knobs.fifo)
-
     # What is next ---------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> bool:
@@ -136,8 +138,8 @@ class Run:
     def _moves(self) -> list[Callable[[], None]]:
         """What could be done now, the ordinary course first."""
         moves: list[Callable[[], None]] = [partial(self._resume, work) for work in self._working]
-        if self._count("classify") < self.knobs.workers and self.queue.has_visible():
-            moves.append(self._classify)
+        if self._count("classify") < self.knobs.workers:
+            moves += [partial(self._classify, source) for source in self._sources() if source.has_visible()]
         self.stream.advance()
         for number, shard in enumerate(self.stream.shards):
             if shard.position < len(shard.records) and number not in self._emitting:
@@ -146,20 +148,31 @@ class Run:
             moves.append(self._next_step)
         if self.late:
             moves.append(self._take_effect)
-        if not self.knobs.fifo and self._count("classify") and self.queue.next_visible_at() and self._slow < MAX_SLOW:
+        if not self.knobs.fifo and self._count("classify") and self._next_visible_at() and self._slow < MAX_SLOW:
             moves.append(self._outlast)
         return moves
 
     def _wait(self) -> bool:
         """Nothing can be done now: wait for what was in flight when its worker died. False: there is nothing."""
-        if self.queue.next_visible_at() is None:
+        if self._next_visible_at() is None:
             return False
         self._wait_for_visibility()
         return True
 
     def _wait_for_visibility(self) -> None:
-        self.clock.at_least(self.queue.next_visible_at() or self.clock.now)
+        self.clock.at_least(self._next_visible_at() or self.clock.now)
         self.tell("messages in flight become visible again")
+
+    def _next_visible_at(self) -> datetime | None:
+        return min(filter(None, (source.next_visible_at() for source in self._sources())), default=None)
+
+    def _sources(self) -> list[Queue | UsageShards]:
+        """From where classifiers take their batches."""
+        reads = self._releases[self._running[0]].reads(self._ways)
+        return [source for way, source in self._intakes().items() if way in reads]
+
+    def _intakes(self) -> dict[str, Queue | UsageShards]:
+        return {"queue": self.queue, "stream": self.usage_stream}
 
     def _outlast(self) -> None:
         """Workers take so long that others get their messages as well."""
@@ -239,11 +252,12 @@ class Run:
         return work.release.quarantine(client, TABLE, pause=self.wait_before, max_bytes=max_bytes)
 
     def _usage_intake(self, work: Work) -> UsageQueue | UsageStream:
-        if self.knobs.streams:
-            stream = Line(self, work, self.queue)
-            return work.release.usage_stream(stream, "usage", pause=self.wait_before, max_events=self.limits.message)
+        chosen: dict[str, Any] = {"pause": self.wait_before, "max_events": self.limits.message}
+        if self._ways[self.dice.turn(f"{work.name} puts", 0.5, len(self._ways) - 1)] == "stream":
+            stream = Line(self, work, self.usage_stream)
+            return work.release.usage_stream(stream, "usage", keys=self.knobs.keys, **chosen)
         client = work.release.queue(Line(self, work, self.queue))
-        return work.release.usage_queue(client, "queue", pause=self.wait_before, max_events=self.limits.message)
+        return work.release.usage_queue(client, "queue", **chosen)
 
     def _classifier(self, work: Work, client: Any) -> Classifier:
         return work.release.classifier(
@@ -264,6 +278,8 @@ class Run:
         self._count_call()
         if self.dice.turn(f"{name} waits", self.knobs.switching):
             self._pause(work)
+        if work.kind == "change" and self.clock.now - work.started_at > CHANGES_LIVE:
+            raise Crash
         effect = partial(self._carry_out, work, effect)
         self._refuse_hot(operation, arguments)
         if self.outages.get(operation):
@@ -354,13 +370,18 @@ class Run:
                 self._start("change", partial(self._change_account, step), _nothing)
             case Stray():
                 self.tell(f"a stray message: {step.body[:60]}")
-                self.queue.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
+                intake = self._intakes()[self._ways[0]]
+                intake.put(step.group, step.body, stated(step.received_at) if step.received_at else {})
             case Reserve() | GiveBack():
                 ask = partial(self._reserve, step) if isinstance(step, Reserve) else partial(self._give_back, step)
                 again = partial(self._ask_again, step)
                 self._start("ask", ask, again, f" {self._place_of(step)}")
             case Reshard():
-                self._reshard()
+                self.usage_stream.reshard()
+                self.tell(f"the usage stream has {len(self.usage_stream.shards)} shards")
+            case Redirect():
+                self._ways = step.ways
+                self.tell(f"from now on events go to: {' and '.join(step.ways)}")
             case Close():
                 self._close(step.organization, step.day)
             case Deploy():
@@ -430,16 +451,16 @@ class Run:
 
     # The classifier -------------------------------------------------------------------------------------------------
 
-    def _classify(self) -> None:
-        messages = self.queue.receive(self.knobs.messages)
-        self._start("classify", partial(self._decide, messages), partial(self._not_decided, messages))
+    def _classify(self, source: Queue | UsageShards) -> None:
+        messages = source.receive(self.knobs.messages)
+        self._start("classify", partial(self._decide, source, messages), partial(self._not_decided, source, messages))
 
-    def _decide(self, messages: Sequence[Sent], work: Work) -> None:
+    def _decide(self, source: Queue | UsageShards, messages: Sequence[Sent], work: Work) -> None:
         deliveries = {message: message.deliveries for message in messages}
         self.seen.handed_out[work.name] = [message.place for message in messages]
         self.tell(f"{work.name} gets {', '.join(message.id for message in messages)}")
         classifier = self._classifier(work, self._table_of(work))
-        read = message_of if self.knobs.streams else Message.from_record
+        read = message_of if isinstance(source, UsageShards) else Message.from_record
         outcome = classifier.classify([read(message.record()) for message in messages])
         again = f", again: {', '.join(outcome.unfinished)}" if outcome.unfinished else ""
         self.tell(f"{work.name} took {len(outcome.decisions)} decisions, {outcome.repeats} repeats{again}")
@@ -451,10 +472,10 @@ class Run:
         for kept in outcome.quarantined:
             self.tell(f"    {kept.organization} {kept.id}: in quarantine, {kept.code}")
         self.seen.classified.append(Classified(work, messages, outcome))
-        if isinstance(self.queue, UsageShards):
-            self._read_on(self.queue, messages, first_unfinished(outcome.unfinished), work)
+        if isinstance(source, UsageShards):
+            self._read_on(source, messages, first_unfinished(outcome.unfinished), work)
         else:
-            self._delete(self.queue, messages, deliveries, outcome.unfinished, work)
+            self._delete(source, messages, deliveries, outcome.unfinished, work)
 
     def _delete(
         self, queue: Queue, messages: Sequence[Sent], deliveries: dict[Sent, int], again: Sequence[str], work: Work
@@ -472,17 +493,12 @@ class Run:
         back = len(batch) + 1 if self._again(work.name) else 0
         shards.read_to(batch, again[0] if again else None, back)
 
-    def _not_decided(self, messages: Sequence[Sent]) -> None:
-        if isinstance(self.queue, UsageShards):
-            self.queue.failed(messages)
+    def _not_decided(self, source: Queue | UsageShards, messages: Sequence[Sent]) -> None:
+        if isinstance(source, UsageShards):
+            source.failed(messages)
             return
         for message in messages:
-            self.queue.let_go(message)
-
-    def _reshard(self) -> None:
-        if isinstance(self.queue, UsageShards):
-            self.queue.reshard()
-            self.tell(f"the usage stream has {len(self.queue.shards)} shards")
+            source.let_go(message)
 
     # The stream -----------------------------------------------------------------------------------------------------
 

@@ -384,7 +384,7 @@ def _refuse_transaction(operations: Sequence[Mapping[str, Any]], max_items: int)
 
 
 def _refuse_item(item: Item, operation: str) -> None:
-    if size_of(item) > MAX_ITEM_BYTES:
+    if size_of(item) > MAX_ITEM_BYTES or item["sk"]["S"].startswith(POISON):
         raise error("ValidationException", "Item size has exceeded the maximum allowed size", operation)
 
 

@@ -1,8 +1,9 @@
 """The usage stream, in this process: order by partition key, at least once, and read again from the record that failed.
 
 Shards split and merge. A record goes to the shard that its key belongs to by then; a new shard is read when those that
-it comes from are read to their end. One batch of a shard is out at a time. A batch that fails comes again in halves,
-and after one that succeeded the shard may be read again from some records before its end.
+it comes from are read to their end. One batch of a shard is out at a time; with a parallelization factor, one of each
+of so many parts of it, and all records of a key are in one part. A batch that fails comes again in halves, and after
+one that succeeded the shard may be read again from some records before its end.
 """
 
 import base64
@@ -42,10 +43,13 @@ class Put(Sent):
 
 
 @dataclass(eq=False)
-class Shard:
-    """`position`: how far it was read; `batch_size`: of the next batch, after one that failed; 0: as usual."""
+class Part:
+    """Of a shard, or all of it.
 
-    parents: Sequence["Shard"] = ()
+    `position`: how far it was read; `batch_size`: of the next batch, after one that failed; 0: as usual.
+    """
+
+    parents: Sequence["Part"] = ()
     records: list[Put] = field(default_factory=list)
     position: int = 0
     batch_size: int = 0
@@ -68,15 +72,16 @@ class Shard:
 
 @dataclass
 class UsageShards:
-    """`sent`: every record there ever was, in order; `shards`: those that take records now."""
+    """`sent`: whatever came by any way, in order; `shards`: those that take records now, by their parts."""
 
     now: Callable[[], datetime]
+    parallel: int = 1
     sent: list[Sent] = field(default_factory=list)
-    shards: list[Shard] = field(default_factory=lambda: [Shard()])
-    _all: list[Shard] = field(default_factory=list)
+    shards: list[list[Part]] = field(default_factory=list)
+    _all: list[Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._all = [*self.shards]
+        self.shards = [self._shard()]
 
     def put_records(self, *, refuse: Collection[int] = (), **request: Any) -> dict[str, Any]:
         """Stores records, each by itself. `refuse`: the places of those that it does not take this time."""
@@ -99,18 +104,23 @@ class UsageShards:
         """A record at the end of the shard that its key belongs to."""
         record = Put(len(self.sent), group, body, attributes, self.now(), self.now())
         self.sent.append(record)
-        self.shards[zlib.crc32(group.encode()) % len(self.shards)].records.append(record)
+        shard = self.shards[zlib.crc32(group.encode()) % len(self.shards)]
+        shard[zlib.adler32(group.encode()) % self.parallel].records.append(record)
         return record
 
     def reshard(self) -> None:
         """Every shard is split in two; or, if they are many, two are merged into one."""
         old = self.shards
         if len(old) < 4:
-            self.shards = [Shard(parents=[old[number % len(old)]]) for number in range(2 * len(old))]
+            self.shards = [self._shard(old[number % len(old)]) for number in range(2 * len(old))]
         else:
             half = len(old) // 2
-            self.shards = [Shard(parents=[old[number], old[number + half]]) for number in range(half)]
-        self._all += self.shards
+            self.shards = [self._shard(old[number] + old[number + half]) for number in range(half)]
+
+    def _shard(self, parents: Sequence[Part] = ()) -> list[Part]:
+        parts = [Part(parents) for _ in range(self.parallel)]
+        self._all += parts
+        return parts
 
     def has_visible(self) -> bool:
         """Whether there is something to read."""
@@ -128,7 +138,7 @@ class UsageShards:
         shard.is_out = True
         return shard.records[shard.position : shard.position + (shard.batch_size or max_records)]
 
-    def _next(self) -> Shard | None:
+    def _next(self) -> Part | None:
         now = self.now()
         return next((each for each in self._all if each.waits and (each.ready_at or now) <= now), None)
 
@@ -146,5 +156,5 @@ class UsageShards:
         shard.batch_size, shard.is_out = max(1, len(batch) // 2), False
         shard.ready_at = self.now() + AFTER_A_FAILURE
 
-    def _of(self, batch: Sequence[Sent]) -> Shard:
+    def _of(self, batch: Sequence[Sent]) -> Part:
         return next(shard for shard in self._all if batch[0] in shard.records)

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -100,7 +100,15 @@ class Reshard:
     at: datetime
 
 
-Step = Post | Change | Stray | Close | Deploy | Reserve | GiveBack | Reshard
+@dataclass(frozen=True)
+class Redirect:
+    """From now on each call of the webhook puts its events into one of these ways; the first, unless by chance."""
+
+    at: datetime
+    ways: tuple[str, ...]
+
+
+Step = Post | Change | Stray | Close | Deploy | Reserve | GiveBack | Reshard | Redirect
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,10 @@ class Knobs:
 
     fifo: bool = True
     """One batch of a message group at a time, as the queue promises; else any number."""
-    streams: bool = False
-    """Events come through the usage stream, which keeps order, and not through the queue."""
+    keys: int = 1
+    """Partition keys of an organization in the usage stream."""
+    parallel: int = 1
+    """Batches of one shard of it that are decided at a time."""
     workers: int = 1
     senders: int = 1
     shards: int = 1
@@ -157,8 +167,20 @@ class World:
     start: datetime
     releases: tuple[str, ...]
     """What runs before anything is deployed."""
+    way: str
+    """Where events are put in the beginning: `queue` or `stream`."""
     plan: tuple[Step, ...]
     knobs: Knobs
+
+    @property
+    def intake(self) -> str:
+        """One of INTAKES."""
+        return "change" if any(isinstance(step, Redirect) for step in self.plan) else self.way
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether all events of an organization are decided in the order of their arrival."""
+        return self.knobs.fifo and self.knobs.keys == 1 and self.intake != "change"
 
     def runs(self, release: str) -> bool:
         """Whether a release runs at some time."""
@@ -187,15 +209,18 @@ def build(seed: int) -> World:
         accounts = [_beginner(moving, each) for each in accounts]
         plan = _moving(moving, start, Traffic(moving, chosen, accounts, organizations[:1], base))
     if rollout:
-        plan = _rolled_out(dice, plan, rollout[1:])
+        plan = _between(dice, plan, Deploy, rollout[1:])
     running = rollout[0] if rollout else ("this",)
     knobs = _knobs(dice, roomy=roomy)
     if moves:
         knobs = replace(knobs, fifo=False, workers=3, switching=0.6, messages=moving.choice((1, 2)))
     streaming = random.Random(f"stream {seed}")  # noqa: S311 - of its own, too
+    way = "queue"
     if not roomy and not moves and not after_the_first and streaming.random() < STREAMING:
         plan, knobs = _resharded(streaming, plan), _streaming(streaming, knobs)
-    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, running, tuple(plan), knobs)
+        way, *changes = streaming.choice(WAYS)
+        plan = _between(streaming, plan, Redirect, changes)
+    return World(seed, chosen.offer, chosen.stated, tuple(accounts), start, running, way, tuple(plan), knobs)
 
 
 ROLLOUTS: Sequence[Sequence[tuple[str, ...]]] = (
@@ -213,13 +238,26 @@ ROLLOUTS: Sequence[Sequence[tuple[str, ...]]] = (
 so it is there in the end."""
 
 
-STREAMING = 0.25
+STREAMING = 0.35
 """The chance that a world takes its events from the stream, where it may: the last release knows none."""
+INTAKES = ("queue", "stream", "change")
+"""Of worlds: one of the two, or a change between them."""
+BOTH = ("queue", "stream")
+WAYS: Sequence[Any] = (
+    ("stream",),
+    ("stream",),
+    ("stream",),
+    ("queue", BOTH, ("stream",)),
+    ("stream", BOTH, ("queue",)),
+    ("queue", BOTH, ("stream",), BOTH, ("queue",)),
+)
+"""Where a world begins to put events, and where then: while an intake is changed, functions of both settings run."""
 
 
 def _streaming(dice: random.Random, knobs: Knobs) -> Knobs:
     """Events come through the stream; in half of the worlds mostly what is special to it fails: calls done in part."""
-    streaming = replace(knobs, fifo=True, streams=True)
+    keys, parallel = dice.choice((1, 1, 2, 3)), dice.choice((1, 1, 2, 3))
+    streaming = replace(knobs, fifo=True, keys=keys, parallel=parallel)
     if dice.random() < 0.5:
         return streaming
     limits = replace(knobs.limits, message=1)
@@ -235,13 +273,18 @@ def _resharded(dice: random.Random, plan: Sequence[Step]) -> list[Step]:
     return changed
 
 
-def _rolled_out(dice: random.Random, plan: Sequence[Step], phases: Sequence[tuple[str, ...]]) -> list[Step]:
-    """The plan, with the deployments put between its steps."""
+def _between(
+    dice: random.Random,
+    plan: Sequence[Step],
+    step: Callable[[datetime, tuple[str, ...]], Step],
+    phases: Sequence[tuple[str, ...]],
+) -> list[Step]:
+    """The plan, with the deployments of these phases put between its steps."""
     places = sorted(dice.randrange(len(plan) + 1) for _ in phases)
     rolled: list[Step] = []
     for number in range(len(plan) + 1):
         at = plan[min(number, len(plan) - 1)].at
-        rolled += [Deploy(at, phase) for place, phase in zip(places, phases, strict=True) if place == number]
+        rolled += [step(at, phase) for place, phase in zip(places, phases, strict=True) if place == number]
         rolled += plan[number : number + 1]
     return rolled
 

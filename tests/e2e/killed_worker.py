@@ -1,8 +1,8 @@
 """Workers in processes of their own, to be killed at any moment: each hands to a real function what Lambda would.
 
-What a worker has to remember lies in files, in the queue and in the stream, as with Lambda: a sender's list of the
-bodies that were taken, a client's list of what it was answered, the messages that were not deleted, the place in the
-stream up to which all was emitted.
+What a worker has to remember lies in files, in the queue and in the streams, as with Lambda: a sender's list of the
+bodies that were taken, a client's list of what it was answered, the messages that were not deleted (killed_intake.py),
+the place in the table's stream up to which all was emitted.
 """
 
 import json
@@ -11,14 +11,13 @@ import random
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
 from standardwebhooks.webhooks import Webhook
 
 from gratis import moment
@@ -26,13 +25,15 @@ from gratis.account.asked import Wanted
 from gratis.account.reservations import Reservations
 from gratis.config import config
 from gratis.errors import Busy
+from gratis.http import Refused
 from gratis.table.ledger import Ledger
 from gratis_local.functions import Context, handler_of
+from tests.e2e.killed_intake import Intake, say
 
-BATCH = 10
-"""Messages that Lambda takes from a FIFO queue at once, at most."""
 PAGE = 200
 """Records of the stream at once."""
+TOO_MANY = 429
+"""Reservations are open in a group, says the API: 200."""
 TOGETHER = 20
 """Reservations that a client has open at once, at most."""
 
@@ -41,14 +42,13 @@ TOGETHER = 20
 class Place:
     """Where workers work. `environments`: of the functions by folder; `folder`: what outlives a worker.
 
-    `queues`: the deployed one, which keeps the order, and one that does not, so that several workers decide different
-    requests of an organization at the same time. Each sender has one of them.
+    `intake`: where events wait for their decision; `stream`: of the table.
     """
 
     environments: Mapping[str, Mapping[str, str]]
     folder: Path
     webhook_secret: str
-    queues: Sequence[str]
+    intake: Intake
     stream: str
 
     @property
@@ -89,7 +89,7 @@ class Place:
 
 def send(place: Place, share: int, shares: int, seed: int) -> None:
     """Post the bodies of a share, each again until it is taken; what a killed sender posted unheard goes again."""
-    os.environ["USAGE_QUEUE"] = place.queues[share % len(place.queues)]
+    os.environ.update(place.intake.way_in(share))
     post, done = poster(place), set(numbers(place.taken(share)))
     for number, body in enumerate(place.bodies.read_text().splitlines()):
         if number % shares != share or number in done:
@@ -115,7 +115,7 @@ def reserve(place: Place, share: int, shares: int, seed: int) -> None:
 
     What a client is answered it writes down before it goes on. One that is killed before that asks again.
     """
-    os.environ["USAGE_QUEUE"] = place.queues[share % len(place.queues)]
+    os.environ.update(place.intake.way_in(share))
     post, wanted = poster(place), list(map(json.loads, place.wanted.read_text().splitlines()))[share::shares]
     for start in range(0, len(wanted), TOGETHER):
         told = place.told(share)
@@ -151,46 +151,32 @@ def _use(wanted: Any, told: Any, post: Callable[[str], None]) -> None:
 
 
 def _until_answered(ask: Callable[[Reservations], Any], wanted: Any) -> tuple[Any, datetime]:
-    """What the account's code answers, asked again while others are faster; and when it was asked."""
+    """What the account's code answers, and when it was asked: again while others are faster, or too much is reserved.
+
+    What is sent settles its reservation only when it is decided, and that may take long where workers are killed.
+    """
     ledger = Ledger(boto3.client("dynamodb"), config().table)
     while True:
         now = datetime.now(UTC)
         try:
             return ask(Reservations(ledger, config().offer, wanted["organization"], now)), now
         except Busy:
-            _say(BusyReservations=1)
+            say(BusyReservations=1)
+        except Refused as refused:
+            if refused.status != TOO_MANY:
+                raise
+            time.sleep(0.05)
 
 
 def classify(place: Place, share: int, shares: int, seed: int) -> None:
-    """Receive from the queues, let the function decide, and delete what it finished.
-
-    Every third batch goes back into the queue while it is being decided, as if its visibility timeout had run out:
-    another worker gets the same messages at the same time.
-    """
-    handle, sqs, dice = handler_of("classify_usage"), boto3.client("sqs"), random.Random(seed)
-    while True:
-        queue = dice.choice(place.queues)
-        received = sqs.receive_message(
-            QueueUrl=queue,
-            MaxNumberOfMessages=dice.randint(1, BATCH),
-            AttributeNames=["All"],
-            MessageAttributeNames=["All"],
-        ).get("Messages", [])
-        if not received:
-            time.sleep(0.05)
-            continue
-        if dice.random() < 1 / 3:
-            _quietly(sqs.change_message_visibility_batch, queue, received, VisibilityTimeout=0)
-        _say(
-            Batches=1,
-            Messages=len(received),
-            Redelivered=sum(each["Attributes"]["ApproximateReceiveCount"] != "1" for each in received),
-        )
-        answer = handle({"Records": [_record(each) for each in received]}, Context("classify_usage"))
-        again = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
-        finished = [each for each in received if each["MessageId"] not in again]
-        if finished:
-            _quietly(sqs.delete_message_batch, queue, finished)
+    """Take batches, let the function decide them, and say what it finished."""
+    handle = handler_of("classify_usage")
+    for batch in place.intake.batches(random.Random(seed)):
+        say(Batches=1, Messages=len(batch.records), Redelivered=batch.again)
+        answer = handle({"Records": batch.records}, Context("classify_usage"))
+        failed = {each["itemIdentifier"] for each in answer["batchItemFailures"]}
+        say(Unfinished=len(failed))
+        batch.finish(failed)
 
 
 def emit(place: Place, share: int, shares: int, seed: int) -> None:
@@ -224,20 +210,6 @@ def numbers(file: Path) -> list[int]:
     return [int(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
 
-def _record(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A received message as Lambda hands it on."""
-    attributes = {
-        name: {"dataType": each["DataType"], "stringValue": each["StringValue"]}
-        for name, each in message.get("MessageAttributes", {}).items()
-    }
-    return {
-        "messageId": message["MessageId"],
-        "body": message["Body"],
-        "attributes": message["Attributes"],
-        "messageAttributes": attributes,
-    }
-
-
 def _signed(webhook: Webhook, body: str) -> dict[str, Any]:
     message_id, now = f"msg_{uuid.uuid4().hex}", datetime.now(UTC)
     headers = {
@@ -248,29 +220,13 @@ def _signed(webhook: Webhook, body: str) -> dict[str, Any]:
     return {"rawPath": "/v1/usage-events", "headers": headers, "body": body, "isBase64Encoded": False}
 
 
-def _quietly(batch: Callable[..., Any], queue: str, messages: list[Any], **more: Any) -> None:
-    """A call for each of these messages; a receipt that a later delivery has replaced is refused, as it must be."""
-    entries = [
-        {"Id": str(number), "ReceiptHandle": each["ReceiptHandle"], **more} for number, each in enumerate(messages)
-    ]
-    try:
-        refused = batch(QueueUrl=queue, Entries=entries).get("Failed", [])
-    except ClientError:
-        refused = entries
-    _say(StaleReceipts=len(refused))
-
-
-def _say(**counts: int) -> None:
-    sys.stdout.write(json.dumps({"counts": counts}) + "\n")
-
-
 def _witness() -> None:
     """Count the transactions that were refused because another worker had changed the document meanwhile."""
 
     def cancelled(parsed: Any, **_: Any) -> None:
         reasons = parsed.get("CancellationReasons", [])
         if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
-            _say(OvertakenCommits=1)
+            say(OvertakenCommits=1)
 
     boto3.setup_default_session()
     boto3._get_default_session().events.register("after-call.dynamodb.TransactWriteItems", cancelled)

@@ -1,14 +1,14 @@
 """A day of traffic while its workers are killed: real processes, SIGKILL at any moment, and then the day is proved.
 
-Senders run receive_usage, classifiers receive from the FIFO queue and run classify_usage, an emitter reads the ledger's
-stream and runs emit_billing, clients reserve and then send what they reserved for, each in a process of its own on the
-deployed template's resources. Among the events are voids, before, with and after the requests that they take back, and
-again. One worker after another is killed, and a new one takes its place; or it is stopped for longer than the queue's
-visibility timeout and then goes on. Half of the traffic takes a second queue, which keeps no order. So messages come
-again while another worker still decides them, and different ones of an organization are decided at once: several
-writers on one counter.
+A day is played over each intake. Senders run receive_usage, classifiers take batches of the queue or of the stream's
+shards and run classify_usage, an emitter reads the ledger's stream and runs emit_billing, clients reserve and then send
+what they reserved for, each in a process of its own on the deployed template's resources. Among the events are voids,
+before, with and after the requests that they take back, and again. One worker after another is killed, and a new one
+takes its place; or it is stopped for longer than what it works on is held for it, and then goes on. Half of the traffic
+takes a second queue, which keeps no order, or is spread over several partition keys. So events come again while another
+worker still decides them, and different ones of an organization are decided at once: several writers on one counter.
 
-`make e2e` plays a short day; `make kill-day` one of 20,000 events (KILLED_DAY_EVENTS). The seed is printed, and chosen
+`make e2e` plays short days; `make kill-day` days of 20,000 events (KILLED_DAY_EVENTS). The seed is printed, and chosen
 with KILLED_DAY_SEED; how far a worker has got when it is killed is up to the machine.
 """
 
@@ -51,16 +51,15 @@ from gratis_local.up import running
 from tests.builders import ledger
 from tests.builders.events import LARGE, SMALL, usage, void_of
 from tests.builders.ledger import Stored, plain, stored, totals_by_day
+from tests.e2e.killed_intake import HELD_SECONDS, SHARDS, Intake, Queues, Shards
 from tests.e2e.killed_worker import WORK, Place, read, work
 from tests.e2e.system import System, subscribed
 from tests.e2e.test_exactly_once import in_chat_shape
 
-EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "650"))
+EVENTS = int(os.environ.get("KILLED_DAY_EVENTS", "320"))
 SEED = int(os.environ.get("KILLED_DAY_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
 PATIENCE_SECONDS = 120 + EVENTS // 10
 """How long the day may take; it decides only how soon a test that fails says so."""
-VISIBILITY_SECONDS = 1
-"""Of a message in work: less than the time for which a worker may be stopped."""
 CREW = ("client", "client", "sender", "sender", "classifier", "classifier", "classifier", "emitter")
 MAX_RECEIVES = 1000
 """A message may come this often before it is a dead letter: here it is the workers that fail, not the message."""
@@ -93,7 +92,7 @@ class Traffic:
     sent: dict[RequestKey, dict[str, set[str]]] = field(default_factory=dict)
     invalid: set[str] = field(default_factory=set)
     in_order: list[RequestKey] = field(default_factory=list)
-    """Voids whose requests are sent before them by the same sender, to the queue that keeps order."""
+    """Voids whose requests are sent before them by the same sender, whose way in keeps order."""
     ordered: set[RequestKey] = field(default_factory=set)
     """The requests that this sender has sent."""
 
@@ -112,7 +111,7 @@ class Traffic:
         return sum(map(len, self.bodies))
 
     def post(self, events: list[Any]) -> None:
-        """One more body. Every other one goes to the sender whose queue keeps order."""
+        """One more body. Every other one goes to the sender whose way in keeps order."""
         is_ordered = len(self.bodies) % 2 == 0
         self.bodies.append(events)
         for event in events:
@@ -353,9 +352,10 @@ class Played:
                 counts.update(json.loads(line).get("counts", {}))
             except ValueError:  # its writer was killed
                 continue
-        names = ("Messages", "Redelivered", "StaleReceipts", "Repeats", "Conflicts", "OvertakenCommits")
+        names = ("Messages", "Redelivered", "Unfinished", "Repeats", "Conflicts", "OvertakenCommits")
         said = {name: counts[name] for name in names}
-        return {"seed": SEED, "events": self.traffic.events, "seconds": round(self.seconds), **self.crew.done, **said}
+        day = {"intake": type(self.place.intake).__name__, "seed": SEED, "events": self.traffic.events}
+        return {**day, "seconds": round(self.seconds), **self.crew.done, **said}
 
     def _until(self, is_reached: Callable[[], bool]) -> None:
         while not is_reached():
@@ -366,7 +366,7 @@ class Played:
 
     def _is_decided(self) -> bool:
         """A void may have been decided, or be in quarantine, so nothing waits for its record."""
-        if self.system.waiting_messages(*self.place.queues):
+        if not self.place.intake.is_read(self.system):
             return False
         expected = set(map(record_id, self.traffic.requests))
         return expected <= {each["id"] for name in ORGANIZATIONS for each in self.records(name)}
@@ -382,15 +382,17 @@ class Played:
             after = records[-1]["dynamodb"]["SequenceNumber"]
 
 
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """One day, played to its end."""
+@pytest.fixture(scope="module", params=["queue", "stream"])
+def played(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Played]:
+    """One day over this intake, played to its end."""
     folder, dice = tmp_path_factory.mktemp("killed"), random.Random(SEED)
-    with running(state=folder / "up" / "up.json") as (stack, up), urllib3.PoolManager() as http:
+    state = folder / "up" / "up.json"
+    with running(state=state, intake=request.param) as (stack, up), urllib3.PoolManager() as http:
         system = System(stack, up, http, subscribed(stack))
         accounts = {name: put_account(system, name, **chosen) for name, chosen in ORGANIZATIONS.items()}
         offer = offer_with_runs(folder)
-        place, traffic = prepared(system, folder, offer), traffic_of(f"{system.yesterday}", EVENTS, dice)
+        place = prepared(system, folder, offer, request.param)
+        traffic = traffic_of(f"{system.yesterday}", EVENTS, dice)
         wanted = reservations(RESERVATIONS, dice)
         place.wanted.write_text("".join(json.dumps(each) + "\n" for each in wanted))
         place.bodies.write_text("".join(json.dumps(body) + "\n" for body in traffic.bodies))
@@ -411,32 +413,44 @@ def offer_with_runs(folder: Path) -> Path:
     return file
 
 
-def prepared(system: System, folder: Path, offer: Path) -> Place:
+def prepared(system: System, folder: Path, offer: Path, intake: str) -> Place:
     """The deployed system with workers of our own in place of what Lambda runs; a worker may be slow, or gone."""
     sources = system.client("lambda")
     for source in sources.list_event_source_mappings()["EventSourceMappings"]:
         sources.delete_event_source_mapping(UUID=source["UUID"])
-    queue = system.stack.outputs["UsageQueueUrl"]
-    dead_letters = system.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
-    redrive = json.loads(dead_letters["Attributes"]["RedrivePolicy"]) | {"maxReceiveCount": MAX_RECEIVES}
-    patient = {"VisibilityTimeout": str(VISIBILITY_SECONDS), "RedrivePolicy": json.dumps(redrive)}
-    system.client("sqs").set_queue_attributes(QueueUrl=queue, Attributes=patient)
     stream = system.client("dynamodb").describe_table(TableName=system.table)["Table"]["LatestStreamArn"]
     environments = {
         function: {**environment_of(system, function), "OFFER": str(offer)} for function, _ in WORK.values()
     }
-    unordered = system.client("sqs").create_queue(
-        QueueName="usage-without-order", Attributes={"VisibilityTimeout": str(VISIBILITY_SECONDS)}
-    )["QueueUrl"]
-    return Place(environments, folder, system.up.webhook_secret, (queue, unordered), stream)
+    way_in = shards(system, folder) if intake == "stream" else queues(system)
+    return Place(environments, folder, system.up.webhook_secret, way_in, stream)
+
+
+def queues(system: System) -> Intake:
+    """The deployed queue, patient with workers that fail, and one that keeps no order."""
+    sqs, queue = system.client("sqs"), system.stack.outputs["UsageQueueUrl"]
+    dead_letters = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["RedrivePolicy"])
+    redrive = json.loads(dead_letters["Attributes"]["RedrivePolicy"]) | {"maxReceiveCount": MAX_RECEIVES}
+    held = {"VisibilityTimeout": str(HELD_SECONDS)}
+    sqs.set_queue_attributes(QueueUrl=queue, Attributes=held | {"RedrivePolicy": json.dumps(redrive)})
+    return Queues((queue, sqs.create_queue(QueueName="usage-without-order", Attributes=held)["QueueUrl"]))
+
+
+def shards(system: System, folder: Path) -> Intake:
+    """The deployed stream, with several shards."""
+    name = system.stack.outputs["UsageStreamName"]
+    uniformly: Any = {"ScalingType": "UNIFORM_SCALING"}
+    system.client("kinesis").update_shard_count(StreamName=name, TargetShardCount=SHARDS, **uniformly)
+    return Shards(name, folder)
 
 
 def environment_of(system: System, function: str) -> dict[str, str]:
-    """What the function is deployed with."""
+    """What the function is deployed with. A classifier takes itself for one on AWS, and answers a shard as there."""
     name = system.function("".join(part.capitalize() for part in function.split("_")))
     deployed = system.client("lambda").get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    local = {"AWS_ENDPOINT_URL": system.up.endpoint_url, "POWERTOOLS_METRICS_DISABLED": "true"}
-    return LOCAL_CREDENTIALS | deployed | local
+    services = ("_DYNAMODB", "_KINESIS", "_SQS") if function == "classify_usage" else ("",)
+    endpoints = {f"AWS_ENDPOINT_URL{service}": system.up.endpoint_url for service in services}
+    return LOCAL_CREDENTIALS | deployed | endpoints | {"POWERTOOLS_METRICS_DISABLED": "true"}
 
 
 def put_account(system: System, name: str, tier: int, traffic: Any) -> Account:

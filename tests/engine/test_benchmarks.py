@@ -5,7 +5,7 @@ import gc
 import json
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,16 @@ from benchmarks.closing import Store, closing, fill
 from benchmarks.cold_start import FUNCTIONS, Start
 from benchmarks.growth import Grown, Growth, Point, Reads
 from benchmarks.meter import Meter, size_of
+from benchmarks.packed import Packed
+from benchmarks.packing import PackedReceipts, figures, hot
 from benchmarks.player import _answer
 from benchmarks.receiving import Receiving, receiving
 from benchmarks.traffic import STREAM, account
-from gratis import moment
+from gratis import config, moment
+from gratis.closing.proof import Proof
+from gratis.closing.proving import prove
 from gratis.table.keys import DECISION_SHARDS
+from gratis.table.ledger import Ledger
 from gratis_local.functions import ROOT
 
 RESULTS = ROOT / "benchmarks/results.json"
@@ -83,6 +88,21 @@ def test_a_batch_of_100_takes_two_units_an_event_and_three_calls(bench: Bench) -
     found = bench._counted("gratis", "batch_100", Size(100, 100))
     documents_markers_and_checks_of_the_account = 2 * (2 + 2 + 2)
     assert found == ((100 * 2 + documents_markers_and_checks_of_the_account) / 100, 3 / 100, 3 / 100)
+
+
+def test_the_study_of_packed_receipts_is_exact_below_the_floor_of_a_transaction(bench: Bench) -> None:
+    design = PackedReceipts(config.new_dynamodb(), TABLE)
+    load = hot("packed", "study", 100)
+    write_units, *_ = figures(bench, design, load)
+    assert 1 < write_units < 1.3
+    for batch in load.batches:  # once more
+        design.handle(batch)
+    ledger: Any = Ledger(Packed(design.client), TABLE)  # type: ignore[arg-type]  # a client by its looks
+    (organization,) = load.organizations
+    day = date.fromisoformat(json.loads(workloads.text_of(load.batches[0]["Records"][0]))[0]["time"][:10])
+    proof = prove(ledger, organization, day, lambda _: config.config().offer, datetime.now(UTC))
+    assert isinstance(proof, Proof)
+    assert (proof.holds, proof.statement["decisions"]) == (True, 400)  # with the batch that began the day
 
 
 def test_a_batch_leaves_hardly_anything_to_the_garbage_collector(bench: Bench) -> None:

@@ -729,6 +729,18 @@ ORDER = (
         release=release(usage_stream=AllAtOnce),
     ),
     Fault(
+        "the queue is read no more as soon as the intake is the stream",
+        "nothing lost",
+        release=release(reads=lambda ways: ways),
+        only="change",
+    ),
+    Fault(
+        "the stream is read no more as soon as nothing is put into it",
+        "nothing lost",
+        release=release(reads=lambda ways: {"queue", *ways}),
+        only="change",
+    ),
+    Fault(
         "a shard goes on from the last record that is unfinished, and the others are passed over",
         "nothing lost",
         (("return some_unfinished[:1]", "return some_unfinished[-1:]"),),

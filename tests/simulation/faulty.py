@@ -32,6 +32,7 @@ class Fault:
     """What breaks `promise`. `changes`: forms, and what is written instead; `alone`: the check that only finds it.
 
     `rare`: few worlds show it; it is looked for by `make nightly`.
+    `only`: the worlds that only find it, by their intake.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Fault:
     release: Release = THIS
     alone: str | None = None
     rare: bool = False
+    only: str | None = None
 
     def findings(self, seed: int) -> list[Broken]:
         """What the world of this seed shows. Only in place."""

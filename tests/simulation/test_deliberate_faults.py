@@ -6,6 +6,7 @@ import pytest
 
 from gratis.rules import decision
 from gratis_simulation.checks import CHECKS
+from gratis_simulation.worlds.world import build
 from tests.simulation.faults import FAULTS, FITS
 from tests.simulation.faulty import Fault
 
@@ -33,6 +34,13 @@ def test_a_check_finds_what_no_other_check_finds(fault: Fault) -> None:
     with fault.in_place():
         found = {broken.check for seed in range(FIRST, FIRST + SOME) for broken in fault.findings(seed)}
     assert found == {fault.alone}
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.only], ids=lambda fault: fault.name)
+def test_worlds_of_an_intake_find_what_no_other_worlds_find(fault: Fault) -> None:
+    with fault.in_place():
+        found = {build(seed).intake for seed in range(FIRST, FIRST + SOME) if fault.findings(seed)}
+    assert found == {fault.only}
 
 
 def test_every_check_is_needed() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from gratis_local.functions import ROOT
 from gratis_simulation import Result, simulate
 from gratis_simulation.checks import CHECKS
+from gratis_simulation.checks.ended import Ended
 from gratis_simulation.machines.crew import Crash, Crew
 from gratis_simulation.machines.dice import Dice
 from gratis_simulation.machines.faults import KINDS
@@ -17,7 +18,7 @@ from gratis_simulation.machines.patience import max_calls
 from gratis_simulation.machines.run import Run
 from gratis_simulation.play import play
 from gratis_simulation.shrink import fails, without
-from gratis_simulation.worlds.world import Knobs, build
+from gratis_simulation.worlds.world import INTAKES, Knobs, build
 from tests.simulation.faults import FAULTS
 from tests.simulation.faulty import Fault
 
@@ -60,6 +61,7 @@ def test_worlds_are_full_of_faults() -> None:
         *("retried", "contended", "hot partition", "partial", "outage", "visible again", "over_quota", "within_quota"),
         *("unreadable", "internal_error", "is too long ago to be decided now", "is refused", "a stray message"),
         *("the usage stream has 2 shards", "put_records: partial", "put_records: outage", "4966"),
+        *("events go to: queue and stream", "events go to: stream", "events go to: queue"),
         *("PutDown", "Unchanged", "from now on: next", "from now on: beyond and this", "from now on: last"),
     ):
         assert any(happening in line for line in stories), happening
@@ -98,6 +100,44 @@ def test_several_processes_find_what_one_finds() -> None:
     assert found[0] is not None
     assert found[1] is not None
     assert found[0].seed == found[1].seed
+
+
+def test_worlds_of_one_intake_are_played_alone() -> None:
+    found = {intake: [seed for seed in range(FIRST, FIRST + 60) if build(seed).intake == intake] for intake in INTAKES}
+    assert all(found.values())
+    with NOTHING_COMMITTED.in_place():
+        failures = {intake: simulate(1, FIRST, intake=intake, processes=1).failure for intake in INTAKES}
+    assert {intake: failure and failure.seed for intake, failure in failures.items()} == {
+        intake: seeds[0] for intake, seeds in found.items()
+    }
+
+
+def test_events_of_an_organization_lie_in_both_intakes_while_one_is_changed_for_the_other() -> None:
+    """So an event may be decided before one that came earlier, by the other way; and some come by both ways."""
+    worlds = [world for world in map(build, range(FIRST, FIRST + 150)) if world.intake == "change"]
+    runs = [Run(world, Dice(world.seed)) for world in worlds]
+    for run in runs:
+        play(run)
+    assert sum(overtakes(run) for run in runs if run.knobs.keys == 1) >= 3
+    assert sum(comes_by_both(run) for run in runs) >= 3
+
+
+def overtakes(run: Run) -> bool:
+    """Whether an event was decided before one of its organization that was sent before it."""
+    latest: dict[str, int] = {}
+    for taken in Ended(run).told.taken.values():
+        batch = run.seen.handed_out[taken.actor.work.name]
+        if min(batch) < latest.get(taken.decision.organization, 0):
+            return True
+        latest[taken.decision.organization] = max(batch)
+    return False
+
+
+def comes_by_both(run: Run) -> bool:
+    ways: dict[str, set[str]] = {}
+    for message in run.sent:
+        ways.setdefault(message.body, set()).add(message.lane[0])
+    return any(len(each) > 1 for each in ways.values())
 
 
 def test_a_failure_names_its_seed_and_the_few_steps_that_lead_to_it() -> None:

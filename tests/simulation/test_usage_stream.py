@@ -95,6 +95,20 @@ def test_a_new_shard_is_read_when_those_it_comes_from_are_read_to_their_end(shar
     assert read == "abcdef"
 
 
+def test_parts_of_a_shard_are_read_side_by_side_and_a_key_is_in_one_of_them(clock: Clock) -> None:
+    shards = UsageShards(lambda: clock.now, parallel=2)
+    filled(shards, "a", "b", group="org_a")
+    filled(shards, "c", group="org_b")
+    shards.reshard()
+    filled(shards, "d", group="org_a")
+    first, second = sorted((shards.receive(10), shards.receive(10)), key=bodies)
+    assert (bodies(first), bodies(second), shards.has_visible()) == ("ab", "c", False)
+    shards.read_to(first, None, 0)
+    assert not shards.has_visible()  # the other part of the old shard is not read to its end
+    shards.read_to(second, None, 0)
+    assert bodies(shards.receive(10)) == "d"
+
+
 def test_time_alone_makes_nothing_visible_that_is_not_there(clock: Clock, shards: UsageShards) -> None:
     clock.now += timedelta(days=1)
     assert (shards.receive(10), shards.next_visible_at()) == ([], None)

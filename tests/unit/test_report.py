@@ -193,4 +193,5 @@ def test_an_organization_is_not_unknown_that_only_shares_or_became_known_later()
     assert (before.profile_version, before.settings_version) == (None, None)
     assert report.unknown_organizations([before]) == ["org_demo"]
     assert report.unknown_organizations([before, after]) == []
-    assert report.unknown_organizations(Desk(organization=account("org_demo", profiles=[])).decide(request(1000, id="r1"))) == []
+    known = Desk(organization=account("org_demo", profiles=[]))
+    assert report.unknown_organizations(known.decide(request(1000, id="r1"))) == []
