@@ -26,6 +26,7 @@ from gratis.intake.sources import WEBHOOK
 from gratis.intake.stream import UsageStream, first_unfinished, message_of
 from gratis.rules.account import Account, Profile
 from gratis.table.account_items import MAX_ITEM_BYTES, StoredAccount
+from gratis.table.accounts import AHEAD as NOTED_AHEAD
 from gratis.table.accounts import Accounts, with_profile
 from gratis.table.dynamo import longest_pause
 from gratis.table.ledger import Ledger
@@ -45,6 +46,7 @@ from gratis_simulation.machines.seen import Actor, Asking, Changed, Classified, 
 from gratis_simulation.machines.stream import Shard, Stream
 from gratis_simulation.machines.table import POISON, Table, Unknown, key_in
 from gratis_simulation.machines.usage_stream import UsageShards
+from gratis_simulation.worlds.traffic import AHEAD
 from gratis_simulation.worlds.world import (
     Change,
     Close,
@@ -62,9 +64,6 @@ from gratis_simulation.worlds.world import (
 TABLE = "ledger"
 FORESEEN = ("TransactionCanceledException", "ConditionalCheckFailedException")
 """Errors that the services answer with by themselves, if nothing is wrong with what they are asked for."""
-CHANGES_LIVE = timedelta(minutes=5)
-"""How long a change of an account goes on while others are faster: Lambda ends the function that makes it long before.
-A change notes itself on documents of the days on which events can lie that are sent by then."""
 MOVE_ON = 0.8
 """The chance that after a pause something else is next than the oldest work."""
 
@@ -233,6 +232,13 @@ class Run:
         else:
             raise Broken("nothing unforeseen", f"{work.name} failed: {error!r}") from error
 
+    def _is_outlived(self, work: Work) -> bool:
+        """Whether events may be of a day by now of whose documents a change knew nothing when it began.
+
+        No change goes on for so long: Lambda ends its function within a minute.
+        """
+        return (self.clock.now + AHEAD).date() > (work.started_at + work.skew + NOTED_AHEAD).date()
+
     def now_of(self, work: Work) -> datetime:
         """What time it is on the machine of this work."""
         return self.clock.now + work.skew
@@ -278,7 +284,7 @@ class Run:
         self._count_call()
         if self.dice.turn(f"{name} waits", self.knobs.switching):
             self._pause(work)
-        if work.kind == "change" and self.clock.now - work.started_at > CHANGES_LIVE:
+        if work.kind == "change" and self._is_outlived(work):
             raise Crash
         effect = partial(self._carry_out, work, effect)
         self._refuse_hot(operation, arguments)
