@@ -1,4 +1,4 @@
-"""What commands are called with, checked before anything is connected to. Errors name the option and the value."""
+"""Checks the arguments of commands before anything is connected to. Errors name the option and the value."""
 
 import os
 import re
@@ -45,14 +45,14 @@ def period_of(day: str | None, days: int) -> tuple[date, date]:
 
 
 def organization_and_day(organization: str, day: str) -> tuple[str, date]:
-    """Whose day, and which."""
+    """An organization's id and a UTC day, refused if they are the wrong way round."""
     if re.fullmatch(WRITTEN_DAY, organization) and not re.fullmatch(WRITTEN_DAY, day):
         raise Unusable(f"the organization comes first, then the day: gratis prove {day} {organization}")
     return organization, day_of(day, "DAY")
 
 
 def holder_of(role: str, organization: str | None, name: str) -> Holder:
-    """Whose key is asked for."""
+    """The holder of the key to be created."""
     if role not in ROLES:
         raise Unusable(f"--role: {role!r} is none of {', '.join(ROLES)}")
     if role == "platform" and organization is not None:
@@ -65,7 +65,7 @@ def holder_of(role: str, organization: str | None, name: str) -> Holder:
 
 
 def expiry_of(expires: str | None, now: datetime) -> datetime | None:
-    """When the key ends that is asked for; None: never."""
+    """When the key to be created expires; None: never."""
     if expires is None:
         return None
     try:
@@ -156,7 +156,7 @@ def check_report(file: Path | None, inputs: Sequence[str]) -> None:
 
 
 def needs_package(module: str, why: str) -> None:
-    """Refuse what needs a package that replays do without."""
+    """Raises Unusable where an optional package is not installed."""
     if find_spec(module) is None:
         raise Unusable(f"{why}, which is not installed: `make setup` in a clone does it")
 

@@ -79,9 +79,9 @@ def read_keys(file: Path) -> "Keys":
 def prove_chains(
     statements: Iterable[Statement], keys: "Keys | None", heads: Mapping[str, Head] | None = None
 ) -> list[ChainProof]:
-    """Prove each organization's statements. `keys`: that may have signed them; `heads`: the newest ones, if known.
+    """Prove each organization's statements. `heads`: a known statement of each chain.
 
-    Without keys no signature is looked at.
+    `keys`: those that may have signed the statements; None: signatures are not checked.
     """
     of_organizations: dict[str, list[Statement]] = defaultdict(list)
     for statement in statements:
@@ -119,7 +119,7 @@ def read_inclusion(file: Path) -> Mapping[str, Any]:
 
 
 def prove_inclusion(inclusion: Mapping[str, Any], keys: "Keys") -> Iterator[str]:
-    """What keeps a record from being in its day's signed statement; nothing if it is in it. Raises Unusable."""
+    """Why a record is not proved to be in its day's signed statement; nothing if it is. Raises Unusable."""
     try:
         record, statement = inclusion["record"], inclusion["statement"]
         path = [bytes.fromhex(each) for each in inclusion["path"]]
@@ -156,7 +156,7 @@ def _prove(statements: Sequence[Statement], keys: "Keys | None", head: Head | No
 
 
 def _chained(statements: Sequence[Statement], found: Differences) -> Iterator[Statement]:
-    """Each statement once. One without a number is of a release before the chain, and nothing holds it in place."""
+    """The statements with a number, each once. One without, from a release before the chain, is a difference."""
     seen = set()
     for statement in statements:
         content = canonical(statement)
@@ -183,7 +183,7 @@ def _link(before: Statement, after: Statement, found: Differences) -> None:
 
 
 def _held_against(head: Head, chained: Sequence[Statement], found: Differences) -> None:
-    """The statement that is known to be the newest, or was so once, is in the chain."""
+    """Check that a known head, the newest or an earlier one, is in the chain."""
     at_head = [each for each in chained if each["number"] == head.number]
     if not at_head:
         last = chained[-1]["number"] if chained else 0

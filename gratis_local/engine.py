@@ -76,7 +76,7 @@ def engine_at(endpoint_url: str | None) -> Iterator[str]:
 def _environment(port: int, folder: Path) -> dict[str, str]:
     return local_environment() | {
         "BIND_HOST": "127.0.0.1",
-        "MINISTACK_HOST": "127.0.0.1",  # of the addresses that it hands out
+        "MINISTACK_HOST": "127.0.0.1",  # the host in the URLs that it hands out
         "GATEWAY_PORT": str(port),
         "STATE_DIR": str(folder / "state"),
         "TMPDIR": str(folder),
@@ -100,7 +100,7 @@ def _wait_until_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask, wait, insist: the process and what it started, by its own process group."""
+    """Terminate the process and wait; kill it if that takes too long, and in any case what is left of its group."""
     if process.poll() is None:
         process.terminate()
         try:

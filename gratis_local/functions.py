@@ -37,7 +37,7 @@ def module_of(function: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"{function}_app", ROOT / "functions" / function / "app.py")
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"there is no function {function!r}")
-    logging.Logger.manager.loggerDict.pop(function, None)  # it would go on writing to what standard output was then
+    logging.Logger.manager.loggerDict.pop(function, None)  # it would write to an earlier standard output
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -1,10 +1,10 @@
-"""MiniStack as the embedded engine's process: pages from elsewhere are refused, packed bodies are handed on unharmed.
+"""MiniStack as the embedded engine's process: refuses pages of other origins, hands gzipped bodies on unchanged.
 
 Whoever reaches the engine can run code with it, and a browser sends a page's requests to any address. So each port
-refuses what a page of another origin sends, and what names a host that is not this machine.
+refuses requests from pages of another origin, and requests whose `host` header is not this machine.
 
-MiniStack goes by the content type alone and reads gzip of JSON as text, which destroys it. API Gateway's documentation
-says that binary payloads arrive in base64; how it treats packed JSON has never been tried on AWS.
+MiniStack tells text from binary by the content type alone, so it destroys gzipped JSON. API Gateway's documentation
+says that binary payloads arrive in base64; how it treats gzipped JSON has never been tried on AWS.
 """
 
 import sys
@@ -21,7 +21,7 @@ _hand_on = apigateway._invoke_lambda_proxy  # noqa: SLF001 - it has no public na
 
 
 class _Packed(dict[str, str]):
-    """Headers that do not say whether a body is text to whoever asks for that one header; copies do."""
+    """Headers whose `get` hides the content type, so that MiniStack takes the body for binary; copies have it."""
 
     def get(self, name: str, default: Any = None) -> Any:
         return default if name == TYPE else super().get(name, default)
@@ -38,9 +38,9 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 def is_foreign(headers: Mapping[str, str]) -> bool:
-    """Whether a request (its headers by lower-case name) comes from a page of elsewhere, or is for another machine.
+    """Whether a request (its headers by lower-case name) comes from a page of another origin, or names another host.
 
-    Programs send neither an origin nor `sec-fetch-site`; a page that somebody opened by its address sends `none`.
+    Programs send neither `origin` nor `sec-fetch-site`; a browser sends `none` for an address that somebody entered.
     """
     host = headers.get("host", "")
     name = host.rpartition(":")[0] or host
@@ -67,7 +67,7 @@ def guarded(app: Asgi) -> Asgi:
 
 
 def _guard_other_ports() -> None:
-    """The engine's further ports, on which functions fetch their calls, are of Python's own HTTP server."""
+    """Guard the ports on which functions fetch their invocations, which Python's own HTTP server serves."""
     parse = BaseHTTPRequestHandler.parse_request
 
     def parsed(handler: BaseHTTPRequestHandler) -> bool:

@@ -1,6 +1,6 @@
 """What `gratis up --keep` keeps between two starts: the ledger table's items, the demo keys, the webhooks' secrets.
 
-What if it dies while it saves? The file is replaced in one step, so what was kept before is still whole.
+The file is replaced in one step: if the process dies while it saves, the earlier file is still whole.
 """
 
 import base64
@@ -32,7 +32,7 @@ class Credentials:
 def restored(file: Path, stack: Stack) -> Credentials | None:
     """Put the items that were kept into a new stack's table; None if nothing was kept.
 
-    Its stream carries them out again, under the ids that they had.
+    The table's stream emits them again, under the ids that they had.
     """
     if not file.exists():
         return None

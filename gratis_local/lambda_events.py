@@ -1,4 +1,4 @@
-"""Which kind of Lambda event a file holds, where it is one that no usage events come in: to be named in one line."""
+"""Recognizes Lambda events that carry no usage events, so that an error can name their kind in one line."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -58,11 +58,11 @@ RECORDS = {
     "cf": "a request of CloudFront",
     "codecommit": "a push of CodeCommit",
 }
-"""What is in each entry of `Records` is named by."""
+"""By a key of the entries in `Records`."""
 
 
 def other_kind(event: Mapping[str, Any]) -> str | None:
-    """Which other kind of Lambda event this is; None if it is none that is known, or one that usage events come in."""
+    """The kind of a Lambda event that carries no usage events; None if it may carry some, or its kind is unknown."""
     context = event.get("requestContext")
     if isinstance(context, dict) and (kind := _kind_of_request(event, context)):
         return kind
@@ -79,7 +79,7 @@ def other_kind(event: Mapping[str, Any]) -> str | None:
 
 
 def _kind_of_request(event: Mapping[str, Any], context: Mapping[str, Any]) -> str | None:
-    """An HTTP API's request (payload format 2.0), as a function's URL sends it too, is none of these."""
+    """The kind of a request; None for payload format 2.0, that of an HTTP API and of a function's URL."""
     if "elb" in context:
         return "a request of a load balancer"
     if "serviceNetworkArn" in context:

@@ -52,7 +52,7 @@ VOIDS_OWN = (
 
 
 def _with_day(written: str) -> str:
-    """A moment or a day, by what it begins with."""
+    """A moment or a day. Raises ValueError unless it begins with a day, YYYY-MM-DD."""
     if date.fromisoformat(written[:10]).isoformat() != written[:10]:
         raise ValueError("must begin with a day, YYYY-MM-DD")
     return written
@@ -69,7 +69,7 @@ Dated = Annotated[str, AfterValidator(_with_day)]
 
 
 class _Emitted(BaseModel):
-    """What a proof looks at; whatever else there is, is hashed as it is."""
+    """The fields of a record that a proof reads; all others are only hashed, as they are."""
 
     model_config = ConfigDict(strict=True)
 
@@ -157,7 +157,7 @@ def read_records(files: Sequence[str]) -> Iterator[Record]:
 def prove_span(files: Sequence[str], keys: "Keys | None", heads: Mapping[str, Head]) -> list[RecordsProof | ChainProof]:
     """Prove all days in these files, and the chains of the statements: every record has to be in one of them.
 
-    `keys`: that may have signed the statements; None: no signature is looked at. `heads`: the newest ones, if known.
+    `keys`: those that may have signed the statements; None: signatures are not checked. `heads`: as in `prove_chains`.
     """
     held = _Held.of(files, strict=True)
     every = [statement for statements in held.statements.values() for statement in statements]
@@ -189,7 +189,7 @@ class _Held:
         return cls(records, statements)
 
     def days(self) -> list[tuple[str, str]]:
-        """Of which there is anything."""
+        """Organization and day of each record and statement in the files."""
         return sorted(self.records.keys() | self.statements.keys())
 
     def newest(self, day: tuple[str, str]) -> Record | None:
@@ -244,7 +244,7 @@ def _by_id(records: Sequence[Record], found: Differences) -> list[Record]:
 
 
 def _contradictions(record: Record, day: str) -> Iterator[str]:
-    """What a record says against itself. Rules: SPEC sections 2 (rule 7) and 5."""
+    """Each contradiction within a record. Rules: SPEC sections 2 (rule 7) and 5."""
     tokens, is_free = record["tokens"], record["verdict"] == "free"
     if min(tokens["input"], tokens["output"]) < 0 or str(record["list_amount_usd"]).startswith("-"):
         yield "tokens or amounts are negative, and it is no void"
@@ -264,7 +264,7 @@ def _contradictions(record: Record, day: str) -> Iterator[str]:
 
 
 def _void_contradictions(void: Record, by_id: Mapping[str, Record]) -> Iterator[str]:
-    """What a void says against the record that it takes back. Rules: SPEC section 2, "Voids"."""
+    """Each contradiction between a void and the record that it takes back. Rules: SPEC section 2, "Voids"."""
     voided = by_id.get(str(void.get("voids")))
     if voided is None or void["id"] != f"{voided['id']}{VOID}":
         yield f"takes back {void.get('voids')}, which is not among the records"
@@ -283,7 +283,7 @@ def _void_contradictions(void: Record, by_id: Mapping[str, Record]) -> Iterator[
 
 
 def _known(void: Record, name: str, value: Any) -> Any:
-    """A field of a void; of the tokens those that the voided record states, which may be of an earlier format."""
+    """A field of a void; of `tokens` only the kinds that the voided record states (an earlier format has fewer)."""
     return {each: void[name].get(each) for each in value} if name == "tokens" else void.get(name)
 
 
@@ -292,9 +292,9 @@ def _turned(amount: str | None) -> str | None:
 
 
 def _units(record: Record) -> Figure:
-    """What a request takes of a quota; the first format counted runs and tokens, and did not say so.
+    """What a request takes of a quota. The first format counted runs and tokens, and did not state the unit.
 
-    A unit that is none counts as requests: who made such a record made up more than that.
+    An unknown unit counts as requests: whoever forged such a record forged more than its unit.
     """
     unit, tokens = record.get("unit", usual_unit(record["group"])), record["tokens"]
     counts = Counts(tokens["total"], tokens["cached_input"], 0)
@@ -306,7 +306,7 @@ def _figure(stated: Any) -> Figure | None:
 
 
 def _steps_in(records: Sequence[Record]) -> dict[CounterWindow, list[Step]]:
-    """The steps in each counter, as far as anybody knows the offer: of one that does not ship nobody can tell."""
+    """The steps in each counter. Decisions under an offer that does not ship are left out: its counters are unknown."""
     counters = Counters(shipped)
     steps: dict[CounterWindow, list[Step]] = defaultdict(list)
     for record in records:
@@ -322,9 +322,9 @@ def _steps_in(records: Sequence[Record]) -> dict[CounterWindow, list[Step]]:
 def _tile(
     given: Set[str], records: Sequence[Record], steps: Mapping[CounterWindow, list[Step]], found: Differences
 ) -> None:
-    """Free decisions tile their counters. `steps`: all that the files hold; `given`: the days that they hold.
+    """No free decision exceeds its quota, and they tile their counters. `steps`, `given`: steps and days of all files.
 
-    Only where the files hold every day of a window: else a void of another day may have given back what is used here.
+    Tiling is checked only where the files hold every day of a window: a void of another day may have given units back.
     """
     for counter, taken in sorted(_steps_in(records).items(), key=str):
         add_tears(counter, over_granted(taken), found)

@@ -27,7 +27,7 @@ SQS_SECONDS = 1
 
 
 class NotOnTheBus(Busy):
-    """The bus did not take everything; what it did take is not harmed by going out again."""
+    """The bus did not take everything. Trying again is safe: what it took comes again under the same ids."""
 
 
 def require_kept(day: date, now: datetime) -> None:
@@ -44,7 +44,7 @@ def ledger_of(stack: Stack) -> Ledger:
 
 
 def if_unknown(ledger: Ledger, organization: str) -> str:
-    """What to add where nothing was found of an organization that was asked for. Raises Busy."""
+    """What a message adds if the organization that was asked for has no account; else nothing. Raises Busy."""
     known = Accounts(ledger.client, ledger.table).get(organization)
     return "" if known else f" ({organization} is unknown here: it has no account)"
 
@@ -74,7 +74,7 @@ def close_again(stack: Stack, day: date, organization: str | None = None) -> lis
 
 
 class StreamLetters:
-    """The dead letters of the ledger's stream: keys of items that could not be read, or positions from Lambda."""
+    """Dead letters of the ledger's stream: each names an unreadable item's key, or (Lambda's) a batch's positions."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -107,12 +107,12 @@ class StreamLetters:
             return f"the stream holds it no more: gratis emit ORGANIZATION DAY ({error})"
         if unreadable and "keys" in letter:
             return f"{letter['keys']} can still not be read: {unreadable[0].error}"
-        for each in unreadable:  # of a batch: what could be read is out, each of the others has a letter of its own now
+        for each in unreadable:  # the rest of the batch is on the bus; each of these gets a letter of its own
             self.sqs.send_message(QueueUrl=self.url, MessageBody=each.letter())
         return None
 
     def _item(self, key: Item) -> list[Any]:
-        """An item as it stands, as if it were new. Nothing if it expired."""
+        """The stream's record of an item's insertion, as the item is now; none if it expired."""
         found = self.stack.client("dynamodb").get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
         return [_change(found)] if found else []
 
@@ -188,7 +188,7 @@ def _put(stack: Stack, entries: list[Any]) -> Emitted:
 
 
 def _change(item: Item) -> Any:
-    """What the stream says of a new item."""
+    """The stream's record of an item's insertion."""
     return {"dynamodb": {"NewImage": item, "Keys": {name: item[name] for name in ("pk", "sk")}}}
 
 

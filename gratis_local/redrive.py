@@ -1,6 +1,6 @@
-"""Sends through again what could not be decided: quarantine entries, dead letters, and what the stream gave up.
+"""Sends through again what could not be decided: quarantine entries, dead letters, stream batches that Lambda gave up.
 
-All of it goes to the usage queue, which is there and read whatever the intake is."""
+All of it goes to the usage queue, which exists and is read whatever the intake is."""
 
 import json
 import time
@@ -106,9 +106,9 @@ class Desk:
         return moved
 
     def redrive_failed(self) -> int:
-        """Move what the stream gave up to the usage queue, each shard's in order; returns how many records.
+        """Move stream batches that Lambda gave up to the usage queue, each shard's in order; returns how many records.
 
-        An object goes when all of it is in the queue. Whoever is interrupted sends some of it twice: repeats.
+        An object is deleted once all of it is in the queue. An interruption may send some of it twice: repeats.
         """
         moved = 0
         for key in self._failed_keys():
@@ -121,7 +121,7 @@ class Desk:
         return moved
 
     def _failed_keys(self) -> list[str]:
-        """Their names begin with the shard and go on with the moment, so they sort as they failed."""
+        """The keys of the failed batches in the order of each shard: a key begins with the shard, then the time."""
         if self.s3 is None:
             return []
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.failed)
@@ -149,5 +149,5 @@ class Desk:
 
 
 def failed_messages(stored: Any) -> list[Message]:
-    """The records of a batch that Lambda gave up, as it puts them into a bucket: the whole call under `payload`."""
+    """The messages of a batch that Lambda gave up. `stored`: its object, the whole invocation under `payload`."""
     return [message_of(record) for record in json.loads(stored["payload"])["Records"]]

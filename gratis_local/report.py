@@ -99,7 +99,7 @@ REFUSED_COLUMNS = ("#", "Id", "Code", "Why")
 def print_replayed(replayed: Replayed, console: Console) -> None:
     """A table of decisions as in the seed text, then quarantine, then totals.
 
-    On a terminal more than `MAX_TERMINAL_ROWS` decisions are a row an organization, and those whose verdict changes.
+    On a terminal, more than `MAX_TERMINAL_ROWS` decisions become a row an organization, then the changes of verdict.
     """
     if console.is_terminal and len(replayed.decisions) > MAX_TERMINAL_ROWS:
         _print_summary(replayed.decisions, console)
@@ -116,12 +116,12 @@ def amount(usd: str | None) -> str:
 
 
 def plain(text: str | None) -> str:
-    """A stranger's text for a terminal: neither it nor its markup does anything."""
+    """Untrusted text, with control characters and rich's markup escaped."""
     return "-" if text is None else escape(written_out(text))
 
 
 def _decisions(decisions: Sequence[Decision], title: str = "Decisions") -> list[Sheet]:
-    """The seed's table; where it does not fit, what all rows share stands above it; at last, rows of two lines."""
+    """The seed's table, then narrower forms: with the organization and day in the title, if all share them; stacked."""
     rows = [decision_cells(decision) for decision in decisions]
     sheets = [Sheet(title, DECISION_COLUMNS, rows, FIGURES)]
     shared = {(decision.organization, decision.day) for decision in decisions}
@@ -169,7 +169,7 @@ def summary_rows(decisions: Iterable[Decision]) -> list[list[str]]:
 
 
 def verdict_changes(decisions: Iterable[Decision]) -> list[Decision]:
-    """Those whose verdict is another than that of the same organization's and model's decision before.
+    """The decisions whose verdict differs from the one before of the same organization and model.
 
     A void has no verdict of its own.
     """
@@ -206,7 +206,7 @@ def decision_cells(decision: Decision) -> tuple[str, ...]:
 
 
 def _running_total(decision: Decision) -> str:
-    """Its unit is said where it is not the one of the column before."""
+    """The running total, with its unit where that is not tokens."""
     total = decision.figure("running_total")
     if total is None:
         return "-"
@@ -322,7 +322,7 @@ def print_keys(keys: Sequence[Listed], console: Console) -> None:
 
 
 def print_nothing(first: date, last: date, asked: Mapping[str, str | None], console: Console) -> None:
-    """That no entry of these UTC days is of what was asked for: the value of each option, None if it is not given."""
+    """Say that no entry of these UTC days matches `asked`: the value of each option, None if it is not given."""
     named = " and ".join(f"{option} {plain(value)}" for option, value in asked.items() if value is not None)
     of = f" with {named}" if named else ""
     console.print(f"Quarantine holds nothing{of} received from {first} to {last} (UTC).", soft_wrap=True)
@@ -470,7 +470,7 @@ def totals_of(replayed: Replayed) -> dict[str, str]:
 
 
 def unknown_organizations(decisions: Iterable[Decision]) -> list[str]:
-    """Those of which neither a profile nor settings were in force when any request of theirs occurred."""
+    """The organizations that had neither a profile nor settings in force at any of their requests."""
     found: defaultdict[bool, set[str]] = defaultdict(set)
     for each in decisions:
         found[(each.profile_version, each.settings_version) == (None, None)].add(each.organization)

@@ -49,12 +49,12 @@ ENVIRONMENT = {
     "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
     "LC_ALL": "C.UTF-8",
 }
-"""Of a function that is deployed: what Lambda sets, and what template.yaml sets for any of ours."""
+"""A deployed function's environment: what Lambda sets, and what template.yaml sets for any of ours."""
 
 
 @dataclass
 class Lambda:
-    """Lambda's Runtime API, and beside it AWS: one secret, a table with nothing in it, a queue that takes everything.
+    """Lambda's Runtime API, and stand-ins for AWS: one secret, an empty table, a queue that takes everything.
 
     `told`: what the function answered, or why it could not.
     """
@@ -67,7 +67,7 @@ class Lambda:
     over: threading.Event = field(default_factory=threading.Event)
 
     def next_invocation(self) -> Any:
-        """The next event; none comes after the last until all is over."""
+        """The next event; after the last one, waits until `over` is set."""
         self.ready.set()
         if not self.invocations:
             self.over.wait(SECONDS)

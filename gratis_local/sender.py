@@ -81,7 +81,7 @@ def _post(pool: urllib3.PoolManager, webhook: Webhook, url: str, body: str) -> d
 
 
 def _why(error: urllib3.exceptions.HTTPError) -> str:
-    """What lies behind it, in the words of the operating system where it has any."""
+    """The error's cause, in the operating system's words where there are any."""
     reason = getattr(error, "reason", None) or error
     cause = reason.__cause__ or reason.args[-1]
     return (isinstance(cause, OSError) and cause.strerror) or str(reason.args[-1])

@@ -82,7 +82,7 @@ def _streams(stack: Stack) -> bool:
 
 
 def _sources_off(stack: Stack, name: str) -> list[str]:
-    """The event sources of the stack that hand nothing over."""
+    """The stack's event source mappings that are not enabled, each with its state."""
     kinds = "AWS::Lambda::EventSourceMapping"
     pages = stack.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
     found = [each for page in pages for each in page["StackResourceSummaries"] if each["ResourceType"] == kinds]
@@ -190,9 +190,9 @@ def _key(stack: Stack) -> Iterator[str]:
 
 @contextmanager
 def _listening(stack: Stack) -> Iterator[Callable[[], set[str]]]:
-    """Hears the bus through a queue and a rule of its own, which are removed: answers the request ids so far.
+    """Listens to the bus with a queue and rule of its own, removed at the end; yields a function: the ids heard so far.
 
-    A void is heard under the id of its decision, as the ledger has it.
+    They are request ids; for a void, that of its decision in the ledger.
     """
     sqs, events, bus = stack.client("sqs"), stack.client("events"), stack.outputs["BusName"]
     name, ids = f"gratis-smoke-{uuid.uuid4().hex[:12]}", set[str]()

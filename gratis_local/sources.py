@@ -32,7 +32,7 @@ class Unusable(Exception):
 
 
 class Events(list[Any]):
-    """Events in file order. `skipped`: how many entries of the files are none to be decided, by reason."""
+    """Events in file order. `skipped`: how many entries of the files need no decision, by reason."""
 
     skipped: Counter[str]
 
@@ -77,7 +77,7 @@ class _Organizations(BaseModel):
 
 
 def problems(error: ValidationError) -> str:
-    """Every problem, by field and value; of very many the first."""
+    """The problems, by field and value; at most the first `MAX_PROBLEMS`."""
     every = error.errors(include_url=False, include_context=False)
     found = [each for each in every if not _follows(each, every)]
     more = [f"and {len(found) - MAX_PROBLEMS} more"] if len(found) > MAX_PROBLEMS else []
@@ -85,7 +85,7 @@ def problems(error: ValidationError) -> str:
 
 
 def _follows(problem: ErrorDetails, every: Sequence[ErrorDetails]) -> bool:
-    """Whether a list is called too short only because what it holds was not counted for a problem of its own."""
+    """Whether a list is called too short only because an entry with a problem of its own was not counted."""
     place = problem["loc"]
     return problem["type"] == "too_short" and any(each["loc"][:-1][: len(place)] == place for each in every)
 
@@ -196,7 +196,7 @@ def _mapped(source: Source, entries: Iterable[Any], skipped: Counter[str]) -> It
         try:
             yield source.event(entry)
         except Rejected:
-            yield entry  # to be refused again, by name, where it is decided
+            yield entry  # the classifier refuses it too, and names the error
 
 
 def _body(place: str, envelope: Any) -> bytes:

@@ -84,7 +84,7 @@ def _callers_session() -> boto3.Session:
 
 @cache
 def _local_session() -> boto3.Session:
-    """One that sees neither the caller's environment nor profile: what is there may be broken."""
+    """A session that reads neither the caller's environment nor profile, which may be broken."""
     unset = {
         name: (None, None, default, convert)
         for name, (_, _, default, convert) in botocore.session.Session.SESSION_VARIABLES.items()

@@ -20,9 +20,9 @@ NAME_COLUMNS, PROSE_COLUMNS = 22, 24
 class Sheet:
     """What a table shows.
 
-    `figures`: heads of columns of figures, on the right; `prose`: of sentences, which are folded; `names`: of what is
-    folded only in a stack; `stacks`: heads that stand one below the other, where a row takes several lines; `tight`:
-    columns are one blank apart.
+    `figures`, `prose` and `names` are heads of columns: of figures, aligned right; of sentences, which are folded; of
+    names, which are folded only in a stack. `stacks`: heads that stand one below the other, where a row takes several
+    lines; `tight`: columns are one blank apart.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Sheet:
 def print_fitting(console: Console, *sheets: Sheet) -> None:
     """Print the first of these sheets that fits, or the last one.
 
-    What goes to no terminal is read by programs: it is the first sheet, whose rows are one line each.
+    Output that goes to no terminal is read by programs: it is the first sheet, one line a row.
     """
     narrow = console.is_terminal or console.width < PIPE_COLUMNS
     if not (narrow or sheets[0].prose or console.options.ascii_only):
@@ -55,7 +55,7 @@ def print_fitting(console: Console, *sheets: Sheet) -> None:
 
 
 def lines_of(sheet: Sheet) -> Iterator[str]:
-    """The lines of a table that nothing is folded in, as rich prints it: of 20,000 rows rich takes half a minute."""
+    """The lines of a table without folded cells, as rich prints it; rich itself takes half a minute for 20,000 rows."""
     heads = [_head([each]).split("\n") for each in sheet.heads]
     deep = max(map(len, heads))
     above = zip(*([""] * (deep - len(head)) + head for head in heads), strict=True)
@@ -80,7 +80,7 @@ def _aligned(text: str, width: int, right: bool) -> str:
 
 
 def written_out(text: str) -> str:
-    """With what a terminal would obey, or not show, written out: `\\x1b`."""
+    """The text with its unprintable characters as escapes: `\\x1b`."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

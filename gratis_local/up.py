@@ -58,9 +58,8 @@ def running(
 ) -> Iterator[tuple[Stack, Running]]:
     """Deploys, seeds the demo organization, and writes `state` once the API answers; then undoes it all.
 
-    `intake`: the template's parameter. `kept`: begins with what this file keeps of the last time, and keeps in it what
-    there is in the end.
-    Raises EngineFailed, also if another one runs here.
+    `intake`: the template's parameter. `kept`: a file whose content is restored at the start, and replaced at the end.
+    Raises EngineFailed, also if another system runs here.
     """
     with _alone(state), engine(port) as url:
         stack = deploy(url, PARAMETERS | {"Intake": intake})
@@ -95,7 +94,7 @@ def _alone(state: Path) -> Iterator[None]:
                 f"use it, or stop it first: kill {process}"
             ) from None
         try:
-            state.unlink(missing_ok=True)  # of one that was killed
+            state.unlink(missing_ok=True)  # left by a system that was killed
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
@@ -107,7 +106,7 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 def _remove(state: Path, text: str) -> None:
-    """Take the file away, also if it was not written to its end, but not another system's."""
+    """Remove the file, even if it was only partly written, unless it is another system's."""
     if state.is_file() and text.startswith(state.read_text(encoding="utf-8")):
         state.unlink()
 
@@ -141,7 +140,7 @@ def _seeded(stack: Stack) -> Credentials:
 
 
 def _wait_for_api(stack: Stack) -> None:
-    """Ready is when the webhook refuses an unsigned request itself."""
+    """Wait until the webhook itself refuses an unsigned request."""
     deadline = time.monotonic() + READY_SECONDS
     with urllib3.PoolManager() as pool:
         while time.monotonic() < deadline:

@@ -44,7 +44,7 @@ def void_events(organization: str, day: date, ids: Iterable[str], now: datetime,
 
 
 def request_ids(named: Sequence[str], file: str | None, day: date) -> list[str]:
-    """The ids that are named, and those of the file. Raises Unusable, naming the first one that is none."""
+    """The ids that are named, and those of the file. Raises Unusable, naming the first that is no request id."""
     found = [("ID", each) for each in named]
     if file is not None:
         found += _of_file(file, day)

@@ -67,7 +67,7 @@ Players = Callable[[Iterable[Sequence[int]]], Iterator[tuple[int, int | None]]]
 
 @contextmanager
 def _players(processes: int) -> Iterator[Players]:
-    """Plays blocks, in order; in several processes if they can inherit this one as it is."""
+    """Plays blocks, in order; in several processes where they can be forked from this one."""
     if processes > 1 and sys.platform == "linux":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # a progress bar's thread: nothing here waits for it

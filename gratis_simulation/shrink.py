@@ -92,7 +92,7 @@ class _Shrinking:
         return len(self.failing.turns) + len(_parts(self.failing.world))
 
     def _plainly(self) -> None:
-        """One machine of each kind with the right time, and the core's own limits, where it fails even so."""
+        """Set the machines to one of each kind, with the right time and the core's own limits, if it still fails so."""
         for plainer in PLAINER:
             world = self.failing.world
             if plainer.items() <= vars(world.knobs).items():
@@ -174,7 +174,7 @@ def without(parts: Sequence[_Part], still: Callable[[Sequence[_Part]], bool]) ->
 
 
 def _parts(world: World) -> list[tuple[int, int]]:
-    """Every step of the plan, a post by each of its events. Without a deployment some might wait for ever."""
+    """Every step that can be left out, a post event by event. Deployments stay: some worlds end only by them."""
     return [
         (place, number)
         for place, step in enumerate(world.plan)

@@ -1,4 +1,4 @@
-"""The dashboards that template.yaml deploys: the one definition that CloudWatch and the report draw."""
+"""Reads the dashboards from template.yaml: CloudWatch and the report draw the same definition."""
 
 import json
 import re
@@ -94,7 +94,7 @@ def _insight_rules(names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def substituted(sub: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str:
-    """The text of a `!Sub`. What `names` does not name is named by its resource's logical id."""
+    """The text of a `!Sub`. A reference that is not in `names` becomes its logical id."""
     text, own = (sub["Fn::Sub"], {}) if isinstance(sub["Fn::Sub"], str) else sub["Fn::Sub"]
 
     def meant(match: re.Match[str]) -> str:
@@ -107,7 +107,7 @@ def substituted(sub: Mapping[str, Any], names: Mapping[str, str] = NAMES) -> str
 
 
 def _usual(value: Any) -> str:
-    """What a condition of the template chooses where no parameter asks for anything else."""
+    """The value of an `!If` whose condition does not hold, as with the template's default parameters."""
     chosen = value["Fn::If"][2]
     return substituted(chosen) if "Fn::Sub" in chosen else str(chosen["Ref"])
 

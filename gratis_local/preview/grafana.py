@@ -109,7 +109,7 @@ def _queries(widget: Widget) -> Iterator[cloudwatch.CloudWatchMetricsQuery]:
 
 
 def _summed(widget: Widget) -> Iterator[cloudwatch.CloudWatchMetricsQuery]:
-    """Single values are of the whole time shown: each metric is added up before it is computed with, and hidden."""
+    """Single values cover the whole time shown: expressions use the sum of each metric, which itself is hidden."""
     ids = [line.options["id"] for line in widget.lines if line.name]
     for number, line in enumerate(widget.lines):
         options = line.options

@@ -9,7 +9,7 @@ MAX_PAGE_ROWS = 2000
 
 
 def document(title: str, lead: str, *sections: str) -> str:
-    """A page of its own: it asks for nothing else, and nothing on it runs."""
+    """A self-contained page: it loads nothing, and no script runs on it."""
     style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (

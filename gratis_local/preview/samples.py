@@ -21,7 +21,7 @@ class Sample:
 
 
 def contributors(rule: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, ...]]:
-    """How many log lines each contributor of a Contributor Insights rule has, as far as our rule uses its language."""
+    """How many log lines each contributor of a rule has. Knows only the part of the rule language that ours uses."""
     contribution = rule["Contribution"]
     keys = [key.removeprefix("$.") for key in contribution["Keys"]]
     filters = [(each["Match"].removeprefix("$."), each["In"]) for each in contribution["Filters"]]

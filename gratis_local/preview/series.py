@@ -85,7 +85,7 @@ def _stat(line: Line, widget: Widget) -> str:
 
 
 def _searched(found: re.Match[str], label: str, samples: Iterable[Sample], period: int) -> list[Drawn]:
-    """A line for each value that the metric has of the dimension, in alphabetical order as CloudWatch lists them."""
+    """A line for each value of the dimension, in alphabetical order as CloudWatch lists them."""
     by_value: dict[Dimensions, list[Sample]] = defaultdict(list)
     for each in samples:
         dimensions = dict(each.dimensions)

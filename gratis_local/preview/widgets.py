@@ -90,7 +90,7 @@ def _contributors(widget: Widget, rule: Mapping[str, Any], most: int, reported: 
 
 
 def _heading(widget: Widget) -> str:
-    """A text that begins a dashboard. Another one explains a widget that is not in a replay."""
+    """The heading of a dashboard from its text widget; nothing for a text that only explains another widget."""
     head, _, rest = widget.properties["markdown"].partition("\n")
     if not head.startswith("# "):
         return ""

@@ -95,7 +95,7 @@ def _other_verdict(line: Line, _: Compared, __: datetime) -> Cause | None:
 
 
 def _adding_up(of_reasons: dict[str, list[Any]], tokens: int) -> tuple[str | None, list[Any]]:
-    """The reason whose requests, all or one of them, have just these tokens; else the reason that has the most."""
+    """The reason, with requests, of which all requests or one have just these tokens; else the one with most tokens."""
     for reason, records in of_reasons.items():
         if sum(record["tokens"]["total"] for record in records) == tokens:
             return reason, records

@@ -71,12 +71,12 @@ class Line:
     theirs: Side
 
     def difference(self, verdict: Verdict) -> int:
-        """Tokens that we have more; 0 where they do not say."""
+        """Our tokens minus theirs; 0 where they state none."""
         return 0 if not self.theirs.is_told else self.ours.tokens[verdict] - self.theirs.tokens[verdict]
 
     @property
     def cached(self) -> int:
-        """Cached input tokens that we have more; 0 where one side does not say."""
+        """Our cached input tokens minus theirs; 0 where one side states none."""
         ours, theirs = self.ours.cached, self.theirs.cached
         return 0 if ours is None or theirs is None else ours - theirs
 
@@ -139,7 +139,7 @@ class Word:
 
     @property
     def days(self) -> frozenset[date]:
-        """That the pages are about."""
+        """The days that the pages cover."""
         return frozenset().union(*(each.days for each in (self.usage, self.costs) if each))
 
     @property
@@ -182,7 +182,7 @@ def compare(
 
 
 class _Names:
-    """One name for a model that each side may name with its date or without. `costs_only`: as line items write them."""
+    """One name for a model, whether a side dates it or not. `costs_only`: names as line items of costs have them."""
 
     def __init__(self, offer: Offer, rows: Iterable[Row], *, costs_only: bool) -> None:
         self._offer = offer
@@ -194,7 +194,7 @@ class _Names:
                 self._dated[row.day, dated[1]].add(dated[0])
 
     def of(self, row: Row) -> str:
-        """The model's dated name: by the offer's aliases, else the one with which somebody names it on that day."""
+        """The model's dated name: by the offer's aliases, else the only one that either side uses on that day."""
         name = self._resolved(row)
         dated = self._dated.get((row.day, name), set())
         return next(iter(dated)) if len(dated) == 1 else name
@@ -231,7 +231,7 @@ def _on(days: frozenset[date], ours: Iterable[Row], as_of: datetime | None) -> t
 
 
 def _unpriced_is_not_free(row: Row, offer: Offer) -> Row:
-    """A line item of amount 0 was given away, but not where nobody knows a price and no group of the offer lists it."""
+    """A line item of amount 0 is free, unless its model has no known price and is in no group: then it is billed."""
     day = moment.midnight(row.day)
     model = re.sub(r"^ft-(.+)", r"ft:\1:", row.model)
     version = offer.version_at(day)
@@ -270,7 +270,7 @@ def _costs(ours: Sequence[Row], costs: Pages, offer: Offer) -> list[Cost]:
     """What is billed, by day and model, as line items name it."""
     named = _Names(offer, [*ours, *costs.rows], costs_only=True)
     if ours and not any(row.record for row in ours):
-        return []  # the API's usage has no amounts
+        return []  # our side is the account API's usage, which has no amounts
     lines = _lines(ours, costs.rows, lambda row: Key(row.day, named.of(row), None))
     return [
         Cost(line.key, line.ours.amount, line.theirs.amount, line.ours.unpriced, line.theirs.unpriced) for line in lines

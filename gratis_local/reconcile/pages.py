@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Pages:
-    """What some pages say. `days`: that they are about; `not_metered`: line items that are no model's."""
+    """What some pages say. `days`: those that they cover; `not_metered`: line items of no model."""
 
     rows: Sequence[Row]
     days: frozenset[date]
@@ -131,7 +131,7 @@ def _usage_row(where: str, day: date, content: dict[str, Any]) -> Row:
 
 
 def _costs_row(where: str, day: date, content: dict[str, Any]) -> Row:
-    """A line item; one that is no model's has none, and its name in place of a record."""
+    """The row of a line item. One of no model has an empty `model`, and the line item's name as its `record`."""
     result = _read(_CostsResult, content, where)
     if result.line_item is None:
         raise Unusable(f"{where}: is not grouped by line_item; ask for group_by=line_item")
@@ -220,7 +220,7 @@ def _require_all(pages: Sequence[tuple[str, _Page]]) -> None:
 
 
 def _each_once(pages: Sequence[tuple[str, _Page]]) -> Iterator[tuple[str, _Bucket]]:
-    """The buckets in order. The same one twice counts once; with other figures nobody knows which are right."""
+    """The buckets in order, repeats dropped. Raises Unusable for a repeat with other figures, and for overlaps."""
     known: dict[tuple[int, int], tuple[str, _Bucket]] = {}
     for name, page in pages:
         for bucket in page.data:

@@ -55,7 +55,7 @@ def _appended(before: Account, after: Account, *, created: bool) -> None:
 
 
 def _takes_effect_at_once(before: Account, after: Account, actor: Actor) -> None:
-    """What is new holds from now on, or from its predecessor on; an organization's first profile perhaps for long."""
+    """A new version takes effect as it is written, or with a later predecessor; a first profile may be back-dated."""
     begun, written = actor.work.started_at + actor.work.skew, actor.at + actor.work.skew
     for old, new in ((before.profile, after.profile), (before.sharing, after.sharing)):
         for version in new[len(old) :]:

@@ -19,7 +19,7 @@ from gratis_simulation.worlds.world import Post, Step, Stray
 
 @dataclass(frozen=True)
 class Arrival:
-    """One event in the queue. `place`: of its message, and within it."""
+    """One event in the queue. `place`: that of its message, and its own within the message."""
 
     place: tuple[int, int]
     event: Event
@@ -51,7 +51,7 @@ class Arrivals:
         self.contents = {arrival.event.content for arrival in self.all}
 
     def hash_of(self, payload: Payload | Voiding) -> str:
-        """What the core tells the payload by from others of the same key."""
+        """The hash by which the core tells the payload from others of the same key."""
         place = self.places[payload][0]
         arrival = next(each for each in self.all if each.place == place)
         return parse_event(arrival.event.raw, arrival.received_at).payload_hash

@@ -1,4 +1,4 @@
-"""Where nothing fails, nobody gives up: what comes again without a cause would hide what has one."""
+"""Where nothing fails, nobody gives up: repetition without a cause would hide repetition with one."""
 
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.ended import Ended
@@ -6,9 +6,9 @@ from gratis_simulation.machines.seen import Classified
 
 
 def check(ended: Ended) -> None:
-    """In worlds without faults, where no release has to wait for another to decide.
+    """Judges worlds without faults in which no release has to wait for another to decide.
 
-    Classifiers that share an organization are in each other's way all the same, and so are clients that reserve.
+    Batches only where classifiers share no organization and nobody reserves: else they get in each other's way.
     """
     if ended.run.knobs.faults or ended.run.world.runs("beyond"):
         return

@@ -48,7 +48,7 @@ def _on_bus(ended: Ended) -> dict[str, Events]:
 
 
 def _in_first_form(ended: Ended) -> dict[str, dict[str, Any]]:
-    """The records, by what the last release makes of them: it emits every decision in its own form."""
+    """Each record, by the text of it that the last release emits, which knows only its own form."""
     forms = ((record_of(each._replace(format=1)), record_of(each)) for each in ended.decisions)
     return {json.dumps(first, sort_keys=True): ours for first, ours in forms}
 

@@ -1,4 +1,4 @@
-"""The newest statement of a closed day is what anybody makes of its records, and says that they hold."""
+"""The newest statement of a closed day is what its records add up to, and says that they hold."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from gratis_simulation.checks.record import record_of
 
 
 def check(ended: Ended) -> None:
-    """Of the days that were closed when everything else was done; all others have whole chains of revisions too."""
+    """Judges the days that were closed when everything else was done; on all days, no revision may be missing."""
     items = [item for key, item in ended.run.table.items.items() if key[1].startswith("STATEMENT#")]
     statements = [json.loads(item["statement"]["S"]) for item in items]
     newest: dict[tuple[str, str], dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Each event of the queue has its decision, or is in quarantine: as a conflict, or because it says nothing."""
+"""Each event of the queue has its decision, or is in quarantine under a code that fits it."""
 
 import json
 from datetime import datetime

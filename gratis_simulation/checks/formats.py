@@ -1,4 +1,4 @@
-"""What the next release wrote stays: attributes in what this one replaces, fields in what anybody emits."""
+"""What the next release wrote is kept: attributes of items that this one replaces, fields of records on the bus."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ def _keeps(change: Change, old: Item, new: Item) -> None:
         return
     noted = {**old, "version": new.get("version"), "account_version": new.get("account_version")}
     if change.key[0].startswith("COUNTER#") and new == noted:
-        return  # a change of the account notes itself on any document, and decides nothing
+        return  # a change of the account may note its version on any document: it decides nothing
     if change.key[0].startswith("COUNTER#") and _format(old) > RESERVING:
         raise Broken("read by another release", f"{change.key} says that others must not decide on it: {old}")
     was_settled = "reservations" in old and "reservations" not in new

@@ -41,7 +41,7 @@ def _in_a_row(row: list[Event], events: list[Event]) -> bool:
 
 
 def _bodies_are_queued_in_order(ended: Ended) -> None:
-    """The events that nobody else sends are in the queue in the order of their body, if that was posted once."""
+    """Events that are sent only once are in the queue in the order of their body, if that was posted once."""
     sent = Tally(event.content for step in ended.run.world.plan for event in events_of(step))
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for arrival in ended.arrivals.all:
@@ -56,7 +56,7 @@ def _bodies_are_queued_in_order(ended: Ended) -> None:
 
 
 def _commits_follow_arrival(ended: Ended) -> None:
-    """A worker commits the events of a counter in their order. Where a way keeps order, so do all of them by it."""
+    """A counter's events are committed in order by each worker; by all together where they came by one FIFO lane."""
     last: dict[Any, Any] = {}
     for taken in ended.told.taken.values():
         if taken.payload is None:
@@ -67,8 +67,8 @@ def _commits_follow_arrival(ended: Ended) -> None:
         asked = decision.quota is not None
         counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
         if ended.run.knobs.fifo:
-            # A shard that is read again may hand a void out once more that came before its request; and a request may
-            # be decided after its void was read that came before it by another way.
+            # A shard that is read again may hand out once more a void that came before its request; and a void that
+            # came before its request by another way may have been read before the request is decided.
             if decision.is_void and ended.run.world.intake != "queue":
                 continue
             for lane in _lanes(ended, taken, places):
@@ -86,7 +86,7 @@ def _commits_follow_arrival(ended: Ended) -> None:
 
 
 def _places(ended: Ended, taken: Taken) -> Sequence[tuple[int, int]]:
-    """Where the event that was decided came; of a void, after its request, which it may have been before as well."""
+    """The places of the event that was decided; of a void, only those after its request's first."""
     places = ended.arrivals.places[taken.payload] if taken.payload else []
     if not isinstance(taken.payload, Voiding):
         return places
@@ -102,7 +102,7 @@ def _lanes(ended: Ended, taken: Taken, places: Sequence[tuple[int, int]]) -> Col
 
 
 def _asked_before(ended: Ended, taken: Taken, batch: Collection[int]) -> tuple[int, int]:
-    """Where in its batch the request of a void came, if the same worker decided it: no void was decided before."""
+    """The place of a void's request in the batch, if one worker decided both: the void is decided after it."""
     start = (-1, -1)
     if not isinstance(taken.payload, Voiding):
         return start

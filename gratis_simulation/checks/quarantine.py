@@ -89,9 +89,9 @@ def _conflicts(ended: Ended, event: Event, entry: Entry) -> None:
 
 
 def _is_unknown(ended: Ended, void: Voiding, entry: Entry) -> None:
-    """What was to be voided was not decided by then, nor had it come before where the queue keeps order.
+    """The voided request was not decided by then, nor, where order is kept, had it come before the void.
 
-    One that waited too long may have come before, and be decided when it comes again, by a worker with another clock.
+    Unless it waited too long: then it may be decided only when it comes again, by a worker with another clock.
     """
     taken = ended.told.taken.get(void.voided)
     if taken is None or taken.payload is None:

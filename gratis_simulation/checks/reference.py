@@ -78,10 +78,10 @@ class Expected:
 
 @dataclass(frozen=True)
 class Place:
-    """A counter, and the calendar window of a request in it; a rolling window begins anywhere.
+    """A counter, and what a request asks of it.
 
-    `length`: of a rolling window; `units`: what the request takes; `quota`: of how many;
-    `closes`: whether a miss ends it.
+    `start`: of its calendar window, None for a rolling one; `length`: of a rolling window; `units`: what the request
+    takes; `quota`: of how many; `closes`: whether a request that does not fit closes the window.
     """
 
     counter: tuple[Any, ...]
@@ -93,7 +93,7 @@ class Place:
 
     @property
     def shelf(self) -> tuple[Any, ...]:
-        """The document that it lies in: of a calendar's window, or of all that roll."""
+        """The document that holds it: of one calendar window, or of all rolling windows."""
         return (*self.counter[:4], self.start)
 
     def end(self, start: datetime) -> datetime:
@@ -381,7 +381,7 @@ def _window(group: Stated, version: Stated) -> Stated:
 
 
 def _run(offer: Stated, version: Stated, group: Stated) -> str:
-    """The day since which a group has counted in the same windows: what rolled before something else came is over."""
+    """The day since which a group has counted in the same kind of window: rolling windows from before it are over."""
     same = ("name", "unit", "scope")
     since = version["effective_at"]
     for other in reversed([each for each in offer["versions"] if each["effective_at"] < since]):
@@ -529,7 +529,7 @@ def _hosts(name: str, tool: str) -> bool:
 
 
 def _as_if_now(wanted: Reserving, now: datetime) -> Payload:
-    """The request as if it came now. Of tokens in all none is cached, and all are of the dearer kind."""
+    """The request as if it came now. If only a total is stated, no token is cached and all are of the dearer kind."""
     asked = wanted.asked._replace(occurred_at=now)
     if wanted.exact:
         return asked

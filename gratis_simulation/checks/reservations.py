@@ -45,7 +45,7 @@ def _is_kept(ended: Ended, held: Held, asking: Asking) -> None:
 
 
 def _settles(taken: Taken, held: Held) -> bool:
-    """Whether a decision is on the request that the room was set aside for, and by what it was judged by."""
+    """Whether a decision settles the room: on its request, in time, within its units, judged by the same versions."""
     payload, room, place = taken.payload, held.room, taken.expected.place if taken.expected else None
     if not isinstance(payload, Payload) or place is None or moment.parse(taken.decision.decided_at) >= room.expires_at:
         return False
@@ -62,7 +62,7 @@ def _settles(taken: Taken, held: Held) -> bool:
 
 
 def _is_of_another_window(taken: Taken, held: Held) -> bool:
-    """Whether the request fell in a window that rolls and is not the one that was open; or was over by then."""
+    """Whether the request fell in another rolling window than the room's; if that has none, in one already over."""
     window, place = taken.decision.window, taken.expected.place if taken.expected else None
     if place is None or window is None or "T" not in window:
         return False
@@ -71,7 +71,7 @@ def _is_of_another_window(taken: Taken, held: Held) -> bool:
 
 
 def _quotas_differ(ended: Ended, taken: Taken) -> bool:
-    """Whether others in the window had another quota: more may be used than this one allows, which goes first."""
+    """Whether others in the window had another quota: more may be used than this one allows; promise 1 goes first."""
     decision = taken.decision
     window = decision.organization, decision.group, decision.pool, decision.window
     alike = [each for each in ended.decisions if (each.organization, each.group, each.pool, each.window) == window]

@@ -24,7 +24,7 @@ def check(ended: Ended) -> None:
 
 
 def _last_moment(slot: str) -> datetime:
-    """When the last event occurred that a counter document can hold: a day, a week or a month begins on a day."""
+    """The end of the window that a counter document holds: of the day, week or month that begins on its slot's day."""
     if slot.startswith("ROLLING"):
         raise Broken("exactly once", "the document of all rolling windows expires")
     days = 31 if slot.startswith("MONTH") else 7 if slot.startswith("WEEK") else 1

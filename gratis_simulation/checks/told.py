@@ -1,7 +1,7 @@
-"""The ledger's log told again, commit by commit, as it stands. It judges nothing: that is what the checks do.
+"""Reads the ledger's log again, commit by commit. It judges nothing: that is what the checks do.
 
-Beside each decision stands what the rules make of it, told by the reference; beside each document what the decisions
-so far add up to, right or wrong.
+It puts beside each decision what the reference expects of it, and beside each document what the decisions so far add
+up to, right or wrong.
 """
 
 from collections import defaultdict
@@ -104,7 +104,7 @@ class Told:
         self._ledger = Ledger(self._past, TABLE, pause=lambda _: None)  # type: ignore[arg-type]  # a client by its looks
         self._reference = Reference(run.world.stated)
         self._places: dict[CounterId, set[Any]] = defaultdict(set)
-        """The counters that the rules know for a document: before and after something else came, if it rolls."""
+        """The reference's counters in a document: several if rolling windows gave way to another kind and came back."""
         self._recent: dict[CounterId, list[str]] = defaultdict(list)
         self._accounts: dict[str, list[tuple[int, Account]]] = defaultdict(list)
         self._tell()
@@ -223,9 +223,9 @@ class Told:
         return latest
 
     def _accounts_read(self, organization: str, number: int, actor: Actor) -> Iterator[Account | None]:
-        """The account as it stood when the decision was committed: no decision stands on one that was changed by then.
+        """The account as it was when the decision was committed: no commit succeeds on one that has changed by then.
 
-        The last release did not hold on to that. Where it works: also the states that the worker can have read.
+        The last release did not check that. Where it runs: also the earlier states that the worker can have read.
         """
         states = [(written, account) for written, account in self._accounts[organization] if written < number]
         for written, account in reversed(states):
@@ -307,7 +307,7 @@ def differing(decision: Decision, expected: Expected) -> dict[str, tuple[Any, An
 
 
 def _as_it_stands(expected: Expected, decision: Decision) -> Expected:
-    """The decision, to be counted as it was taken."""
+    """`expected` with the figures of the decision, to be counted as it was taken."""
     figures = {name: getattr(decision, name) for name in expected.figures}
     return replace(expected, figures=figures, announces=frozenset(decision.thresholds))
 

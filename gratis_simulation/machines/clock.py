@@ -26,7 +26,7 @@ class Serially(Executor):
     """Stands in for a pool of threads where the core reads side by side: only one worker may run at a time."""
 
     def submit(self, task: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
-        """What it comes to, at once."""
+        """Runs the task at once; its result is there."""
         done: Future[Any] = Future()
         done.set_result(task(*args, **named))
         return done

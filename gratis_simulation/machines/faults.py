@@ -4,15 +4,15 @@
   later time, when nobody waits for it any more. It is throttled, or does not get there.
 - *The table.* Another transaction on one of the items is under way. A partition is busy for longer than anybody waits.
   A batch is done in part, and the answer says so; or it is read or written in two halves, between which others go on
-  and a writer dies. An item that is read is not what it should be; the next time it is. The client library makes a
-  call again whose answer it lost. Reads that need not be consistent are behind.
+  and a writer dies. An item is garbled when it is read, and right the next time. The client library makes a call again
+  whose answer it lost. Eventually consistent reads are behind.
 - *Queue, usage stream and bus.* Some entries of a call are refused; or the same ones for some time. A message comes
   again although it was dealt with; so does a stream's batch, the usage stream's with records before it
-  (usage_stream.py). Where the queue keeps no order, workers outlast its patience, and others get their messages as
-  well.
+  (usage_stream.py). Where the queue keeps no order, workers take longer than its visibility timeout, and others get
+  their messages as well.
 - *Clocks* are off by up to 45 seconds. A closing has to stop at any decision. Releases change (releases.py).
 
-What a service has answered with success stays: nothing here loses a write, or turns round the records of a key.
+What a service has answered with success stays: nothing here loses a write, or reorders the records of a key.
 """
 
 import zlib
@@ -155,7 +155,7 @@ def partial(call: Call) -> Any:
 
 
 def unreadable(call: Call) -> Any:
-    """One of the items that a classifier reads is not what it should be; the next time it is."""
+    """One of the items that a classifier reads is garbled; the next time it is right."""
     [(table, items)] = call.do()["Responses"].items()
     if items and call.name.startswith("classify"):
         garbled = call.choose(items)
@@ -246,7 +246,7 @@ KINDS = (*ANYWHERE, *SOMEWHERE)
 
 
 def possible(kinds: Sequence[str], operation: str) -> list[tuple[str, Fault]]:
-    """Those of `kinds` that can happen to a call of this operation; twice what can happen to few."""
+    """Those of `kinds` that can happen to a call of this operation; twice those that only few operations have."""
     found = [(kind, ANYWHERE[kind]) for kind in kinds if kind in ANYWHERE]
     here = [(kind, SOMEWHERE[kind]) for kind in kinds if kind in SOMEWHERE]
     return found + [(kind, fault) for kind, (fault, operations) in here if operation in operations] * 2

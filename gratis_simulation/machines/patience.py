@@ -1,6 +1,6 @@
-"""How many calls a world may take until it must have come to its end. Whoever makes more will never stop.
+"""How many calls a run may make: one that makes more is taken to be endless.
 
-It follows from the world: every event, step and closing costs calls, and nothing is done again but for a cause. A
+The bound follows from the world: every event, step and closing costs calls, and nothing is repeated without a cause. A
 fault, a repeated delivery and a slow worker each cost at most one invocation more, and all of them are counted.
 """
 
@@ -10,8 +10,8 @@ from gratis_simulation.machines.releases import LAST
 from gratis_simulation.worlds.world import Close, GiveBack, Post, Reserve, World
 
 MAX_SLOW = 10
-"""How often workers outlast the queue's patience, or a closing is put down. Without a bound no message might ever be
-deleted, and a day be read from its beginning for each of its decisions."""
+"""How often workers outlast the queue's visibility timeout, or a closing stops halfway. Without a bound no message
+might ever be deleted, and a day be read from its beginning for each of its decisions."""
 CLOSED = 2
 """Days that are closed at the end, where the last release ran twice: reading them all takes longer than the run."""
 CALLS = 30

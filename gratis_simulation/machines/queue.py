@@ -1,4 +1,4 @@
-"""The usage queue, in this process: FIFO by message group, at least once, and silent about duplicates for 5 minutes."""
+"""The usage queue, in this process: FIFO by message group, at least once, dropping duplicates for 5 minutes."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -38,7 +38,7 @@ class Sent:
 
     @property
     def lane(self) -> tuple[str, str]:
-        """What it is kept in order with: the way by which it came, and its group."""
+        """Messages of one lane are kept in order: the way by which they came, and their group."""
         return type(self).__name__, self.group
 
     @property

@@ -31,7 +31,7 @@ def all_ways(_: Collection[str]) -> Collection[str]:
 
 @dataclass(frozen=True)
 class Release:
-    """`table`, `queue` and `bus` are put before the clients of the services; the rest is what the functions wire.
+    """`table`, `queue` and `bus` wrap the clients of the services; the rest is what the functions wire.
 
     `reads`: from where events are taken, by where they are put.
     """

@@ -146,7 +146,7 @@ def _change_seen_by_the_last(record: Item) -> Item:
 class FirstStatements(Statements):
     """Statements as the first release wrote them: one item alone, without a number in the chain.
 
-    Its documents had three names, so the versions that it notes are never those that this release notes.
+    It named documents by three parts, so the versions that it notes are never those that this release notes.
     """
 
     def write(
@@ -193,7 +193,7 @@ class FirstStatements(Statements):
 
 
 def _in_first_form(versions: Sequence[Any]) -> list[Any]:
-    """A document was named by organization, group and slot."""
+    """The versions of documents as the first release notes them: by organization, group and slot, without the pool."""
     return [[*each[:3], each[-1]] for each in versions]
 
 

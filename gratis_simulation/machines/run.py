@@ -233,9 +233,9 @@ class Run:
             raise Broken("nothing unforeseen", f"{work.name} failed: {error!r}") from error
 
     def _is_outlived(self, work: Work) -> bool:
-        """Whether events may be of a day by now of whose documents a change knew nothing when it began.
+        """Whether events may by now be of a later day than any on which a change, when it began, would note itself.
 
-        No change goes on for so long: Lambda ends its function within a minute.
+        No real change goes on for so long: Lambda ends its function within a minute.
         """
         return (self.clock.now + AHEAD).date() > (work.started_at + work.skew + NOTED_AHEAD).date()
 
@@ -569,7 +569,7 @@ class Run:
             again()
 
     def _hurries(self) -> bool:
-        """Whether time runs out for a closing. It begins again with some forty calls, so not at every look."""
+        """Whether time runs out for a closing; not each time it asks, since to begin again takes some forty calls."""
         if self._slow >= MAX_SLOW or not self.dice.turn(f"{self._place()} hurries", self.knobs.switching):
             return False
         self._slow += 1

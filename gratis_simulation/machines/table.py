@@ -369,7 +369,7 @@ def _operation_of(transact_item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _refuse_transaction(operations: Sequence[Mapping[str, Any]], max_items: int) -> None:
-    """`max_items`: of a transaction with decisions, which may be kept small; others may be as large as they can be."""
+    """`max_items`: of a transaction with decisions, which a world may keep small; all others have DynamoDB's limit."""
     keys = [key_of(each.get("Item") or each["Key"]) for each in operations]
     most = max_items if any(sk.startswith("REQ#") for _, sk in keys) else MAX_KEYS
     if not keys or len(keys) > most:

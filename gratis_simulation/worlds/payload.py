@@ -42,7 +42,7 @@ class Payload(NamedTuple):
 
     @property
     def latest(self) -> datetime:
-        """The moment from which it is reckoned how long its decision is kept."""
+        """The moment from which its decision's retention is counted."""
         return self.occurred_at
 
     @property
@@ -52,7 +52,7 @@ class Payload(NamedTuple):
 
 
 class Reserving(NamedTuple):
-    """Room that is asked for under the id of `asked`, for a request like it. `exact`: by kinds of tokens, not in all.
+    """Room asked for under the id of `asked`, for a request like it. `exact`: tokens by kind, not only their total.
 
     `expires_in`: seconds.
     """

@@ -251,7 +251,7 @@ class Traffic:
         return payload._replace(**self._dice.choice(changes))
 
     def _id(self) -> str:
-        """Mostly new; sometimes that of another request, which on another day or of another organization is another."""
+        """Mostly new; sometimes another request's, which names a new one on another day or of another organization."""
         if self._sent and self._dice.random() < self._same_ids:
             return self._dice.choice(self._sent).id
         self._ids += 1

@@ -25,7 +25,7 @@ from gratis_simulation.worlds.traffic import Traffic
 BASES = (date(2025, 3, 6), date(2025, 3, 9), date(2025, 3, 10), date(2025, 3, 11), date(2025, 6, 9))
 """Days around which worlds are built: Sundays and Mondays, and the day before o3 became cheaper."""
 ORGANIZATIONS = ("org_a", "org_a.b", "org_c")
-"""One is named as another begins: what is asked of one must not be answered of the other."""
+"""One name is a prefix of another: what is asked of one organization must not be answered for the other."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Change:
-    """The platform sets a profile, or an owner what is shared. `actor` is nobody else's; `since`: back-dated by it."""
+    """The platform sets a profile, or an owner what is shared. `actor`: unique; `since`: how far it is back-dated."""
 
     at: datetime
     organization: str
@@ -50,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Stray:
-    """A message that the webhook never packed, or long ago: `received_at`, as it says; None if it does not."""
+    """A message that the webhook did not pack, or packed long ago. `received_at`: as it says; None if it does not."""
 
     at: datetime
     group: str
@@ -102,7 +102,7 @@ class Reshard:
 
 @dataclass(frozen=True)
 class Redirect:
-    """From now on each call of the webhook puts its events into one of these ways; the first, unless by chance."""
+    """From now on each call of the webhook takes one of these ways: the first, unless the dice choose another."""
 
     at: datetime
     ways: tuple[str, ...]
@@ -113,7 +113,7 @@ Step = Post | Change | Stray | Close | Deploy | Reserve | GiveBack | Reshard | R
 
 @dataclass(frozen=True)
 class Limits:
-    """Sizes that the core keeps to, unless they are made small so that few events reach them."""
+    """The core's own limits, or smaller ones, so that few events reach them."""
 
     transaction: int = MAX_ITEMS
     message: int = MAX_MESSAGE_EVENTS
@@ -255,7 +255,7 @@ WAYS: Sequence[Any] = (
 
 
 def _streaming(dice: random.Random, knobs: Knobs) -> Knobs:
-    """Events come through the stream; in half of the worlds mostly what is special to it fails: calls done in part."""
+    """Events come through the stream; in half of these worlds the only faults are calls that are done in part."""
     keys, parallel = dice.choice((1, 1, 2, 3)), dice.choice((1, 1, 2, 3))
     streaming = replace(knobs, fifo=True, keys=keys, parallel=parallel)
     if dice.random() < 0.5:
@@ -279,7 +279,7 @@ def _between(
     step: Callable[[datetime, tuple[str, ...]], Step],
     phases: Sequence[tuple[str, ...]],
 ) -> list[Step]:
-    """The plan, with the deployments of these phases put between its steps."""
+    """The plan, with `step` of each of these phases put between its steps."""
     places = sorted(dice.randrange(len(plan) + 1) for _ in phases)
     rolled: list[Step] = []
     for number in range(len(plan) + 1):

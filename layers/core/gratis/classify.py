@@ -1,8 +1,8 @@
 """Decides a batch of queue messages: validates, judges, settles each counter, and commits. SPEC sections 2 and 3.
 
-What if this dies on any line, runs twice, or two of it run at once? A commit is one transaction that holds only on
-the documents it was decided on, and only if no request in it was decided before. So whatever else happened, the next
-run meets either nothing or its own decisions.
+It may die on any line, run twice, or run twice at once: a commit is one transaction that succeeds only if its documents
+are still as they were read, and no request in it was decided before. So the next run finds either nothing or the
+decisions that were taken.
 """
 
 import json
@@ -87,7 +87,7 @@ class Arrival:
 
 Pending = tuple[Arrival, Case | VoidCase]
 NOBODY = JudgedBy.of(None)
-"""By this an organization is judged that has no account."""
+"""For an organization without an account."""
 
 
 def never() -> bool:
@@ -98,7 +98,8 @@ def never() -> bool:
 class Classifier:
     """Decides batches of messages; holds what all of them share.
 
-    `spread`: settles organizations, each in its order; they share no document. `max_items`: of one transaction.
+    `spread`: `map`, or one that settles organizations side by side (they share no document). `max_items`: of one
+    transaction.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class _Batch:
         self.spread = shared.spread
         self.hurry = hurry
         self.counting = Lock()
-        """Two organizations that are settled side by side count together."""
+        """Guards the counts of the outcome, since organizations may be settled side by side."""
         self.max_items = shared.max_items
         self.messages = messages
         self.outcome = Outcome()
@@ -186,7 +187,7 @@ class _Batch:
         for raw in events:
             try:
                 if measure:
-                    compact(raw)  # replay and foreign senders come past the webhook, which refuses what is too large
+                    compact(raw)  # replay and foreign senders bypass the webhook, which refuses what is too large
                 request = parse_event(raw, message.received_at)
             except Exception as error:  # noqa: BLE001 - one event must not stop the others; it is kept and alarmed
                 invalid.append((message, raw, unforeseen(error)))
@@ -195,7 +196,7 @@ class _Batch:
         self._refuse(invalid)
 
     def _decide(self, wave: Sequence[Arrival]) -> None:
-        """Decide a wave; if something in the table cannot be read, all organizations but the one it belongs to."""
+        """Decide a wave; if an item in the table cannot be read, decide all organizations but that item's."""
         organizations = dict.fromkeys(each.request.organization for each in wave)
         try:
             self._decide_until_accounts_rest(self._without_expired(wave))
@@ -210,7 +211,7 @@ class _Batch:
                 self._decide([each for each in wave if each.request.organization == organization and not each.done])
 
     def _decide_until_accounts_rest(self, in_time: Sequence[Arrival]) -> None:
-        """Decide; whose account was changed before its commit is judged again, by what is in force now."""
+        """Decide; requests whose account was changed before their commit are judged again, by the account as it is."""
         attempts = 0
         while in_time:
             moved = self._decide_together(in_time)
@@ -233,7 +234,7 @@ class _Batch:
         self.judged_by = {name: JudgedBy.of(account) for name, account in accounts.items()}
         counters: dict[CounterId, list[Pending]] = {}
         for arrival in in_time:
-            held = in_force_at(arrival.request, accounts)  # not to be read is no fault of the event: see `_decide`
+            held = in_force_at(arrival.request, accounts)  # outside `try`: not the event's fault, see `_decide`
             try:
                 if isinstance(arrival.request, Void) and arrival.request.key in decided:
                     self._decided_before(arrival, decided[arrival.request.key])
@@ -281,7 +282,7 @@ class _Batch:
         raise unknown_request(request)
 
     def _without_expired(self, wave: Sequence[Arrival]) -> list[Arrival]:
-        """The arrivals that can still be decided. One that waited too long may have been decided before it did."""
+        """The arrivals that can still be decided. One that waited too long is a repeat or a conflict, or is refused."""
         in_time: list[Arrival] = []
         expired: list[Arrival] = []
         for arrival in wave:
@@ -296,7 +297,7 @@ class _Batch:
         return in_time
 
     def _read_the_rest(self, cases: Iterable[Case | VoidCase]) -> None:
-        """Documents that the models did not lead to: of requests that rules 1 to 6 billed, and of voids."""
+        """Read the documents that `likely_documents` cannot name: of requests that rules 1 to 6 bill, and of voids."""
         pairs = {(case.counter, case.day) for case in cases}
         needed = {document for counter, day in pairs for document in (counter, totals_of(counter, day))}
         missing = needed - self.shelf.keys()
@@ -316,7 +317,7 @@ class _Batch:
         return chunk_size(counter, cases, self.shelf, *limits, judged_by=self._judged_by(counter))
 
     def _commit_or_isolate(self, counter: CounterId, chunk: Sequence[Pending]) -> None:
-        """Commit requests; if it fails in a way that trying again cannot mend, find the event it is because of."""
+        """Commit a chunk; if it can never succeed, commit event by event, and refuse the one at fault."""
         try:
             self._commit(counter, chunk)
         except (Busy, AccountMoved):
@@ -330,9 +331,9 @@ class _Batch:
                 self._refuse_all(left[0][0], unforeseen(error))
 
     def _commit(self, counter: CounterId, pending: Sequence[Pending]) -> None:
-        """Decide the chunk from what the counter holds, and commit; from what came back if it was refused.
+        """Decide from the documents on the shelf and commit; if that is refused, decide again on those that came back.
 
-        That may be spread over more pages: then it takes more than one transaction.
+        These may have more pages, so that more than one transaction is needed.
         """
         attempts = 0
         while pending:
@@ -373,13 +374,13 @@ class _Batch:
         return self.judged_by.get(counter.organization, NOBODY)
 
     def _read_again(self, counter: CounterId, pending: Sequence[Pending]) -> None:
-        """After a wait: whoever was faster may have been so again, and a conflict does not say what stands there."""
+        """Read after a wait: documents may have changed once more, and a transaction conflict does not return them."""
         documents = {counter} | {totals_of(counter, case.day) for _, case in pending}
         with readable(counter):
             self.shelf |= self.ledger.documents(documents)
 
     def _read_pages(self, counter: CounterId, pending: Sequence[Pending]) -> None:
-        """The pages of totals that these requests can be counted on, after their documents."""
+        """Read the pages of totals on which these requests are counted, after their documents."""
         names: dict[date, set[Name]] = {}
         for _, case in pending:
             names.setdefault(case.day, set()).add(name_of(case.request))
@@ -458,7 +459,7 @@ class _Batch:
 
 @contextmanager
 def readable(counter: CounterId) -> Iterator[None]:
-    """What cannot be read now is no fault of the events that wait for it. Raises Busy."""
+    """Turns any failure to read into Busy: the events that wait for it are not at fault."""
     try:
         yield
     except Busy:
@@ -568,7 +569,7 @@ def chunk_size(
 
 
 def unknown_request(void: Void) -> Rejected:
-    """A void of what was never decided: it may come later, or the id or the day is another."""
+    """A void of what was never decided: the request may still come, or the void's id or day is wrong."""
     return Rejected(
         "unknown_request",
         f"data.request_id: there is no decision on {void.request_id!r} of {void.organization} on {void.day}, "

@@ -1,10 +1,10 @@
-"""What is read from the ledger table and committed to it. SPEC section 3 rests on `Ledger.commit`.
+"""Reads the ledger table and commits to it. SPEC section 3 rests on `Ledger.commit`.
 
 The totals of a wide day lie on further pages beside its document (`rules/pages.py`). A page is written in the same
 transaction as its document, so only a new version of the document can bring a new page: the document's condition guards
-its pages too. Therefore pages are read *after* their document. A page that is of no later version than the document
-that was read before it is then the page of that version. And the sum over the versions of all pages, which the document
-keeps, says whether one of them is lost or old.
+its pages too. Therefore pages are read *after* their document: a page whose version is not later than the document's is
+then the one that belongs to it. The document also keeps the sum of its pages' versions, which shows whether one of them
+is lost or out of date.
 """
 
 import heapq
@@ -73,11 +73,11 @@ KEEP_DOCUMENTS = timedelta(days=400)
 class Document:
     """A counter document as it was read. Version 0: it is not there yet. `recent`: a day's latest request ids.
 
-    `format`: what a release must know to commit on it; `unknown`: attributes that a later release put beside ours.
-    `leaves`: the pages of a day's totals, the document itself included; `stamps`: the sum of the versions of the
-    others; `pages`: those that were read, by leaf. `totals` are those of the pages that were read; `is_damaged`: all
-    were asked for, and they are not those that the document names.
-    `account_version`: of the account, the latest that the document has seen (decisions/017); None: nobody noted one.
+    `format`: the one that a release must know to commit on it; `unknown`: attributes that a later release added.
+    `leaves`: those of a day's totals, one kept in the document itself, each other on a page; `stamps`: the sum of the
+    pages' versions; `pages`: those that were read, by leaf; `totals`: the rows of the document and of these pages;
+    `is_damaged`: all pages were read, and they are not those that the document names.
+    `account_version`: the account's latest version that is noted on the document (decisions/017); None: none is.
     """
 
     version: int = 0
@@ -94,7 +94,7 @@ class Document:
 
     @property
     def may_have_pages(self) -> bool:
-        """Whether further pages may lie beside it. The first release left out what a document says of its pages."""
+        """Whether further pages may lie beside it. The first release dropped `leaves` from documents it replaced."""
         return self.leaves != UNSPLIT or (self.format == FIRST and self.version > 0)
 
     def unread(self, names: Iterable[Name]) -> set[str]:
@@ -131,7 +131,7 @@ class Ledger:
     """Reads and writes the table. `expire`: items carry a time to live (not so in replay).
 
     `readers`: reads the decisions of a day side by side; by default threads of its own, started by the first such read.
-    `max_page_rows`: past which a page of totals is split.
+    `max_page_rows`: a page of totals with more rows is split.
     """
 
     def __init__(
@@ -222,8 +222,8 @@ class Ledger:
     def with_pages(self, identity: CounterId, document: Document, names: Collection[Name]) -> Document:
         """The document with the pages that hold these rows of its totals. It must have been read before this.
 
-        The first release knew no pages and left out that there are any where it replaced a document: whether there are
-        is looked up. Raises Busy if a page is not there.
+        The first release knew no pages and dropped `leaves` from documents that it replaced: theirs are looked up.
+        Raises Busy if a page is not there.
         """
         if document.format == FIRST and document.version and is_day(identity):
             return _whole(document, self._pages_of(identity))
@@ -244,7 +244,7 @@ class Ledger:
         return dict(map(_document, self._query("pk = :pk AND begins_with(sk, :pools)", values)))
 
     def decisions_of_day(self, organization: str, day: date, after: str = "") -> Iterator[Decision]:
-        """The decisions of an organization's UTC day by what their keys say, consistently: past `after`, or all.
+        """The decisions of an organization's UTC day in the order of their keys, consistently: past `after`, or all.
 
         The shards are read side by side, each a page ahead, so any number of decisions takes little memory.
         """
@@ -335,9 +335,9 @@ class Ledger:
         It happens only on the very documents that the decisions were taken on (`read`), only if none of the requests
         was decided before, and only while the decisions that voids take back (`voided`) are there. Raises CommitRefused
         with what stands in the way, Busy if it may work later (or even has worked: a lost response), Rejected if
-        DynamoDB will never take it. Busy, too, on a document of a later format: it holds what this release cannot see
-        and a verdict rests on. Raises AccountMoved if the account is not as it was when the requests were judged
-        (`judged_by`) in what can matter to them.
+        DynamoDB will never take it. Busy, too, on a document of a later format: a verdict may rest on fields that this
+        release does not know. Raises AccountMoved if the account has changed, in what can matter to the requests, since
+        they were judged (`judged_by`).
         """
         documents = merge(read, counter, books, decisions, self.max_page_rows)
         check = self._account_check(counter.organization, documents, judged_by)
@@ -376,11 +376,11 @@ class Ledger:
     def _account_check(
         self, organization: str, documents: Mapping[CounterId, Document], judged_by: JudgedBy | None
     ) -> list[Any]:
-        """The condition that the account is as it was judged by, where a document cannot say so. Raises AccountMoved.
+        """A check that the account is of the version judged by, where no document shows it. Raises AccountMoved.
 
-        A change notes itself on the documents of days that are there, but not on one that comes later, nor on the
-        counter of a longer window, which a reservation is committed to alone; and an organization's first profile may
-        hold for long past days. Those commits ask the account itself.
+        A change of an account notes its version on the day documents that exist: not on one that is created later, nor
+        on the counter of a longer window, which is all that a reservation commits. And an organization's first profile
+        may be back-dated. Such commits check the account's item itself.
         """
         if judged_by is None:
             return []
@@ -435,7 +435,7 @@ class Ledger:
         return {"Put": {"TableName": self.table, "Item": item}}
 
     def _page_puts(self, read: Mapping[CounterId, Document], documents: Mapping[CounterId, Document]) -> list[Any]:
-        """The pages that are other ones than were read."""
+        """Puts of the pages that differ from those that were read."""
         return [
             self._page_put(identity, leaf, page)
             for identity, document in documents.items()
@@ -496,13 +496,13 @@ def _seen_by(document: Document, judged_by: JudgedBy) -> Document:
 
 
 def _format(before: Document, after: Counter) -> int:
-    """A later format stays; one that says that there are reservations does so as long as there are."""
+    """The document's format: a later one than ours stays; `RESERVING` only while there are reservations."""
     needed = RESERVING if after.reservations else FORMAT
     return before.format if before.format > RESERVING else needed
 
 
 def _paged(document: Document, max_rows: int) -> Document:
-    """The document with the pages that its new totals change; the first one and those that are full are split."""
+    """The document with the pages that its new totals change; pages past `max_rows` are split."""
     if document.leaves == UNSPLIT and len(document.totals.rows) <= max_rows:
         return document
     before, first = document.pages, first_leaf(document.leaves)
@@ -530,7 +530,7 @@ def _first_page(document: Document) -> Totals:
 
 
 def _may_have_pages(document: Item) -> bool:
-    """The first release left out what a document says of its pages."""
+    """`Document.may_have_pages` of a stored document."""
     return "leaves" in document or format_of(document) == FIRST
 
 
@@ -593,13 +593,13 @@ def _windows_text(counter: Counter) -> str:
 
 
 def _window_array(window: Window) -> list[Any]:
-    """What was announced is a list where the first release has a flag: it takes a list with an entry for true."""
+    """The announced quotas are a list where the first release has a flag: it takes a list with an entry for true."""
     announced = [None if quota is None else written(quota) for quota in sorted(window.announced, key=str)]
     return [moment.text(window.start), written(window.used), window.overflowed, announced]
 
 
 def _crossed_text(counter: Counter) -> str:
-    """By the start of the window. Beside the windows, whose arrays the first release reads to the last entry."""
+    """The crossed quotas by their window's start. Not in the window's array: the first release takes no longer one."""
     crossed = {moment.text(each.start): sorted(map(written, each.crossed), key=str) for each in counter.windows}
     stated = {start: quotas for start, quotas in crossed.items() if quotas}
     return json.dumps(stated, separators=(",", ":")) if stated else ""
