@@ -23,7 +23,7 @@ from tests.builders.events import LARGE, usage
 SECRET = "whsec_" + base64.b64encode(b"the first of two secrets").decode()
 OTHER_SECRET = "whsec_" + base64.b64encode(b"the second of two secrets").decode()
 BEARER = "a-bearer-secret-for-litellm"
-CODES = {"invalid_event", "too_old", "in_the_future", "conflict", "no_organization"}
+CODES = {"invalid_event", "too_old", "in_the_future", "too_large", "conflict", "no_organization"}
 """Of quarantined events: SPEC section 5."""
 _NUMBERS = count(1)
 

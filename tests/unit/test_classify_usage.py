@@ -427,7 +427,7 @@ def test_an_event_that_the_webhook_would_refuse_for_its_size_is_quarantined_alon
     assert handle(record("m1", usage("r1"), usage("r2", note="x" * MAX_EVENT_BYTES), usage("r3"))) == []
     assert sorted(stored(client).verdicts()) == ["r1", "r3"]
     [entry] = stored(client).quarantine
-    assert (entry.id, entry.code) == ("r2", "invalid_event")
+    assert (entry.id, entry.code) == ("r2", "too_large")
     assert entry.message.endswith("bytes of JSON; at most 80000 are accepted")
 
 

@@ -256,8 +256,9 @@ def test_a_label_is_a_short_plain_text(path: str, value: Any) -> None:
 def test_an_event_may_be_80_000_bytes_of_json_and_not_one_more() -> None:
     empty = len(json.dumps(with_value("data.note", ""), separators=(",", ":")))
     assert len(compact(with_value("data.note", "x" * (80_000 - empty)))) == 80_000
-    with pytest.raises(Rejected, match="event: is 80001 bytes of JSON; at most 80000 are accepted"):
+    with pytest.raises(Rejected, match="event: is 80001 bytes of JSON; at most 80000 are accepted") as refused_one:
         compact(with_value("data.note", "x" * (80_001 - empty)))
+    assert refused_one.value.code == "too_large"
 
 
 # What is required

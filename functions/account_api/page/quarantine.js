@@ -15,6 +15,7 @@ const REASONS = [
   "invalid_event",
   "too_old",
   "in_the_future",
+  "too_large",
   "no_organization",
   "conflict",
   "unknown_request",

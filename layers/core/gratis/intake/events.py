@@ -65,7 +65,7 @@ def compact(raw: Any) -> str:
     if "Infinity" in text and not _is_json(raw):
         raise Rejected("invalid_event", "event: holds a number that is too large for JSON")
     if len(text) > MAX_EVENT_BYTES:
-        raise Rejected("invalid_event", f"event: is {len(text)} bytes of JSON; at most {MAX_EVENT_BYTES} are accepted")
+        raise Rejected("too_large", f"event: is {len(text)} bytes of JSON; at most {MAX_EVENT_BYTES} are accepted")
     return text
 
 
