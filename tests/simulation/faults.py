@@ -388,6 +388,7 @@ MOVING = (
         "a change of an account is noted on no document",
         "settings take effect at once",
         release=release(accounts=Unnoted),
+        rare=True,
     ),
     Fault(
         "the first commit on a document does not ask for the account",
@@ -544,6 +545,7 @@ PAGES = (
         "pages that were read are taken for those of a later version of their document",
         "known to the services",
         release=release(ledger=Attached),
+        rare=True,
     ),
     Fault(
         "a transaction has no room for the pages of totals",
@@ -560,6 +562,7 @@ PAGES = (
         "what the first release counted in the document replaces what the page holds",
         "totals are sums of decisions",
         (("some_rows[some_key].plus(some_sums) if some_key in some_rows else some_sums", "some_sums"),),
+        rare=True,
     ),
     Fault(
         "a document does not know of what versions its pages are",
@@ -749,6 +752,7 @@ ORDER = (
         "an organization that has to wait is overtaken by what comes in its next wave",
         "decided in arrival order",
         (("self.stopped.add(some_organization)", "None"),),
+        rare=True,
     ),
     Fault(
         "a message with an undecided event is finished",
