@@ -15,10 +15,12 @@ from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder, Keys
 from gratis.table.keys import decision_key
 from gratis.table.quarantine import entry
+from tests.builders.events import message
+from tests.builders.ledger import classifier
+from tests.builders.organizations import account
 from tests.e2e.system import System, eventually
 from tests.e2e.test_page import DESKTOP, key_for, sign_in
 from tests.e2e.test_page_states import pictured, violations
-from tests.ledger_builders import account, classifier, message
 
 PHONE = {"width": 390, "height": 844}
 MARKUP = '<img src=x onerror="document.title = 1"><b>no name</b>'
