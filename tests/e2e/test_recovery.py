@@ -60,14 +60,22 @@ def test_organization_and_day_in_the_wrong_order_are_said(system: System) -> Non
 
 @pytest.mark.parametrize("chosen", [True, False], ids=["one organization", "all"])
 def test_a_missed_night_is_closed_by_hand(system: System, organization: str, chosen: bool) -> None:
-    """Drill: the schedule did not run; the day has decisions and no statement."""
-    system.accepted(system.usage(organization, "r1"))
+    """Drill: the schedule did not run; the day has decisions and no statement.
+
+    All organizations: of a day that no other test uses.
+    """
+    day = system.yesterday if chosen else system.yesterday - timedelta(days=17)
+    system.accepted(usage("r1", 1000, organization=organization, at=f"{day}T12:00:00Z"))
     system.through(organization)
     statements = Statements(system.client("dynamodb"), system.table)
-    closing = ["close", "yesterday", *(["--organization", organization] if chosen else [])]
+    closing = [
+        "close",
+        "yesterday" if chosen else day.isoformat(),
+        *(["--organization", organization] if chosen else []),
+    ]
     closed = on_stack(system, *closing)
     assert closed.exit_code == 0, closed.stderr
-    eventually(lambda: statements.latest(organization, system.yesterday), "the statement")
+    eventually(lambda: statements.latest(organization, day), "the statement")
     eventually(lambda: system.bus.of("DayClosed", organization), "the statement on the bus")
 
 

@@ -64,23 +64,19 @@ class Desk:
 
         return self.side_by_side(call, list(names))
 
+    def decide(self, client: Any, name: str, tokens: int, now: datetime = NOW) -> Decision:
+        """The decision on a request in a batch of its own, which comes again while it loses every race."""
+        event = usage(name, tokens, model=MODEL, at=now.isoformat())
+        batch = [message(f"m-{name}", event, received_at=now)]
+        ours = classifier(client, OFFER, lambda _: now, self.table)
+        while (outcome := ours.classify(batch)).unfinished:
+            pass
+        [decision] = outcome.decisions
+        return decision
+
     def come(self, requests: Sequence[tuple[str, int]], now: datetime = NOW) -> list[Decision]:
-        """The decisions on requests of so many tokens, each in a batch of its own, from eight threads.
-
-        A batch that lost every race for its document comes again, as from the queue.
-        """
-
-        def decide(client: Any, request: tuple[str, int]) -> Decision:
-            name, tokens = request
-            event = usage(name, tokens, model=MODEL, at=now.isoformat())
-            batch = [message(f"m-{name}", event, received_at=now)]
-            ours = classifier(client, OFFER, lambda _: now, self.table)
-            while (outcome := ours.classify(batch)).unfinished:
-                pass
-            [decision] = outcome.decisions
-            return decision
-
-        return self.side_by_side(decide, requests)
+        """The decisions on requests of so many tokens, from eight threads."""
+        return self.side_by_side(lambda client, request: self.decide(client, *request, now), requests)
 
     def proof(self) -> Proof:
         proving = Proving(Ledger(self.clients[0], self.table), "org_a", NOW.date(), lambda _: OFFER)
@@ -128,9 +124,7 @@ def test_reservations_and_requests_that_race_never_take_the_same_tokens(desk: De
         if number % 2:
             wanted = Wanted.model_validate({"id": f"r{number}", "model": MODEL, "tokens": EACH, "expires_in": 3600})
             return "reserved", desk.reservations(client).reserve(wanted)[0]["expires_at"]
-        event = usage(f"s{number}", EACH, model=MODEL, at=NOW.isoformat())
-        batch = [message(f"m{number}", event, received_at=NOW)]
-        [decision] = classifier(client, OFFER, lambda _: NOW, desk.table).classify(batch).decisions
+        decision = desk.decide(client, f"s{number}", EACH)
         return "decided", decision.verdict if decision.verdict == "free" else None
 
     done = desk.side_by_side(either, range(160))

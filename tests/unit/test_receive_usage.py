@@ -500,8 +500,8 @@ HOSTILE: dict[str, Hostile] = {
     "the same name twice: the last one holds": Hostile(
         json.dumps(event("r1")).replace("{", '{"id": "#", ', 1).encode(), (None,)
     ),
-    "an event of 81 KB": one(event("r1", note="x" * 81_000), BAD, "event: is 81"),
-    "an event of 1 MB of control characters": one(event("r1", note="\x00" * 600_000), BAD, "event: is 3"),
+    "an event of 81 KB": one(event("r1", note="x" * 81_000), "too_large", "event: is 81"),
+    "an event of 1 MB of control characters": one(event("r1", note="\x00" * 600_000), "too_large", "event: is 3"),
 }
 
 
@@ -636,7 +636,7 @@ def test_ten_thousand_ids_in_other_alphabets_get_an_answer_that_lambda_hands_on(
 def test_an_identifier_of_half_a_megabyte_is_quarantined_and_cut_in_the_answer(webhook: Deployed, field: str) -> None:
     sent = event("r1") | {field: "x" * 500_000}
     answer = webhook.post_events(sent)
-    assert answer.codes == ["invalid_event"]
+    assert answer.codes == ["too_large"]
     assert len(json.dumps(answer.content)) < 2000
     assert [json.loads(raw) for raw in webhook.raw_quarantined()] == [sent]
 
