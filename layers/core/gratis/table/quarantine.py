@@ -3,9 +3,9 @@
 Two at once, or twice? An entry's key is derived from the event and the reason, and an entry that is there is left as it
 is: what came first stays, with its moment of arrival and with fields that only a later release knows. Its further parts
 hold nothing but the event, so they are written again as they were. Only the first put of an entry is an INSERT, which
-the stream announces. An event that is refused for another reason later, after it was sent
-through again, has an entry for each; both go once it is decided. One that is decided while a slower worker still
-refuses it keeps an entry as well: the next redrive finds the decision, and takes the entry out.
+the stream announces. An event that was sent through again and is refused for another reason has an entry for each; both
+go once it is decided. One that is decided while a slower worker still refuses it keeps an entry as well: the next
+redrive finds the decision, and takes the entry out.
 """
 
 import hashlib
