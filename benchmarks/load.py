@@ -27,7 +27,7 @@ from gratis_local.stack import Stack, stack_of
 ASSUMED = {
     "calls to the webhook": ("0.01", "1"),
     "messages in the queue": ("0.01", "1"),
-    "write units": ("2.04", "4.02"),
+    "write units": ("2.05", "4.04"),
     "read units": ("0.03", "2"),
     "ms of classify_usage": ("0.31", "15"),
     "bus entries": ("0.08", "0.63"),
