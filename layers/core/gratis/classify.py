@@ -480,17 +480,18 @@ def first_of_each(arrivals: Iterable[Arrival]) -> tuple[list[Arrival], list[Arri
     waiting: set[str] = set()
     later: list[Arrival] = []
     for arrival in arrivals:
-        voided = arrival.request.voided if isinstance(arrival.request, Void) else None
-        if voided in found or arrival.request.key in taken_back:
-            waiting.add(arrival.request.organization)
-        if arrival.request.organization in waiting:
+        request, key = arrival.request, arrival.request.key
+        voided = request.voided if isinstance(request, Void) else None
+        if voided in found or key in taken_back:
+            waiting.add(request.organization)
+        if request.organization in waiting:
             later.append(arrival)
             continue
         if voided:
             taken_back.add(voided)
-        first = found.setdefault(arrival.request.key, arrival)
+        first = found.setdefault(key, arrival)
         if first is not arrival:
-            (first.copies if is_same(first.request, arrival.request) else first.rivals).append(arrival)
+            (first.copies if is_same(first.request, request) else first.rivals).append(arrival)
     return list(found.values()), later
 
 
@@ -521,7 +522,7 @@ def likely_documents(requests: Iterable[Request], offer: Offer) -> set[CounterId
     found: set[CounterId] = set()
     for request in requests:
         counter = likely_counter(request, offer.version_at(request.occurred_at))
-        found |= {counter, totals_of(counter, request.key.day)}
+        found |= {counter, totals_of(counter, request.day)}
     return found
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -76,4 +75,4 @@ def _as_dearer(request: Request) -> Request:
     if price is None:
         return request
     amounts = price.amount(request.tokens), price.amount(as_output)
-    return replace(request, tokens=as_output) if (amounts[1] or 0) > (amounts[0] or 0) else request
+    return request._replace(tokens=as_output) if (amounts[1] or 0) > (amounts[0] or 0) else request

@@ -98,11 +98,31 @@ OUTPUT_DETAILS = (
     *("output_tokens_details", "output_token_details"),
     *("completion_tokens_details", "completion_token_details"),
 )
-CACHED = ("cached_tokens", "cache_read_tokens")
-CACHED_FLAT = ("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
-WRITTEN = ("cache_write_tokens", "cache_creation_tokens")
-WRITTEN_FLAT = ("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens")
-"""Names under which platforms and gateways state what was read from the cache, and what was written to it."""
+RESPONSES = frozenset({"input_tokens", "output_tokens", *INPUT_DETAILS[:2], *OUTPUT_DETAILS[:2]})
+CHAT = frozenset({"prompt_tokens", "completion_tokens", *INPUT_DETAILS[2:], *OUTPUT_DETAILS[2:]})
+"""The fields of usage as the Responses API states it, and as Chat Completions do."""
+
+
+def _within(places: Sequence[str], *names: str) -> list[str]:
+    return [f"{place}.{name}" for place in places for name in names]
+
+
+NAMES = {
+    "input": ["input_tokens", "prompt_tokens"],
+    "output": ["output_tokens", "completion_tokens"],
+    "cached": [
+        *("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens"),
+        *_within(INPUT_DETAILS, "cached_tokens", "cache_read_tokens"),
+    ],
+    "cache_write": [
+        *("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens"),
+        *_within(INPUT_DETAILS, "cache_write_tokens", "cache_creation_tokens"),
+    ],
+    "input_audio": _within(INPUT_DETAILS, "audio_tokens"),
+    "output_audio": _within(OUTPUT_DETAILS, "audio_tokens"),
+}
+"""Where platforms and gateways state each count that we read, and what they call it there."""
+_COUNT_OF = {name: count for count, names in NAMES.items() for name in names}
 
 
 class Usage(_Incoming):
@@ -140,62 +160,60 @@ class Usage(_Incoming):
     @cached_property
     def tokens(self) -> Tokens:
         """What was used. Raises ValueError, naming the counts that contradict each other or do not add up."""
-        left_out = self._empty_shape()
-        read = self.input_tokens if "input" not in left_out else None
-        prompt = self.prompt_tokens if "prompt" not in left_out else None
-        if read is None and prompt is None:
+        stated = self._stated()
+        if "input" not in stated:
             raise ValueError("names neither input_tokens nor prompt_tokens")
-        counted = _one({"input_tokens": read, "prompt_tokens": prompt})
-        if read is not None and self.output_tokens is None:
+        counted = _one(stated["input"])
+        if "input_tokens" in stated["input"] and self.output_tokens is None:
             raise ValueError("names input_tokens, but no output_tokens")
-        answered = _one(
-            {
-                "output_tokens": self.output_tokens if "input" not in left_out else None,
-                "completion_tokens": self.completion_tokens if "prompt" not in left_out else None,
-            }
-        )
+        answered = _one(stated.get("output"))
         if self.total_tokens != counted + answered:
             raise ValueError(
                 f"total_tokens is {self.total_tokens}, but input {counted} + output {answered} is {counted + answered}"
             )
-        cached = self._stated(INPUT_DETAILS, CACHED, CACHED_FLAT, left_out)
-        cache_write = self._stated(INPUT_DETAILS, WRITTEN, WRITTEN_FLAT, left_out)
-        audio = self._stated(INPUT_DETAILS, ("audio_tokens",), (), left_out)
-        audio += self._stated(OUTPUT_DETAILS, ("audio_tokens",), (), left_out)
+        cached, cache_write = _one(stated.get("cached")), _one(stated.get("cache_write"))
+        audio = _one(stated.get("input_audio")) + _one(stated.get("output_audio"))
         for name, part in (("cached_tokens", cached), ("cached and cache_write_tokens", cached + cache_write)):
             if part > counted:
                 raise ValueError(f"{name} is {part}, more than the {counted} input tokens it is part of")
         return Tokens(counted, cached, answered, cache_write, audio)
 
-    def _empty_shape(self) -> frozenset[str]:
-        """The shape that is all zeros or nulls beside one that is not: it counts as absent."""
+    def _stated(self) -> Mapping[str, Mapping[str, int]]:
+        """By count the places that state it, and as what."""
+        found: dict[str, dict[str, int]] = {}
+        absent = self._absent_shape()
+        for name, value in self.__dict__.items():
+            if value is None or (name in absent and _is_empty(value)):
+                continue
+            named = {name: value} if isinstance(value, int) else _by_place(name, value)
+            for place, count in named.items():
+                if place in _COUNT_OF:
+                    found.setdefault(_COUNT_OF[place], {})[place] = count
+        return found
+
+    def _absent_shape(self) -> frozenset[str]:
+        """The fields of the shape that is all zeros or nulls beside one that is not: it counts as absent."""
         responses, chat = (self.input_tokens, self.output_tokens), (self.prompt_tokens, self.completion_tokens)
         if any(responses) and not any(chat):
-            return frozenset({"prompt", "completion"})
-        return frozenset({"input", "output"}) if any(chat) and not any(responses) else frozenset()
-
-    def _stated(
-        self, places: Sequence[str], names: Sequence[str], flat: Sequence[str], left_out: frozenset[str]
-    ) -> int:
-        """A count that may stand in several places, all of which must agree; 0 where it stands in none."""
-        stated = {name: getattr(self, name) for name in flat}
-        for place in places:
-            details = getattr(self, place)
-            if details is not None and not (place.partition("_")[0] in left_out and _is_empty(details)):
-                stated |= {f"{place}.{name}": getattr(details, name, None) for name in names}
-        return _one(stated)
+            return CHAT
+        return RESPONSES if any(chat) and not any(responses) else frozenset()
 
 
-def _one(stated: Mapping[str, int | None]) -> int:
+def _one(stated: Mapping[str, int] | None) -> int:
     """The one count that is stated, 0 where none is. Raises ValueError where two are not the same."""
-    told = {name: value for name, value in stated.items() if value is not None}
-    if len(set(told.values())) > 1:
-        raise ValueError("contradicts itself: " + ", ".join(f"{name} is {value}" for name, value in told.items()))
-    return next(iter(told.values()), 0)
+    if not stated:
+        return 0
+    if len(set(stated.values())) > 1:
+        raise ValueError("contradicts itself: " + ", ".join(f"{name} is {value}" for name, value in stated.items()))
+    return next(iter(stated.values()))
 
 
-def _is_empty(details: BaseModel) -> bool:
-    return not any(value for _, value in details)
+def _by_place(name: str, details: BaseModel) -> dict[str, int]:
+    return {f"{name}.{each}": count for each, count in details.__dict__.items() if count is not None}
+
+
+def _is_empty(stated: int | BaseModel) -> bool:
+    return not (stated if isinstance(stated, int) else any(value for _, value in stated))
 
 
 class ToolObject(_Incoming):

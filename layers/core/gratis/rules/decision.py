@@ -33,17 +33,14 @@ class Case(NamedTuple):
     """The counter that decides; where rules 1 to 6 do, the document of the day's totals."""
     price: pricing.Price | None
     list_amount: Decimal | None
+    day: date
+    """The UTC day whose totals the request belongs to."""
     form: int = FORMAT
 
     @property
     def counts(self) -> int:
         """How many requests are added to the totals."""
         return 1
-
-    @property
-    def day(self) -> date:
-        """The UTC day whose totals the request belongs to."""
-        return self.request.key.day
 
 
 def likely_counter(request: Request, version: Version) -> CounterId:
@@ -91,7 +88,7 @@ def case_under(request: Request, terms: Terms, price: pricing.Price | None, form
     name = EVALS if request.is_run else ruling.group.name if ruling.group else NO_GROUP
     decides = ruling.group is not None and ruling.reason is None
     counter = counter_of(request, ruling.group) if ruling.group and decides else totals_of(request, name)
-    return Case(request, terms, ruling, name, counter, price, amount, form)
+    return Case(request, terms, ruling, name, counter, price, amount, request.day, form)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from gratis import moment
 from gratis.rules.figures import Figure
@@ -86,6 +86,21 @@ class Group:
         return ours == theirs
 
 
+class Traffic(NamedTuple):
+    """What exclusions look at in a request."""
+
+    model: str
+    endpoint: str
+    service_tier: str
+    batch: bool
+    tools: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: Request) -> Self:
+        """That of a request."""
+        return cls(request.model, request.endpoint, request.service_tier, request.batch, request.tools)
+
+
 @dataclass(frozen=True)
 class Exclusion:
     """Traffic that the offer leaves out: all conditions that are stated hold, each in any of its values."""
@@ -98,8 +113,8 @@ class Exclusion:
     batch: bool | None = None
     service_tiers: tuple[str, ...] | None = None
 
-    def applies(self, request: Request, names: Iterable[str]) -> bool:
-        """Whether it leaves out `request`, whose model has these names."""
+    def applies(self, request: Traffic, names: Iterable[str]) -> bool:
+        """Whether it leaves out such requests, whose model has these names."""
         return (
             (self.batch is None or request.batch == self.batch)
             and (self._endpoints is None or normal(request.endpoint) in self._endpoints)
@@ -175,11 +190,7 @@ class Version:
 
     def exclusion_of(self, request: Request) -> Exclusion | None:
         """The first of the exclusions that leaves the request out."""
-        names = {request.model, self.resolve(request.model)}
-        for each in self.excludes:
-            if each.applies(request, names):
-                return each
-        return None
+        return self._excluded(Traffic.of(request))
 
     def hosted(self, tools: Iterable[str]) -> tuple[str, ...]:
         """Those of the tools that an exclusion names, in their normal form, each once."""
@@ -197,6 +208,14 @@ class Version:
     def _patterns(self) -> list[tuple[re.Pattern[str], Group]]:
         patterns = [(model, group) for group in self.groups for model in group.models if "*" in model]
         return [(re.compile(_regex(model)), group) for model, group in patterns]
+
+    @cached_property
+    def _excluded(self) -> Callable[[Traffic], Exclusion | None]:
+        return lru_cache(maxsize=256)(self._first_that_applies)  # what one holds may have 80 KB of tools
+
+    def _first_that_applies(self, traffic: Traffic) -> Exclusion | None:
+        names = {traffic.model, self.resolve(traffic.model)}
+        return next((each for each in self.excludes if each.applies(traffic, names)), None)
 
     @cached_property
     def _find(self) -> Callable[[str], Group | None]:

@@ -61,8 +61,7 @@ class Tokens:
         return self.input + self.output
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A validated usage event.
 
     `shared`: whether the members share this evaluation run; `reservation`: the one that it settles, by its id;
@@ -91,10 +90,15 @@ class Request:
         """Whether this is an evaluation run."""
         return self.kind == "usage.eval_run"
 
-    @cached_property
+    @property
+    def day(self) -> date:
+        """The UTC day of `occurred_at`."""
+        return moment.day_of(self.occurred_at)
+
+    @property
     def key(self) -> RequestKey:
-        """Organization, UTC day of `occurred_at` and request id."""
-        return RequestKey(self.organization, moment.day_of(self.occurred_at), self.id)
+        """What is decided once."""
+        return RequestKey(self.organization, self.day, self.id)
 
 
 @dataclass(frozen=True)

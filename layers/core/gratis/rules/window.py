@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 from gratis import moment
@@ -155,7 +155,7 @@ class Calendar:
 
     def slot(self, when: datetime) -> str:
         """The UTC day itself, which is where a day's totals are too; other calendars say what they are."""
-        return f"{_prefix(self)}{self.first_day(when).isoformat()}"
+        return f"{self._prefix}{self.first_day(when).isoformat()}"
 
     def window_at(self, counter: Counter, when: datetime, _: Span) -> Window:
         """The calendar's window; empty if nothing was counted in it yet."""
@@ -185,6 +185,12 @@ class Calendar:
     def stated(self) -> str | dict[str, Any]:
         """By its name, where it has one."""
         return _name_of(self) or {"calendar": self.period, "zone": self.zone}
+
+    @cached_property
+    def _prefix(self) -> str:
+        if self == UTC_DAY:
+            return ""
+        return f"{self.period.upper()}{'' if self.zone == 'UTC' else f'@{self.zone}'}#"
 
     def _begin(self, day: date) -> datetime:
         if self.zone == "UTC":
@@ -321,13 +327,6 @@ def _zone(name: str) -> "ZoneInfo":
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     return ZoneInfo(name)
-
-
-@cache
-def _prefix(kind: Calendar) -> str:
-    if kind == UTC_DAY:
-        return ""
-    return f"{kind.period.upper()}{'' if kind.zone == 'UTC' else f'@{kind.zone}'}#"
 
 
 @cache
