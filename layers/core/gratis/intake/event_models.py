@@ -6,7 +6,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +22,8 @@ MAX_TOKENS = 10**12
 MAX_WHY = 1000
 """Characters of what a void says of its cause."""
 
+_PRICED_APART = re.compile(r"(?i)^(?!.*miss).*cach|audio_?tokens")
+"""In the name of a count that has a price of its own; what missed the cache has none."""
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -81,9 +83,12 @@ class InputDetails(_Incoming):
 
     cached_tokens: Count | None = None
     cache_read_tokens: Count | None = None
+    cache_read: Count | None = None
     cache_write_tokens: Count | None = None
     cache_creation_tokens: Count | None = None
+    cache_creation: Count | None = None
     audio_tokens: Count | None = None
+    audio: Count | None = None
 
 
 class OutputDetails(_Incoming):
@@ -91,6 +96,7 @@ class OutputDetails(_Incoming):
 
     reasoning_tokens: Count | None = None
     audio_tokens: Count | None = None
+    audio: Count | None = None
 
 
 INPUT_DETAILS = ("input_tokens_details", "input_token_details", "prompt_tokens_details", "prompt_token_details")
@@ -98,11 +104,13 @@ OUTPUT_DETAILS = (
     *("output_tokens_details", "output_token_details"),
     *("completion_tokens_details", "completion_token_details"),
 )
-CACHED = ("cached_tokens", "cache_read_tokens")
+CACHED = ("cached_tokens", "cache_read_tokens", "cache_read")
 CACHED_FLAT = ("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
-WRITTEN = ("cache_write_tokens", "cache_creation_tokens")
+WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation")
 WRITTEN_FLAT = ("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens")
-"""Names under which platforms and gateways state what was read from the cache, and what was written to it."""
+AUDIO = ("audio_tokens", "audio")
+"""Names under which platforms, gateways and LangChain (without `_tokens`) state what was read from the cache, what was
+written to it, and what was audio."""
 
 
 class Usage(_Incoming):
@@ -160,12 +168,22 @@ class Usage(_Incoming):
             )
         cached = self._stated(INPUT_DETAILS, CACHED, CACHED_FLAT, left_out)
         cache_write = self._stated(INPUT_DETAILS, WRITTEN, WRITTEN_FLAT, left_out)
-        audio = self._stated(INPUT_DETAILS, ("audio_tokens",), (), left_out)
-        audio += self._stated(OUTPUT_DETAILS, ("audio_tokens",), (), left_out)
+        audio = self._stated(INPUT_DETAILS, AUDIO, (), left_out)
+        audio += self._stated(OUTPUT_DETAILS, AUDIO, (), left_out)
+        if unknown := next(self._not_understood(), None):
+            raise ValueError(f"{unknown} has a price of its own, and is no name of a count that is known")
         for name, part in (("cached_tokens", cached), ("cached and cache_write_tokens", cached + cache_write)):
             if part > counted:
                 raise ValueError(f"{name} is {part}, more than the {counted} input tokens it is part of")
         return Tokens(counted, cached, answered, cache_write, audio)
+
+    def _not_understood(self) -> Iterator[str]:
+        """Counts of cached input and of audio under other names: they change the price, so they are not ignored."""
+        details = {place: getattr(self, place) for place in (*INPUT_DETAILS, *OUTPUT_DETAILS)}
+        for place, part in {"": self, **details}.items():
+            for name, value in ((part and part.model_extra) or {}).items():
+                if type(value) is int and value > 0 and _PRICED_APART.search(name):
+                    yield f"{place}{'.' * bool(place)}{name}"
 
     def _empty_shape(self) -> frozenset[str]:
         """The shape that is all zeros or nulls beside one that is not: it counts as absent."""
