@@ -208,10 +208,9 @@ class _Names:
 
 def _on(days: frozenset[date], ours: Iterable[Row], as_of: datetime | None) -> tuple[list[Row], list[str]]:
     """Our rows that the platform could know of, and what was left aside."""
-    until = None if as_of is None else moment.text(as_of)
     kept, other_days, elsewhere = [], set(), 0
     for row in ours:
-        if row.record is not None and until is not None and row.record["occurred_at"] >= until:
+        if row.record is not None and as_of is not None and moment.parse(row.record["occurred_at"]) >= as_of:
             continue
         if "/" in row.model:
             elsewhere += 1

@@ -220,6 +220,35 @@ def test_both_spellings_of_arrays_and_their_mixture_ask_the_same(api: Api) -> No
     assert "proj_web" not in texts.pop()
 
 
+WITH_COMMAS = ("CN=ml,OU=groups", "CN=ml", "OU=groups", "a,b", ",", "a, b")
+"""Projects, and models of other providers, as gateways name them."""
+
+
+@pytest.mark.parametrize("spelled", ["project_ids", "project_ids[]"])
+@pytest.mark.parametrize("name", WITH_COMMAS)
+def test_a_project_whose_name_holds_commas_is_found_by_day_by_hour_and_in_costs(
+    api: Api, name: str, spelled: str
+) -> None:
+    api.decide(*(billed(number, project=each) for number, each in enumerate(WITH_COMMAS, start=1)))
+    asked = {spelled: [name, "none"], "group_by": "project_id"}
+    for answer in (
+        api.usage(start_time=unix("2025-03-12"), **asked),
+        api.usage(start_time=unix("2025-03-12T09:00"), bucket_width="1h", **asked),
+        api.costs(start_time=unix("2025-03-12"), **asked),
+    ):
+        assert [each["project_id"] for each in answer.results[0]] == [name]
+    alone = api.usage(start_time=unix("2025-03-12"), **{spelled: name}, group_by="project_id").results[0]
+    assert name in [each["project_id"] for each in alone]
+
+
+def test_a_model_whose_name_holds_commas_is_found_in_usage_and_in_line_items(api: Api) -> None:
+    api.decide(used(1, model="vertex_ai/a,b@1"), used(2, model="vertex_ai/a, b"), used(4, model=LARGE))
+    for name, tokens in (("vertex_ai/a,b@1", 1), ("vertex_ai/a, b", 2)):
+        assert [each["input_tokens"] for each in api.usage(models=name).results[-1]] == [tokens]
+        (item,) = api.costs(line_items=name, group_by="line_item").results[-1]
+        assert (item["line_item"], item["quantity"]) == (name, tokens)
+
+
 def test_a_group_that_is_asked_for_twice_counts_once(api: Api) -> None:
     api.decide(used())
     assert api.usage(group_by=["model", "model"]).text == api.usage(group_by="model").text

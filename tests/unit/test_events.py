@@ -441,7 +441,7 @@ def bare(usage: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in usage.items() if not name.endswith("_details")}
 
 
-@pytest.mark.parametrize("name", ["cached_tokens", "cache_read_tokens"])
+@pytest.mark.parametrize("name", ["cached_tokens", "cache_read_tokens", "cache_read"])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_cached_input_counts_wherever_its_details_stand(shape: str, place: str, name: str) -> None:
@@ -456,7 +456,7 @@ def test_cached_input_counts_without_details_too(shape: str, name: str) -> None:
     assert parsed(using(bare(SHAPES[shape]) | {name: 90})).tokens == Tokens(100, 90, 50)
 
 
-@pytest.mark.parametrize("name", ["cache_write_tokens", "cache_creation_tokens"])
+@pytest.mark.parametrize("name", ["cache_write_tokens", "cache_creation_tokens", "cache_creation"])
 @pytest.mark.parametrize("place", PLACES)
 def test_what_was_written_to_the_cache_is_part_of_the_input(place: str, name: str) -> None:
     usage = bare(SHAPES["responses"]) | {place: {"cached_tokens": 20, name: 70}}
@@ -481,6 +481,44 @@ def test_audio_counts_from_input_and_output_and_is_in_the_tokens_since_it_has_a_
         "completion_tokens_details": {"audio_tokens": 20},
     }
     assert parsed(using(usage)).tokens == Tokens(100, 0, 50, audio=50)
+
+
+def test_usage_as_langchain_states_it_is_read_whole() -> None:
+    usage = {
+        "input_tokens": 350,
+        "output_tokens": 240,
+        "total_tokens": 590,
+        "input_token_details": {"audio": 10, "cache_creation": 200, "cache_read": 100},
+        "output_token_details": {"audio": 10, "reasoning": 200},
+    }
+    assert parsed(using(usage)).tokens == Tokens(350, 100, 240, cache_write=200, audio=20)
+
+
+OTHER_NAMES = [
+    *("input_cached_tokens", "cached_prompt_tokens", "cachedTokens", "cached_content_token_count"),
+    *("input_audio_tokens", "audioTokens"),
+]
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+@pytest.mark.parametrize("place", ["", *PLACES])
+def test_a_count_with_a_price_of_its_own_under_a_name_that_is_not_known_is_refused_by_name(
+    place: str, name: str
+) -> None:
+    stated = {place: {name: 90}} if place else {name: 90}
+    code, message = refused(using(bare(SHAPES["chat"]) | stated))
+    said = f"data.usage: {place}{place and '.'}{name} has a price of its own, and is no name of a count that is known"
+    assert (code, message) == ("invalid_event", said)
+
+
+@pytest.mark.parametrize("value", [0, None, False, True, {}, {"ephemeral_5m_input_tokens": 0}, 0.5, "90"])
+def test_what_is_no_count_or_nothing_is_kept_as_any_unknown_field(value: Any) -> None:
+    assert parsed(using(SHAPES["chat"] | {"input_cached_tokens": value})).tokens == Tokens(100, 0, 50)
+
+
+@pytest.mark.parametrize("name", ["prompt_cache_miss_tokens", "text_tokens", "audio_seconds"])
+def test_other_figures_of_usage_change_nothing(name: str) -> None:
+    assert parsed(using(SHAPES["chat"] | {name: 90})).tokens == Tokens(100, 0, 50)
 
 
 CONTRADICTIONS = {

@@ -294,6 +294,13 @@ def test_the_operation_is_the_endpoint(attributes: dict[str, str], endpoint: str
     assert only(CHAT | attributes).endpoint == endpoint
 
 
+def test_cached_input_by_a_name_that_is_not_known_is_refused_by_name() -> None:
+    with pytest.raises(Rejected) as caught:
+        only(CHAT | {"gen_ai.usage.cached_tokens": 90})
+    assert caught.value.message.startswith("data.usage: gen_ai.usage.cached_tokens has a price of its own")
+    assert only(CHAT | {"gen_ai.usage.total_tokens": 90, "gen_ai.usage.cost": 0.5}).tokens == Tokens(1200, 1024, 300)
+
+
 def test_what_was_written_to_the_cache_and_reasoned_is_read() -> None:
     details = {"gen_ai.usage.cache_creation.input_tokens": 100, "gen_ai.usage.reasoning.output_tokens": 200}
     assert only(CHAT | details).tokens == Tokens(1200, 1024, 300, cache_write=100)

@@ -266,6 +266,12 @@ def test_as_of_leaves_later_traffic_out_on_both_sides(desk: Desk) -> None:
     assert not desk.compared(records, page(*hours))["agrees"]
 
 
+def test_as_of_is_a_moment_whatever_decimals_a_record_has(desk: Desk) -> None:
+    records = [record(10, at=f"{DAY}T13:59:59.5Z"), record(20, at=f"{DAY}T14:00:00.500Z")]
+    usage = page(bucket(DAY, used(10), start=3600 * 13, seconds=3600))
+    assert desk.compared(records, usage, None, "--as-of", f"{DAY}T14:00:00Z")["agrees"]
+
+
 def test_a_bucket_that_goes_on_after_as_of_is_said(desk: Desk) -> None:
     compared = desk.compared([record(10)], page(bucket(DAY, used(10))), None, "--as-of", f"{DAY}T14:00:00Z")
     assert "goes on after --as-of" in compared["notes"][0]

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
@@ -232,6 +232,17 @@ def test_a_table_has_a_line_for_each_decision_with_its_record_s_fields(api: Api)
         flat |= {f"tokens_{name}": count for name, count in record["tokens"].items()}
         assert row == {name: "" if value is None else str(value) for name, value in flat.items()}
     assert "link" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["CN=ml,OU=groups", "a, b", ","])
+def test_a_name_that_holds_commas_is_found_also_by_the_link_of_a_table(api: Api, name: str) -> None:
+    api.decide(used(1, id="r1", project=name))
+    api.decide(used(2, id="r2", project=name), used(3, id="r3", project="CN"))
+    assert sorted(listed(api, project_ids=name)) == ["r1", "r2"]
+    (first,), answer = table(api, project_ids=quote(name), limit=1)
+    query = answer.headers["link"].partition("?")[2].partition(">")[0]
+    again = api.call("GET", REQUESTS, query)
+    assert [each["request_id"] for each in again.content["data"]] == [({"r1", "r2"} - {first["request_id"]}).pop()]
 
 
 def test_the_link_of_a_table_leads_to_the_next_page_of_the_same(api: Api) -> None:

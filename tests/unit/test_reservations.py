@@ -134,6 +134,12 @@ def test_a_released_reservation_gives_its_room_back(api: Api) -> None:
     assert left(api) == (0, 0, 1_000_000)
 
 
+def test_a_reservation_is_released_by_an_id_that_is_percent_encoded(api: Api) -> None:
+    assert reserve(api, "a/b:c").status == 201
+    assert api.call("DELETE", f"{RESERVATIONS}/a%2Fb%3Ac").status == 204
+    assert api.get(RESERVATIONS).content["data"] == []
+
+
 def test_a_reservation_ends_at_the_moment_that_it_expires(api: Api) -> None:
     reserve(api, expires_in=60)
     api.set_clock(NOW + MINUTE - datetime.resolution)

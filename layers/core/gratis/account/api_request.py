@@ -21,6 +21,8 @@ from gratis.strict_json import parse_json
 from gratis.table.api_keys import Holder, Keys
 
 JSON = "application/json"
+FIXED = ("group_by",)
+"""Lists of words of ours, none of which holds a comma: several in one value come apart there."""
 
 
 def holder_of(event: Mapping[str, Any], keys: Keys, now: datetime) -> Holder:
@@ -46,11 +48,14 @@ def spelled_alike(event: Mapping[str, Any]) -> dict[str, Any]:
     A body's content type is JSON: none other comes as far as a route.
     """
     parameters: dict[str, list[str]] = {}
-    for name, values in _query_of(event).items():
-        parameters.setdefault(name.removesuffix("[]"), []).extend(values)
+    for spelled, values in _query_of(event).items():
+        name = spelled.removesuffix("[]")
+        apart = [part for value in values for part in value.split(",")] if name in FIXED else values
+        parameters.setdefault(name, []).extend(apart)
     return {
         **event,
         "headers": headers_of(event) | {"content-type": JSON},
+        "multiValueQueryStringParameters": parameters,
         "queryStringParameters": {name: ",".join(values) for name, values in parameters.items()},
     }
 

@@ -22,8 +22,17 @@ class Match(NamedTuple):
     names: dict[str, str]
 
 
+class Asked(APIGatewayProxyEventV2):
+    """A request whose lists hold the values that were sent: Powertools would take names apart at their commas."""
+
+    @property
+    def resolved_query_string_parameters(self) -> dict[str, list[str]]:
+        """The values of each parameter of the query."""
+        return {name: [*values] for name, values in self.multi_value_query_string_parameters.items()}
+
+
 class Api(APIGatewayHttpResolver):
-    """Powertools' resolver. Request ids may hold slashes, and the document has our errors."""
+    """Powertools' resolver. Request ids may hold slashes, names commas, and the document has our errors."""
 
     @property
     def routes(self) -> Sequence[Route]:
@@ -44,6 +53,9 @@ class Api(APIGatewayHttpResolver):
         """
         self.clear_context()  # type: ignore[no-untyped-call]
         return super().resolve(event, context)
+
+    def _to_proxy_event(self, event: dict[str, Any]) -> Asked:
+        return Asked(event)
 
     def get_openapi_schema(self, **described: Any) -> "OpenAPI":
         """The OpenAPI document."""

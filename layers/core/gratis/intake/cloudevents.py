@@ -48,7 +48,8 @@ def event(entry: Any) -> Any:
     if isinstance(entry, Binary):
         missing = [f"{HEADER}{name}" for name in REQUIRED if not entry.get(name)]
         if missing:
-            raise Rejected("invalid_event", f"the header {' and the header '.join(missing)} is missing")
+            code = "no_organization" if missing == [f"{HEADER}subject"] else "invalid_event"
+            raise Rejected(code, f"the header {' and the header '.join(missing)} is missing")
     if not isinstance(entry, dict) or entry.get("data_base64") is None:
         return entry
     if entry.get("data") is not None:

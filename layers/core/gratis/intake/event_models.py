@@ -6,7 +6,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +22,8 @@ MAX_TOKENS = 10**12
 MAX_WHY = 1000
 """Characters of what a void says of its cause."""
 
+_PRICED_APART = re.compile(r"(?i)^(?!.*miss).*cach|audio_?tokens")
+"""In the name of a count that has a price of its own; what missed the cache has none."""
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -81,9 +83,12 @@ class InputDetails(_Incoming):
 
     cached_tokens: Count | None = None
     cache_read_tokens: Count | None = None
+    cache_read: Count | None = None
     cache_write_tokens: Count | None = None
     cache_creation_tokens: Count | None = None
+    cache_creation: Count | None = None
     audio_tokens: Count | None = None
+    audio: Count | None = None
 
 
 class OutputDetails(_Incoming):
@@ -91,6 +96,7 @@ class OutputDetails(_Incoming):
 
     reasoning_tokens: Count | None = None
     audio_tokens: Count | None = None
+    audio: Count | None = None
 
 
 INPUT_DETAILS = ("input_tokens_details", "input_token_details", "prompt_tokens_details", "prompt_token_details")
@@ -112,16 +118,16 @@ NAMES = {
     "output": ["output_tokens", "completion_tokens"],
     "cached": [
         *("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens"),
-        *_within(INPUT_DETAILS, "cached_tokens", "cache_read_tokens"),
+        *_within(INPUT_DETAILS, "cached_tokens", "cache_read_tokens", "cache_read"),
     ],
     "cache_write": [
         *("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens"),
-        *_within(INPUT_DETAILS, "cache_write_tokens", "cache_creation_tokens"),
+        *_within(INPUT_DETAILS, "cache_write_tokens", "cache_creation_tokens", "cache_creation"),
     ],
-    "input_audio": _within(INPUT_DETAILS, "audio_tokens"),
-    "output_audio": _within(OUTPUT_DETAILS, "audio_tokens"),
+    "input_audio": _within(INPUT_DETAILS, "audio_tokens", "audio"),
+    "output_audio": _within(OUTPUT_DETAILS, "audio_tokens", "audio"),
 }
-"""Where platforms and gateways state each count that we read, and what they call it there."""
+"""Where platforms, gateways and LangChain (without `_tokens`) state each count that we read, and what they call it."""
 _COUNT_OF = {name: count for count, names in NAMES.items() for name in names}
 
 
@@ -173,6 +179,8 @@ class Usage(_Incoming):
             )
         cached, cache_write = _one(stated.get("cached")), _one(stated.get("cache_write"))
         audio = _one(stated.get("input_audio")) + _one(stated.get("output_audio"))
+        if unknown := next(self._not_understood(), None):
+            raise ValueError(f"{unknown} has a price of its own, and is no name of a count that is known")
         for name, part in (("cached_tokens", cached), ("cached and cache_write_tokens", cached + cache_write)):
             if part > counted:
                 raise ValueError(f"{name} is {part}, more than the {counted} input tokens it is part of")
@@ -190,6 +198,14 @@ class Usage(_Incoming):
                 if place in _COUNT_OF:
                     found.setdefault(_COUNT_OF[place], {})[place] = count
         return found
+
+    def _not_understood(self) -> Iterator[str]:
+        """Counts of cached input and of audio under other names: they change the price, so they are not ignored."""
+        details = {f"{place}.": there for place in (*INPUT_DETAILS, *OUTPUT_DETAILS) if (there := getattr(self, place))}
+        for place, part in {"": self, **details}.items():
+            for name, value in (part.model_extra or {}).items():
+                if type(value) is int and value > 0 and _PRICED_APART.search(name):
+                    yield f"{place}{name}"
 
     def _absent_shape(self) -> frozenset[str]:
         """The fields of the shape that is all zeros or nulls beside one that is not: it counts as absent."""

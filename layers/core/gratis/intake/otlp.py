@@ -43,6 +43,7 @@ LITELLM_SPAN = ("litellm", "litellm_request")
 """Scope and name of the span of a call that LiteLLM makes, which it does not call a client's by default."""
 
 HEADER = "x-gratis-organization"
+USAGE = "gen_ai.usage."
 INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 CACHED = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
@@ -145,7 +146,7 @@ def usage_event(span: Span) -> dict[str, Any]:
             "service_tier": next(
                 (tier for name in SERVICE_TIER if (tier := attributes.get(name)) not in _NO_TIER), None
             ),
-            "usage": _usage(first),
+            "usage": _usage(first) | _other_figures(attributes),
             "reservation": attributes.get(RESERVATION) or None,
         },
     }
@@ -296,6 +297,12 @@ def _usage(first: Callable[[Sequence[str]], Any]) -> dict[str, Any]:
     usage["input_tokens_details"] = {"cached_tokens": first(CACHED), "cache_write_tokens": first(WRITTEN)}
     usage["output_tokens_details"] = {"reasoning_tokens": first(REASONING)}
     return usage
+
+
+def _other_figures(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts of usage that nothing here reads, by their own names: what changes the price is then refused by name."""
+    unread = ((name, value) for name, value in attributes.items() if name.startswith(USAGE) and name not in READ)
+    return {name: value for name, value in unread if type(value) is int}
 
 
 # --- protobuf and JSON, into the same ------------------------------------------------------------------------------

@@ -72,8 +72,9 @@ class Sender:
         endpoint, now = self.endpoints.get(delivery.organization, delivery.endpoint), self.now()
         if endpoint is None or not endpoint.is_enabled:
             return
-        if endpoint.quiet_until is not None and moment.text(now) < endpoint.quiet_until:
-            self.deliveries.wait(delivery, moment.parse(endpoint.quiet_until), now)
+        quiet_until = moment.parse(endpoint.quiet_until) if endpoint.quiet_until else now
+        if now < quiet_until:
+            self.deliveries.wait(delivery, quiet_until, now)
             sent.put_off += 1
             return
         body = delivery.body()
@@ -121,7 +122,8 @@ class Sender:
     def _give_up(self, delivery: Delivery, first: datetime, sent: Sent) -> None:
         """No more attempts. An endpoint that took nothing else meanwhile is disabled."""
         endpoint = self.endpoints.get(delivery.organization, delivery.endpoint)
-        took_others = endpoint is not None and (endpoint.last_success_at or "") >= moment.text(first)
+        took = endpoint.last_success_at if endpoint else None
+        took_others = took is not None and moment.parse(took) >= first
         if not took_others:
             days = GIVE_UP // timedelta(days=1)
             self._disable(delivery, f"nothing was taken for {days} days; enable it again when it is mended", sent)

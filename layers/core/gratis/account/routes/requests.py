@@ -13,7 +13,7 @@ from gratis.account import listing, openapi
 from gratis.account.api_answer import answered
 from gratis.account.routes.call import Day, Organization, Routes, ThisCall, day_of
 from gratis.account.routes.quarantine import refused_lately
-from gratis.account.routes.usage import Names, PageCursor
+from gratis.account.routes.usage import Names, PageCursor, named
 from gratis.config import known_version
 from gratis.http import Refused
 from gratis.rules.explanation import explain
@@ -40,7 +40,8 @@ def requests_of_day(
     accept: Annotated[str, Header(description="`text/csv`: a table in place of JSON.")] = "",
 ) -> Response[Any]:
     whose = call.whose(organization)
-    asked = listing.Asked(day_of(day) if day is not None else None, project_ids, models, verdict, reason, limit, page)
+    names = named(project_ids), named(models)
+    asked = listing.Asked(day_of(day) if day is not None else None, *names, verdict, reason, limit, page)
     found = listing.found(asked, call.ledger, whose, call.now)
     if "text/csv" in accept:
         following = {"link": f'<?{asked.query(found.next_page, organization)}>; rel="next"'} if found.next_page else {}

@@ -1,6 +1,7 @@
 """Would a request be free, and keep it free until it comes."""
 
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from aws_lambda_powertools.event_handler import Response
 from aws_lambda_powertools.event_handler.openapi.params import Body
@@ -58,5 +59,5 @@ def reservations(call: ThisCall, organization: Organization = None) -> Response[
     security=RESERVES,
 )
 def release(call: ThisCall, request_id: str, organization: Organization = None) -> Response[Any]:
-    _reservations(call, organization).release(request_id)
+    _reservations(call, organization).release(unquote(request_id))
     return Response(204, body="")

@@ -94,7 +94,7 @@ def costs(
     _require_kept(span, call)
     starts, next_page = span.page(page, limit)
     rows = usage.day_rows(call.ledger, call.offer, whose, starts)
-    filters, names = usage.Filters(_any_of(project_ids)), _any_of(_whole_names(line_items))
+    filters, names = usage.Filters(_any_of(project_ids)), _any_of(line_items, ",(?! )")
     return answered(usage.costs_page(rows, next_page, filters, _distinct(group_by), names))
 
 
@@ -118,13 +118,20 @@ def _limit(limit: int | None, usual: int, most: int) -> int:
     return limit or usual
 
 
-def _any_of(names: list[str] | None) -> frozenset[str] | None:
-    return None if names is None else frozenset(names)
+def _any_of(names: list[str] | None, comma: str = ",") -> frozenset[str] | None:
+    found = named(names, comma)
+    return None if found is None else frozenset(found)
 
 
-def _whole_names(parts: list[str] | None) -> list[str] | None:
-    """A list in the query comes apart at its commas; one that stands in a line item's name has a blank behind it."""
-    return None if parts is None else re.split(",(?! )", ",".join(parts))
+def named(names: list[str] | None, comma: str = ",") -> list[str] | None:
+    """The names that a list in the query holds. A name may hold commas, so each of several values is one.
+
+    A single value is a name, and its parts are names too. `comma`: what stands between them, as a regular expression;
+    the comma in a line item's name has a blank behind it.
+    """
+    if names is None or len(names) > 1:
+        return names
+    return list(dict.fromkeys([*names, *re.split(comma, names[0])]))
 
 
 def _distinct(names: list[Any] | None) -> list[str]:
