@@ -64,7 +64,8 @@ def _commits_follow_arrival(ended: Ended) -> None:
         decision, places = taken.decision, _places(ended, taken)
         if not places:
             continue
-        asked = decision.quota is not None
+        # A void of what took nothing is committed with its day's totals, not with the counter that it had asked.
+        asked = decision.quota is not None and (not decision.is_void or decision.window is not None)
         counter = (decision.organization, decision.group, decision.pool, asked, decision.window or decision.day)
         if ended.run.knobs.fifo:
             # A shard that is read again may hand out once more a void that came before its request; and a void that
@@ -113,9 +114,15 @@ def _asked_before(ended: Ended, taken: Taken, batch: Collection[int]) -> tuple[i
 
 
 def _in_order(last: dict[Any, Any], counter: Any, place: Any, decision: Decision) -> None:
-    if counter in last and place < last[counter][0]:
+    """A request that asks another counter since the account was changed may come after later ones of that counter."""
+    if counter in last and place < last[counter][0] and _account(decision) == _account(last[counter][1]):
         raise Broken("decided in arrival order", f"{decision} was decided after {last[counter][1]}")
     last[counter] = (place, decision)
+
+
+def _account(decision: Decision) -> tuple[int | None, int | None]:
+    """The versions of the account by which it was judged."""
+    return decision.profile_version, decision.settings_version
 
 
 def _messages_are_finished_in_turn(ended: Ended) -> None:
