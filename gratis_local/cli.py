@@ -597,11 +597,14 @@ def keys_list(
         from gratis.table.api_keys import Keys
         from gratis_local import report
         from gratis_local.arguments import organization_of
+        from gratis_local.recovery import is_known, ledger_of, unknown
         from gratis_local.stack import stack_of
 
         whose = organization_of(organization) if organization else None
-        deployed = stack_of(endpoint_url, stack)
-        found = list(Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).listed(whose))
+        ledger = ledger_of(stack_of(endpoint_url, stack))
+        if whose and not is_known(ledger, whose):
+            errors().print(f"note: {unknown(whose)}", highlight=False, markup=False, soft_wrap=True)
+        found = list(Keys(ledger.client, ledger.table).listed(whose))
     report.print_keys(found, console())
 
 
