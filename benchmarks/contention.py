@@ -24,6 +24,8 @@ from gratis.intake.messages import MAX_MESSAGE_EVENTS
 from gratis.table.dynamo import MAX_ATTEMPTS, longest_pause
 from gratis.table.keys import DECISION_SHARDS
 from gratis.table.ledger import MAX_ITEMS
+from gratis_local.deploy import read_template
+from gratis_local.places import shipped
 
 PLOT = Path(__file__).parent / "plots" / "contention.svg"
 WRITERS = (1, 2, 4, 8, 16, 32, 64)
@@ -38,9 +40,11 @@ MAX_DECISIONS = MAX_ITEMS - 2
 """In one transaction: beside the document, and the day's marker the first time."""
 BATCH = 10
 """Messages that Lambda takes from a FIFO queue at once, at most."""
-VISIBILITY = 360.0
-"""Seconds until a message that was given back comes again, and how often it comes before it is a dead letter."""
-MAX_RECEIVES = 10
+QUEUE = read_template(shipped("template.yaml"))["Resources"]["UsageQueue"]["Properties"]
+VISIBILITY: int = QUEUE["VisibilityTimeout"]
+"""Seconds until a message that was given back comes again."""
+MAX_RECEIVES: int = QUEUE["RedrivePolicy"]["maxReceiveCount"]
+"""How often a message comes before it is a dead letter."""
 
 TRANSACTION_MEDIAN, CALL_MEDIAN = 0.010, 0.004
 """Assumed: seconds that a transaction, and a read or write of one item, take from the function and back; log-normal."""

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,32 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gratis import __version__
-from gratis_local import operating
-from gratis_local.command import TakesFiles
+from gratis_local import auditing, operating
 from gratis_local.console import UNDECIDED, console, errors, print_json, progress, usable_input
 from gratis_local.offers import offers
+from gratis_local.options import STACK, EndpointUrl, ReportFile, StackName
 
 if TYPE_CHECKING:
-    from datetime import date
-
-    from gratis.closing.chain import Head
-    from gratis.closing.proof import Proof
     from gratis.rules.account import Account
     from gratis.rules.offer import Offer
-    from gratis.table.ledger import Ledger
-    from gratis_local.chain import ChainProof
     from gratis_local.sources import Events
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-STACK = "gratis"
 HORIZON_DAYS = 36
 REPLAYED_ONLY = frozenset({"--organizations", "--offer", "--report", "--endpoint-url"})
 SENT_ONLY = frozenset({"--secret", "--move-to"})
-LEDGER_ONLY = frozenset({"--stack", "--endpoint-url", "--table", "--offer"})
-CHAIN_ONLY = frozenset({"--public-key", "--head"})
-LEDGER_TABLE = frozenset({"--stack", "--endpoint-url", "--table"})
-FETCHED_ONLY = frozenset({"--day", "--days"})
-INCLUSION_ALONE = LEDGER_ONLY | {"--records", "--statements", "--head"}
 
 app = typer.Typer(
     help="Free or billed? Decides every LLM request against a daily allowance, exactly, and proves it.",
@@ -48,10 +36,7 @@ keys = typer.Typer(help="Keys of the account API.")
 app.add_typer(quarantine, name="quarantine", no_args_is_help=True)
 app.add_typer(keys, name="keys", no_args_is_help=True)
 app.add_typer(offers, name="offers", no_args_is_help=True)
-operating.add_to(app)
 
-StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
-EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
 Files = Annotated[
     list[str],
     typer.Argument(help="JSON, JSON lines (.jsonl), - for standard input, or a sample that ships, such as seed-day."),
@@ -59,9 +44,6 @@ Files = Annotated[
 Organizations = Annotated[
     Path | None,
     typer.Option(help="Who the organizations are and what they share.", show_default="those of the samples"),
-]
-ReportFile = Annotated[
-    Path | None, typer.Option("--report", help="Write a page with charts to this file (.html); it needs nothing else.")
 ]
 Day = Annotated[str | None, typer.Option(help="A UTC day, YYYY-MM-DD; today if left out.")]
 
@@ -287,191 +269,6 @@ def _stop_once(number: int, _: object) -> None:
     sys.exit(128 + number)
 
 
-@app.command("prove", cls=TakesFiles)
-def prove_command(
-    context: typer.Context,
-    named: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="ORGANIZATION DAY", help="Whose day, and which (YYYY-MM-DD). With --records: further files."
-        ),
-    ] = None,
-    *,
-    records: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE...",
-            help="Prove from emitted billing records and DayClosed events in these files, without AWS.",
-        ),
-    ] = None,
-    statements: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE...",
-            help="With --records: prove the chain of the statements in these files, too; no record may be outside.",
-        ),
-    ] = None,
-    public_key: Annotated[
-        Path | None,
-        typer.Option(help="With --statements or --inclusion: the keys that may have signed (PEM, /v1/statement-keys)."),
-    ] = None,
-    head: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="ORGANIZATION:NUMBER:HASH", help="With --statements: a statement that is known to be in the chain."
-        ),
-    ] = None,
-    inclusion: Annotated[
-        Path | None,
-        typer.Option(help="Prove one record: the answer of /v1/organization/requests/{id}?proof=true in this file."),
-    ] = None,
-    endpoint_url: EndpointUrl = None,
-    stack: StackName = STACK,
-    table: Annotated[str | None, typer.Option(help="The ledger table, if it is not the stack's.")] = None,
-    offer: Annotated[str | None, typer.Option(help="The offer's file, if it is none that ships.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the proofs as JSON and nothing else.")] = False,
-) -> None:
-    """Prove a day again from its decisions; exit 1 and the differing ids if it does not hold."""
-    with usable_input():
-        from gratis_local import report
-        from gratis_local.arguments import heads_of, organization_and_day, refuse_given
-        from gratis_local.prove import ledger_at, prove_from_records
-        from gratis_local.sources import Unusable, read_offer
-
-        if inclusion:
-            _prove_inclusion(context, inclusion, public_key, as_json=as_json)
-            return
-        proofs: Sequence[Proof | ChainProof]
-        if records:
-            refuse_given(context, LEDGER_ONLY, "files are proved without a ledger; leave out --records")
-            files = [*records, *(statements or ()), *(named or ())]
-            if statements:
-                proofs = _span(files, public_key, heads_of(head or ()))
-            else:
-                refuse_given(context, CHAIN_ONLY, "looks at statements; name their files with --statements")
-                proofs = prove_from_records(files)
-        elif named and len(named) == 2:
-            organization, day = organization_and_day(*named)
-            custom = read_offer(offer) if offer else None
-            proofs = [_proof(ledger_at(endpoint_url, stack, table), organization, day, custom)]
-        else:
-            raise Unusable("name an organization and a day, or files with --records")
-    if as_json:
-        print_json([proof.content() for proof in proofs])
-    else:
-        report.print_proofs(proofs, console())
-    if not all(proof.holds for proof in proofs):
-        raise typer.Exit(UNDECIDED)
-
-
-def _span(files: list[str], public_key: Path | None, heads: "Mapping[str, Head]") -> "Sequence[Proof | ChainProof]":
-    from gratis_local.chain import read_keys
-    from gratis_local.prove import prove_span
-
-    return prove_span(files, read_keys(public_key) if public_key else None, heads)
-
-
-def _prove_inclusion(context: typer.Context, file: Path, public_key: Path | None, *, as_json: bool) -> None:
-    from gratis_local import report
-    from gratis_local.arguments import refuse_given
-    from gratis_local.chain import prove_inclusion, read_inclusion, read_keys
-    from gratis_local.sources import Unusable
-
-    refuse_given(context, INCLUSION_ALONE, "a single record is proved by itself; leave out --inclusion")
-    if public_key is None:
-        raise Unusable("--public-key: is missing; without it anybody could have made the statement")
-    content = read_inclusion(file)
-    found = list(prove_inclusion(content, read_keys(public_key)))
-    if as_json:
-        print_json({"id": content["record"]["id"], "holds": not found, "differences": found})
-    else:
-        report.print_inclusion(content, found, console())
-    if found:
-        raise typer.Exit(UNDECIDED)
-
-
-def _proof(ledger: "Ledger", organization: str, day: "date", offer: "Offer | None") -> "Proof":
-    from gratis.errors import Busy
-    from gratis_local.prove import prove_from_ledger
-    from gratis_local.sources import Unusable
-
-    try:
-        return prove_from_ledger(ledger, organization, day, offer)
-    except Busy as error:
-        if not str(error).startswith("ResourceNotFoundException"):
-            raise
-        raise Unusable(f"there is no table {ledger.table!r}; --table names another") from None
-
-
-@app.command("reconcile", cls=TakesFiles)
-def reconcile_command(
-    context: typer.Context,
-    organization: Annotated[str, typer.Argument(metavar="ORGANIZATION", help="Whose traffic.")],
-    *,
-    usage: Annotated[
-        list[str] | None, typer.Option(metavar="FILE...", help="Pages of OpenAI's Usage API (completions), as JSON.")
-    ] = None,
-    costs: Annotated[list[str] | None, typer.Option(metavar="FILE...", help="Pages of its Costs API, as JSON.")] = None,
-    openai: Annotated[
-        bool, typer.Option("--openai", help="Fetch both with the openai SDK; the key is in OPENAI_ADMIN_KEY.")
-    ] = False,
-    day: Annotated[str | None, typer.Option(help="With --openai: the last UTC day; today if left out.")] = None,
-    days: Annotated[int, typer.Option(min=1, max=180, help="With --openai: how many days.")] = 7,
-    records: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE...", help="Our side: emitted billing records, in place of a ledger."),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option(help="Our side: a deployed API (its base URL); the key is in GRATIS_API_KEY.")
-    ] = None,
-    endpoint_url: EndpointUrl = None,
-    stack: StackName = STACK,
-    table: Annotated[str | None, typer.Option(help="The ledger table, if it is not the stack's.")] = None,
-    offer: Annotated[str, typer.Option(help="The offer whose aliases name models.")] = "data-sharing",
-    as_of: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Leave later traffic out, on both sides (2025-03-11T14:00:00Z).")
-    ] = None,
-    report_file: ReportFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON and nothing else.")] = False,
-) -> None:
-    """Compare what was decided with the platform's own word; exit 1 if they differ."""
-    with usable_input():
-        from gratis_local.arguments import (
-            check_report,
-            environment_key,
-            moment_of,
-            organization_of,
-            period_of,
-            refuse_given,
-            write_report,
-        )
-        from gratis_local.reconcile import told
-        from gratis_local.reconcile.run import Ours, platforms_word, reconciled
-        from gratis_local.sources import read_offer
-
-        if records or url:
-            refuse_given(context, LEDGER_TABLE, "there is a ledger only without --records and --url")
-        if not openai:
-            refuse_given(context, FETCHED_ONLY, "only for pages that are fetched with --openai")
-        check_report(report_file, [*(usage or ()), *(costs or ()), *(records or ())])
-        moment, chosen = moment_of(as_of), read_offer(offer)
-        span = period_of(day, days) if openai else None
-        key = environment_key("OPENAI_ADMIN_KEY", "--openai") if openai else None
-        word = platforms_word(usage or (), costs or (), span, key, moment)
-        api_key = environment_key("GRATIS_API_KEY", "--url") if url else None
-        ours = Ours(organization_of(organization), records, url, api_key, (endpoint_url, stack, table))
-        compared = reconciled(ours, word, chosen, moment)
-    now = datetime.now(UTC)
-    if report_file:
-        write_report(report_file, told.reconciled_page(compared, now))
-    if as_json:
-        print_json(told.content(compared, now))
-    else:
-        told.print_compared(compared, now, console())
-    if not compared.agrees:
-        raise typer.Exit(UNDECIDED)
-
-
 @app.command("simulate")
 def simulate_command(
     *,
@@ -597,11 +394,14 @@ def keys_list(
         from gratis.table.api_keys import Keys
         from gratis_local import report
         from gratis_local.arguments import organization_of
+        from gratis_local.recovery import is_known, ledger_of, unknown
         from gratis_local.stack import stack_of
 
         whose = organization_of(organization) if organization else None
-        deployed = stack_of(endpoint_url, stack)
-        found = list(Keys(deployed.client("dynamodb"), deployed.outputs["LedgerTableName"]).listed(whose))
+        ledger = ledger_of(stack_of(endpoint_url, stack))
+        if whose and not is_known(ledger, whose):
+            errors().print(f"note: {unknown(whose)}", highlight=False, markup=False, soft_wrap=True)
+        found = list(Keys(ledger.client, ledger.table).listed(whose))
     report.print_keys(found, console())
 
 
@@ -627,6 +427,10 @@ def keys_revoke(
             raise Unusable("there is no such key")
     named = f" ({holder.name})" if holder.name else ""
     sys.stdout.write(f"revoked: {holder.role} of {holder.organization or 'the platform'}{named}\n")
+
+
+auditing.add_to(app)
+operating.add_to(app)
 
 
 def main() -> None:

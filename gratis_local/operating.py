@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from gratis_local.console import UNDECIDED, console, errors, progress, usable_input
+from gratis_local.options import STACK, EndpointUrl, StackName
 
-StackName = Annotated[str, typer.Option("--stack", help="The deployed stack.")]
-EndpointUrl = Annotated[str | None, typer.Option(help="A local engine in place of AWS (`gratis up` prints its URL).")]
 DayArgument = Annotated[str, typer.Argument(metavar="DAY", help="A UTC day, YYYY-MM-DD, 'today' or 'yesterday'.")]
-STACK = "gratis"
 
 
 def add_to(app: typer.Typer) -> None:

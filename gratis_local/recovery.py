@@ -43,10 +43,19 @@ def ledger_of(stack: Stack) -> Ledger:
     return Ledger(stack.client("dynamodb"), stack.outputs["LedgerTableName"])
 
 
+def is_known(ledger: Ledger, organization: str) -> bool:
+    """Whether an organization has an account. Raises Busy."""
+    return Accounts(ledger.client, ledger.table).get(organization) is not None
+
+
+def unknown(organization: str) -> str:
+    """What is said of an organization that has no account."""
+    return f"{organization} is unknown here: it has no account"
+
+
 def if_unknown(ledger: Ledger, organization: str) -> str:
     """What a message adds if the organization that was asked for has no account; else nothing. Raises Busy."""
-    known = Accounts(ledger.client, ledger.table).get(organization)
-    return "" if known else f" ({organization} is unknown here: it has no account)"
+    return "" if is_known(ledger, organization) else f" ({unknown(organization)})"
 
 
 def emit_again(stack: Stack, organization: str, day: date, progress: Callable[[int], None]) -> int:

@@ -61,6 +61,12 @@ def from_api(url: str, key: str, organization: str, days: Sequence[date], as_of:
             return [row for row in usage_of(pages, as_of).rows if row.day in days]
 
 
+def is_known_there(url: str, key: str, organization: str) -> bool:
+    """Whether an organization has an account, as a deployed account API says. Raises Unusable."""
+    answer = _got(f"{url.rstrip('/')}/organization/allowance", key, {"organization": organization})
+    return not isinstance(answer, dict) or answer.get("is_known") is not False
+
+
 def _got(url: str, key: str, asked: Mapping[str, Any]) -> Any:
     lists = ((name, value if isinstance(value, list) else [value]) for name, value in asked.items())
     fields = [(name, str(each)) for name, values in lists for each in values]

@@ -1,6 +1,7 @@
 """Puts a comparison together from what the command names."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -8,9 +9,10 @@ from gratis.rules.offer import Offer
 from gratis_local.console import progress
 from gratis_local.prove import ledger_at
 from gratis_local.reconcile.compare import Compared, Word, compare
-from gratis_local.reconcile.decided import from_api, from_ledger, from_records
+from gratis_local.reconcile.decided import from_api, from_ledger, from_records, is_known_there
 from gratis_local.reconcile.fetched import fetched
 from gratis_local.reconcile.pages import Row, costs_of, read_pages, usage_of
+from gratis_local.recovery import is_known, unknown
 from gratis_local.sources import Unusable
 
 
@@ -46,8 +48,11 @@ def platforms_word(
 
 
 def reconciled(ours: Ours, word: Word, offer: Offer, as_of: datetime | None) -> Compared:
-    """Our rows beside the platform's word. Raises Unusable; Busy."""
-    return compare(ours.organization, _rows(ours, sorted(word.days), as_of), word, offer, as_of)
+    """Our rows beside the platform's word, and whether our side knows the organization. Raises Unusable; Busy."""
+    compared = compare(ours.organization, _rows(ours, sorted(word.days), as_of), word, offer, as_of)
+    if _is_known(ours):
+        return compared
+    return replace(compared, notes=[unknown(ours.organization), *compared.notes])
 
 
 def _rows(ours: Ours, days: Sequence[date], as_of: datetime | None) -> list[Row]:
@@ -59,6 +64,15 @@ def _rows(ours: Ours, days: Sequence[date], as_of: datetime | None) -> list[Row]
         return from_api(ours.url, ours.api_key, ours.organization, days, as_of)
     with progress("Reading", len(days)) as advance:
         return list(from_ledger(ledger_at(*ours.ledger), ours.organization, days, datetime.now(UTC), advance))
+
+
+def _is_known(ours: Ours) -> bool:
+    """Whether the organization has an account. Records do not tell."""
+    if ours.records:
+        return True
+    if ours.url and ours.api_key:
+        return is_known_there(ours.url, ours.api_key, ours.organization)
+    return is_known(ledger_at(*ours.ledger), ours.organization)
 
 
 def _days(first: date, last: date) -> list[date]:

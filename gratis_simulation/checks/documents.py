@@ -34,10 +34,7 @@ def _announced(window: Window, decided: Sum) -> frozenset[Any]:
 
 
 def _totals_agree(identity: CounterId, document: Document, decided: Sum) -> None:
-    held: dict[Any, list[Any]] = {
-        tuple(key): [row.requests, row.input, row.cached, row.output, row.list_amount, row.amount, row.unpriced]
-        for key, row in document.totals.rows.items()
-    }
+    held: dict[Any, list[Any]] = {tuple(key): list(row.figures) for key, row in document.totals.rows.items()}
     if document.is_damaged:
         raise Broken("totals are sums of decisions", f"{identity} names other pages than there are: {document}")
     if held != decided.rows:

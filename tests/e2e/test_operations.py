@@ -286,6 +286,12 @@ def test_keys_are_listed_with_their_end_and_taken_back_by_their_id(system: Syste
     assert "there is no such key" in again.stderr
 
 
+def test_keys_of_an_organization_without_an_account_are_none_and_it_is_said_to_be_unknown(system: System) -> None:
+    listed = on_stack(system, "keys", "list", "--organization", "org_of_nobody")
+    assert (listed.exit_code, "owner" in listed.stdout) == (0, False)
+    assert "org_of_nobody is unknown here: it has no account" in " ".join(listed.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("expires", "said"), [("tomorrow", "must be a time with an offset"), ("2025-01-01T00:00:00Z", "is over")]
 )

@@ -109,3 +109,17 @@ def test_a_key_that_is_none_and_an_url_that_is_none_are_one_line_each(system: Sy
         assert (done.exit_code, "answers 401" in done.stderr) == (2, True)
         done = reconcile("org_demo", "--usage", file, "--url", "http://127.0.0.1:9/v1")
         assert (done.exit_code, "does not answer" in done.stderr) == (2, True)
+
+
+def test_an_organization_without_an_account_is_said_to_be_unknown_in_the_ledger(
+    system: System, organization: str, tmp_path: Any
+) -> None:
+    file = tmp_path / "usage.json"
+    file.write_text(json.dumps(page(bucket(system.yesterday))))
+    said = {
+        name: reconcile(name, "--usage", file, "--endpoint-url", system.up.endpoint_url)
+        for name in (organization, "org_of_nobody")
+    }
+    assert [each.exit_code for each in said.values()] == [0, 0]
+    unknown = [name for name, each in said.items() if f"{name} is unknown here: it has no account" in each.stdout]
+    assert unknown == ["org_of_nobody"]

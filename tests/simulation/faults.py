@@ -25,6 +25,7 @@ from tests.simulation.faulty import Fault, lying
 
 Item = dict[str, Any]
 DAY_S = 86_400
+COUNTED = "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count, is_long=some_length)"
 
 
 def release(**parts: Any) -> Release:
@@ -490,8 +491,8 @@ COMMITS = (
         "totals are sums of decisions",
         (
             (
-                "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)",
-                'some_added[1] == "free" and some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)',
+                COUNTED,
+                f'some_added[1] == "free" and {COUNTED}',
             ),
         ),
     ),
@@ -824,7 +825,6 @@ ORDER = (
     ),
 )
 
-COUNTED = "some_totals.setdefault(some_day, Totals()).add(*some_added, some_count)"
 GIVEN_BACK = "replace(some_window, used=some_used - some_taken)"
 
 VOIDS = (

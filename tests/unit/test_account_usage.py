@@ -441,15 +441,25 @@ WRITING = "gpt-5.6-sol"
     {
         "a request of long context": (
             [billed(300_000, model=LONG), billed(1_000, model=LONG)],
-            [(LONG, 301_000, Decimal("1.5025"))],
+            [(f"{LONG}, input", 1_000, Decimal("0.0025")), (f"{LONG}, input, long context", 300_000, Decimal("1.5"))],
         ),
         "a request of long context, and a small one of the cache": (
             [billed(300_000, 10, model=LONG), billed(1_000, cached=1_000, model=LONG)],
-            [(LONG, 301_010, Decimal("1.500475"))],
+            [
+                (f"{LONG}, cached input", 1_000, Decimal("0.00025")),
+                (f"{LONG}, input, long context", 300_000, Decimal("1.5")),
+                (f"{LONG}, output, long context", 10, Decimal("0.000225")),
+            ],
         ),
-        "a request that wrote to the cache": (
-            [billed(1_000, 10, model=WRITING, cache_write=400)],
-            [(WRITING, 1_010, Decimal("0.0058"))],
+        "requests that wrote to the cache": (
+            [billed(1_000, 10, model=WRITING, cache_write=400), billed(300_000, model=WRITING, cache_write=100_000)],
+            [
+                (f"{WRITING}, cache writes", 400, Decimal("0.0025")),
+                (f"{WRITING}, cache writes, long context", 100_000, Decimal("1.25")),
+                (f"{WRITING}, input", 600, Decimal("0.003")),
+                (f"{WRITING}, input, long context", 200_000, Decimal(2)),
+                (f"{WRITING}, output", 10, Decimal("0.0003")),
+            ],
         ),
         "one request without a price": (
             [billed(40_000), billed(1_000, endpoint="fine_tuning")],
@@ -463,7 +473,7 @@ WRITING = "gpt-5.6-sol"
     }.values(),
     ids=("long context", "long context and cached input", "cache writes", "no price", "tier", "nothing"),
 )
-def test_a_row_whose_tokens_do_not_tell_the_amounts_keeps_one_line_item_with_the_whole(
+def test_each_kind_of_token_has_a_line_item_and_a_row_without_a_price_has_one_for_the_whole(
     api: Api, events: list[dict[str, Any]], expected: list[tuple[str, int, Decimal]]
 ) -> None:
     api.decide(*events)
@@ -485,6 +495,7 @@ COUNTS = st.tuples(st.sampled_from([0, 7, 1_000, 272_000, 272_001, 300_000]), *[
 @settings(deadline=None)
 @given(model=st.sampled_from([LARGE, LONG, WRITING]), sent=st.lists(COUNTS, min_size=1, max_size=4))
 def test_line_items_add_up_to_the_row_and_never_say_what_was_not(model: str, sent: list[tuple[int, ...]]) -> None:
+    """Of a row as the first release left it, which counted no tokens by what more they cost."""
     key = RowKey("proj_web", model, "default", False, "billed")
     price = pricing.price(model, NOW, endpoint="responses", service_tier="default", batch=False)
     assert price is not None
@@ -541,15 +552,17 @@ def test_what_was_voided_costs_nothing_and_has_no_line_item(api: Api) -> None:
     assert amounts(api.costs())[-1] == {}
 
 
-def test_no_rate_of_a_price_is_below_its_normal_ones() -> None:
-    """Or a sum that agrees would not prove how it came about."""
+def test_cache_writes_and_long_context_cost_more_than_the_normal_rate() -> None:
+    """Or a sum that agrees would not prove how it came about. A request of long context has input, cached or not."""
     table = pricing.table()
     for model in chain(*(each.values() for each in (table.ids, table.dated, table.prefixes))):
         for row in chain.from_iterable((each, *each.tiers.values()) for each in model.rows):
             for rates in filter(None, (row.rates, row.long_context)):
-                assert rates.cache_write is None or rates.cache_write >= rates.input
-                pairs = zip(row.rates.parts(Tokens(0, 0, 0)), rates.parts(Tokens(0, 0, 0)), strict=True)
-                assert all(one is None or other is None or other >= one for (_, _, one), (_, _, other) in pairs)
+                assert rates.cache_write is None or rates.cache_write > rates.input
+            if row.long_context:
+                pairs = zip(row.rates.parts(Tokens(0, 0, 0)), row.long_context.parts(Tokens(0, 0, 0)), strict=True)
+                rated = [(one, other) for (_, _, one), (_, _, other) in pairs if one is not None]
+                assert all(other is not None and other > one for one, other in rated)
 
 
 def test_costs_say_of_how_many_requests_the_price_is_not_known(api: Api) -> None:

@@ -14,6 +14,7 @@ from gratis import moment
 from gratis_local.cli import app
 from gratis_local.reconcile.causes import BILLED_HERE
 from tests.builders.events import DAY
+from tests.builders.loopback import Loopback, Quiet
 
 DAYS = [DAY + timedelta(days=number) for number in range(3)]
 MODEL, SMALL = "gpt-4o-2024-08-06", "gpt-4o-mini-2024-07-18"
@@ -517,6 +518,27 @@ def test_options_that_make_no_sense_are_refused(
 ) -> None:
     monkeypatch.delenv("OPENAI_ADMIN_KEY", raising=False)
     assert said in desk.refusal([record(1)], None, None, *options)
+
+
+class AccountApi(Quiet):
+    """The API of a deployment in which `org_b` has an account and no traffic."""
+
+    def do_GET(self) -> None:
+        allowance = {"object": "allowance", "is_known": "organization=org_b" in self.path}
+        self.answer(json.dumps(allowance if "/allowance" in self.path else page(bucket(DAY))).encode())
+
+
+def test_an_organization_that_a_deployed_api_does_not_know_is_said_to_be_unknown(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRATIS_API_KEY", "gk_platform")
+    usage = desk.file("usage.json", page(bucket(DAY, used(10))))
+    with Loopback(AccountApi) as api:
+        ours = ("--usage", usage, "--url", f"{api.url}/v1", "--json")
+        said = [CliRunner().invoke(app, ["reconcile", name, *ours]) for name in ("org_a", "org_b")]
+    assert [each.exit_code for each in said] == [1, 1]
+    notes = [json.loads(each.stdout)["notes"] for each in said]
+    assert notes == [["org_a is unknown here: it has no account"], []]
 
 
 def test_a_record_with_two_contents_is_refused(desk: Desk) -> None:

@@ -124,7 +124,7 @@ AMOUNTS = st.none() | st.decimals(min_value=0, max_value=10**6, places=9)
 ENTRIES = st.tuples(
     st.builds(
         request,
-        st.builds(Tokens, st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12)),
+        st.builds(Tokens, *[st.integers(0, 10**12)] * 3, cache_write=st.sampled_from([0, 7])),
         project=st.none() | IDENTIFIERS,
         model=IDENTIFIERS,
         service_tier=st.sampled_from(["default", "flex"]),
@@ -132,6 +132,7 @@ ENTRIES = st.tuples(
     ),
     st.sampled_from(["free", "billed"]),
     AMOUNTS,
+    st.booleans(),
 )
 
 
@@ -139,6 +140,6 @@ ENTRIES = st.tuples(
 @given(entries=st.lists(ENTRIES, max_size=12))
 def test_what_is_written_is_read_back_the_same(entries: list) -> None:
     totals = Totals()
-    for asked, verdict, amount in entries:
-        totals.add(asked, verdict, amount)
-    assert Totals.from_json(totals.to_json()) == totals
+    for asked, verdict, amount, is_long in entries:
+        totals.add(asked, verdict, amount, is_long=is_long)
+    assert Totals.from_json(totals.to_json(), totals.surcharged_json() or "[]") == totals

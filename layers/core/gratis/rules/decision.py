@@ -13,7 +13,7 @@ from gratis.rules.eligibility import Ruling, Terms, group_of, judge, terms_of
 from gratis.rules.figures import Figure, written
 from gratis.rules.formats import FIRST, FORMAT
 from gratis.rules.offer import EVALS, NO_GROUP, Group, Offer, Version
-from gratis.rules.receipt import Decision, Verdict, Written, usual_unit
+from gratis.rules.receipt import Decision, Verdict, Written, request_of, usual_unit
 from gratis.rules.request import Request
 from gratis.rules.reservation import Binding, Reservation, open_at, reserved, settled_by
 from gratis.rules.totals import Totals
@@ -110,9 +110,21 @@ def settle(books: Books, cases: Sequence[Case | VoidCase], decided_at: datetime)
         else:
             counter, decision = decide(counter, case, decided_at)
         added = case.request, decision.verdict, case.list_amount
-        totals.setdefault(case.day, Totals()).add(*added, case.counts)
+        totals.setdefault(case.day, Totals()).add(*added, case.counts, is_long=_is_long(case))
         decisions.append(decision)
     return Books(counter, totals), decisions
+
+
+def _is_long(case: Case | VoidCase) -> bool:
+    """Whether a request cost the rates of long context; of a void, the voided one."""
+    if isinstance(case, Case):
+        return case.price is not None and case.price.is_long(case.request.tokens)
+    voided = request_of(case.voided)
+    try:
+        price = price_of(voided, case.voided.price_version, case.voided.format)
+    except LookupError:
+        return False  # of a release with further prices: the row keeps one line item
+    return price is not None and price.is_long(voided.tokens)
 
 
 class _Figures(NamedTuple):

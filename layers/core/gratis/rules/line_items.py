@@ -1,12 +1,14 @@
 """What a row of a day's totals costs by kind of token: the line items of OpenAI's Costs API, in its spelling. Pure.
 
-Nothing is stored for this. The amounts are the row's tokens at the normal rates of its day, and they stand only if
-their sum is the row's own list amount, to the last digit. A price has no rate below its normal ones (a test says so).
-So if the sums agree, no request of the row had another rate. Where cache writes have no price of their own, no rate is
-above those of long context: so likewise, if the amounts at those agree, all requests of the row were of long context.
-A row that does not agree keeps one line item, its model, with the whole amount: its requests wrote to the cache, some
-were of long context and others not, have no price, or were decided by other prices. What a row does not store cannot
-be told from its sums: how many tokens were written to the cache, or were of long context.
+The amounts are tokens at the rates of their day, and they stand only if their sum is the row's own list amount, to the
+last digit. The rows say how many tokens were written to the cache and how many were of long context, as far as that
+was counted: the first release does not count it, and drops it from a document that it replaces. Cache writes and long
+context cost more than the normal rate (a test says so). If some of these tokens were not counted, the sum is too low;
+so if it agrees, all were. Rows are tried as well with all tokens at the normal rates and, where cache writes have no
+price of their own, with all at those of long context.
+
+A row that does not agree keeps one line item, its model, with the whole amount: it holds requests that have no price
+here or had another one, or dear ones that the first release has counted.
 """
 
 from collections.abc import Iterator
@@ -48,22 +50,26 @@ def _by_kind(name: str, key: RowKey, sums: Sums, day: datetime) -> list[LineItem
     price = pricing.price(key.model, day, endpoint="responses", service_tier=key.service_tier, batch=key.batch)
     if price is None or sums.unpriced:
         return []
-    if items := _agreeing(name, price.rates, "", price.factor, sums):
-        return items
-    long = price.long_context
-    if long is None or long.cache_write is not None:
-        return []
-    return _agreeing(name, long, ", long context", price.factor, sums)
+    told = (list(_items(name, price, *tokens)) for tokens in _told_apart(price, sums))
+    return next((items for items in told if sum(item.amount for item in items) == sums.list_amount), [])
 
 
-def _agreeing(name: str, rates: pricing.Rates, ending: str, factor: Decimal, sums: Sums) -> list[LineItem]:
-    """What all tokens of the row cost at these rates; nothing, if that is not what the row says."""
-    parts = rates.parts(Tokens(sums.input, sums.cached, sums.output))
-    items = [
-        LineItem(f"{name}, {kind}{ending}", count, count * (rate or 0) * factor / pricing.MILLION)
-        for kind, count, rate in parts
-    ]
-    return items if sum(item.amount for item in items) == sums.list_amount else []
+def _told_apart(price: pricing.Price, sums: Sums) -> Iterator[tuple[Tokens, Tokens]]:
+    """The row's tokens at the normal rates and at those of long context, as they may be: the first that agrees is."""
+    long = Tokens(sums.long_input, sums.long_cached, sums.long_output, sums.long_cache_write)
+    rest = sums.input - long.input, sums.cached - long.cached, sums.output - long.output
+    yield Tokens(*rest, sums.cache_write), long
+    whole, nothing = Tokens(sums.input, sums.cached, sums.output), Tokens(0, 0, 0)
+    yield whole, nothing
+    if price.long_context is not None and price.long_context.cache_write is None:
+        yield nothing, whole
+
+
+def _items(name: str, price: pricing.Price, normal: Tokens, long: Tokens) -> Iterator[LineItem]:
+    """What these tokens cost by kind."""
+    for tokens, rates, ending in (normal, price.rates, ""), (long, price.long_context, ", long context"):
+        for kind, count, rate in rates.parts(tokens) if rates else ():
+            yield LineItem(f"{name}, {kind}{ending}", count, count * (rate or 0) * price.factor / pricing.MILLION)
 
 
 def _whole(name: str, sums: Sums) -> LineItem:

@@ -111,14 +111,17 @@ class Price:
 
     def amount(self, tokens: Tokens) -> Decimal | None:
         """Exact USD of a request. None if it used something that has no price."""
-        is_long = self.long_context_over is not None and tokens.input > self.long_context_over
-        rates = self.long_context if is_long and self.long_context else self.rates
+        rates = self.long_context if self.long_context and self.is_long(tokens) else self.rates
         amount = Decimal(0)
         for _, count, rate in rates.parts(tokens):
             if count and rate is None:
                 return None
             amount += count * (rate or 0)
         return amount * self.factor / MILLION
+
+    def is_long(self, tokens: Tokens) -> bool:
+        """Whether a request costs the rates of long context."""
+        return bool(self.long_context) and self.long_context_over is not None and tokens.input > self.long_context_over
 
 
 @cache

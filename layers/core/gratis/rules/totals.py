@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple, Self
 
 from gratis.rules import pricing
-from gratis.rules.request import Request
+from gratis.rules.request import Request, Tokens
 
 OTHER = "(other)"
 """Where the first release totalled what came once a day had 1,000 rows. Such a day goes on like that."""
@@ -31,7 +31,11 @@ def other_of(key: RowKey) -> RowKey:
 
 @dataclass(slots=True)
 class Sums:
-    """Requests, tokens (input includes cached), and USD. `unpriced`: requests whose list amount is not known."""
+    """Requests, tokens (input includes cached), and USD. `unpriced`: requests whose list amount is not known.
+
+    The last five count tokens that cost more than the normal rate: those written to the cache, and all of requests of
+    long context. They may be too low: the first release does not know them. `line_items` finds that out.
+    """
 
     requests: int = 0
     input: int = 0
@@ -40,6 +44,32 @@ class Sums:
     list_amount: Decimal = Decimal(0)
     amount: Decimal = Decimal(0)
     unpriced: int = 0
+    cache_write: int = 0
+    """Of requests that are not of long context."""
+    long_input: int = 0
+    long_cached: int = 0
+    long_output: int = 0
+    long_cache_write: int = 0
+
+    @property
+    def figures(self) -> tuple[int | Decimal, ...]:
+        """What every release counts."""
+        return self.requests, self.input, self.cached, self.output, self.list_amount, self.amount, self.unpriced
+
+    @property
+    def surcharged(self) -> tuple[int, ...]:
+        """The tokens that cost more than the normal rate."""
+        return self.cache_write, self.long_input, self.long_cached, self.long_output, self.long_cache_write
+
+    def add_surcharged(self, tokens: Tokens, *, is_long: bool) -> None:
+        """Count what costs more. `is_long`: the request is of long context."""
+        if is_long:
+            self.long_input += tokens.input
+            self.long_cached += tokens.cached
+            self.long_output += tokens.output
+            self.long_cache_write += tokens.cache_write
+        else:
+            self.cache_write += tokens.cache_write
 
     def plus(self, other: "Sums") -> "Sums":
         """Both together."""
@@ -57,10 +87,12 @@ class Totals:
 
     __hash__ = None  # type: ignore[assignment]  # mutable
 
-    def add(self, request: Request, verdict: str, list_amount: Decimal | None, count: int = 1) -> None:
+    def add(
+        self, request: Request, verdict: str, list_amount: Decimal | None, count: int = 1, *, is_long: bool = False
+    ) -> None:
         """Count one decided request. A free one costs nothing, a billed one its list amount.
 
-        `count`: -1 for a void, whose tokens and amounts are negative.
+        `count`: -1 for a void, whose tokens and amounts are negative. `is_long`: it cost the rates of long context.
         """
         key = RowKey(request.project, request.model, request.service_tier, request.batch, verdict)
         sums = self._row(key)
@@ -71,6 +103,7 @@ class Totals:
         if list_amount is None:
             sums.unpriced += count
             return
+        sums.add_surcharged(request.tokens, is_long=is_long)
         sums.list_amount += list_amount
         if verdict == "billed":
             sums.amount += list_amount
@@ -93,11 +126,21 @@ class Totals:
             counts = (sums.requests, sums.input, sums.cached, sums.output)
             yield [*key, *counts, pricing.usd(sums.list_amount), pricing.usd(sums.amount), sums.unpriced]
 
+    def surcharged_json(self) -> str:
+        """One array for each row with tokens that cost more than the normal rate, its place first; nothing without any.
+
+        Apart from `to_json`, whose rows the first release takes with no more figures than it knows.
+        """
+        rows = [[place, *sums.surcharged] for place, sums in enumerate(self.rows.values()) if any(sums.surcharged)]
+        return json.dumps(rows, separators=(",", ":")) if rows else ""
+
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """What `to_json` wrote."""
+    def from_json(cls, text: str | bytes, surcharged: str | bytes = "[]") -> Self:
+        """What `to_json` and `surcharged_json` wrote."""
+        apart = {place: counts for place, *counts in json.loads(surcharged)}
         rows = {}
-        for row in json.loads(text):
+        for place, row in enumerate(json.loads(text)):
             requests, tokens, cached, output, listed, amount, unpriced = row[5:]
-            rows[RowKey(*row[:5])] = Sums(requests, tokens, cached, output, Decimal(listed), Decimal(amount), unpriced)
+            key, usd = RowKey(*row[:5]), (Decimal(listed), Decimal(amount))
+            rows[key] = Sums(requests, tokens, cached, output, *usd, unpriced, *apart.get(place, ()))
         return cls(rows)

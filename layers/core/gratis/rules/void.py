@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cached_property
 
 from gratis import moment
 from gratis.errors import Busy
@@ -18,7 +19,7 @@ OWN = ("format", "received_at", "decided_at", "payload_hash", "reserved_before",
 """Fields that are a void's own, beside the figures of the counter; all others are those of the voided decision."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VoidCase:
     """A void with everything that is settled before the counter is looked at.
 
@@ -36,7 +37,7 @@ class VoidCase:
         """The UTC day whose totals the voided request belongs to."""
         return self.void.day
 
-    @property
+    @cached_property
     def request(self) -> Request:
         """What is added to the totals: the request with negative tokens."""
         return request_of(turned(self.voided))

@@ -404,7 +404,7 @@ class Ledger:
             "version": {"N": str(document.version)},
             "format": {"N": str(document.format)},
             "windows": {"S": _windows_text(document.counter)},
-            "totals": {"B": _compressed(_first_page(document))},
+            **_totals_attributes(_first_page(document)),
             **document.unknown,
         }
         if document.account_version is not None:
@@ -428,7 +428,7 @@ class Ledger:
             "version": {"N": str(page.version)},
             "format": {"N": str(FORMAT)},
             "leaf": {"S": leaf},
-            "totals": {"B": _compressed(page.totals)},
+            **_totals_attributes(page.totals),
         }
         if self.expire:
             item |= _expiry(date.fromisoformat(identity.slot), KEEP_DOCUMENTS)
@@ -629,13 +629,22 @@ def _reservation(array: Sequence[Any]) -> Reservation:
     return Reservation(name, parsed(units), *moments, project, Binding(*binding), body)
 
 
-def _compressed(totals: Totals) -> bytes:
-    return zlib.compress(totals.to_json().encode())
+def _totals_attributes(totals: Totals) -> Item:
+    """Totals as a document or a page holds them. Most have no tokens that cost more than the normal rate."""
+    rows: Item = {"totals": {"B": zlib.compress(totals.to_json().encode())}}
+    if surcharged := totals.surcharged_json():
+        rows["surcharged"] = {"B": zlib.compress(surcharged.encode())}
+    return rows
+
+
+def _totals(item: Item) -> Totals:
+    surcharged = zlib.decompress(item["surcharged"]["B"]) if "surcharged" in item else "[]"
+    return Totals.from_json(zlib.decompress(item["totals"]["B"]), surcharged)
 
 
 _KNOWN = {
     *("pk", "sk", "expires", "version", "format", "windows", "crossed", "reservations"),
-    *("totals", "recent", "leaves", "stamps", "account_version"),
+    *("totals", "surcharged", "recent", "leaves", "stamps", "account_version"),
 }
 
 
@@ -643,7 +652,7 @@ def _document(item: Item) -> tuple[CounterId, Document]:
     document = Document(
         version=int(item["version"]["N"]),
         counter=_counter(item),
-        totals=Totals.from_json(zlib.decompress(item["totals"]["B"])),
+        totals=_totals(item),
         recent=tuple(json.loads(item["recent"]["S"])) if "recent" in item else (),
         format=format_of(item),
         unknown={name: value for name, value in item.items() if name not in _KNOWN},
@@ -664,8 +673,7 @@ def _counter(item: Item) -> Counter:
 
 def _page(item: Item) -> tuple[str, Page]:
     """A page with its leaf."""
-    totals = Totals.from_json(zlib.decompress(item["totals"]["B"]))
-    return item["leaf"]["S"], Page(int(item["version"]["N"]), totals)
+    return item["leaf"]["S"], Page(int(item["version"]["N"]), _totals(item))
 
 
 def decision_of(item: Item) -> Decision:
