@@ -43,8 +43,9 @@ from gratis.rules.request import VOID, RequestKey, Void
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import Counter, CounterId
 from gratis.table.accounts import Accounts
+from gratis.table.decision_items import decision_of
 from gratis.table.keys import is_document
-from gratis.table.ledger import Document, _document, decision_of
+from gratis.table.ledger import Document, _document
 from gratis_local.functions import ROOT
 from gratis_local.stack import LOCAL_CREDENTIALS
 from gratis_local.up import running

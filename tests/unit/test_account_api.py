@@ -20,7 +20,7 @@ from gratis.account.event_documents import EVENTS_PATH
 from gratis.account.routes.pages import SCHEMA_PATH
 from gratis.intake.sources import SOURCES
 from gratis.rules.request import RequestKey
-from gratis.table.ledger import KEEP_DECISIONS
+from gratis.table.decision_items import KEEP_DECISIONS
 from gratis_local.functions import Context
 from gratis_local.places import shipped
 from tests.builders.account_api import (

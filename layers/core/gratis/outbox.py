@@ -15,9 +15,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from gratis.rules.receipt import Decision
 from gratis.table import keys
 from gratis.table.account_rows import described, rows_of
+from gratis.table.decision_items import decision_of
 from gratis.table.dynamo import Pause, pause
 from gratis.table.keys import Item
-from gratis.table.ledger import decision_of
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
