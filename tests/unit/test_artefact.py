@@ -136,11 +136,11 @@ CORE = (
 )
 DECISIONS = "rules.offer rules.receipt rules.spelling table.account_rows table.decision_items"
 LEDGER = (
-    f"{DECISIONS} rules.account rules.decision rules.eligibility rules.pages rules.pricing rules.totals rules.void "
-    "table.account_items table.ledger"
+    f"{DECISIONS} rules.account rules.decision rules.eligibility rules.names rules.pages rules.pricing rules.totals "
+    "rules.void table.account_items table.ledger"
 )
 IMPORTS = {
-    "receive_usage": f"{CORE} rules.account "
+    "receive_usage": f"{CORE} rules.names "
     "http intake intake.cloudevents intake.encoding intake.event_models intake.events "
     "intake.litellm intake.mapping "
     "intake.messages intake.otlp intake.queue intake.receive intake.signature intake.sources intake.stream "

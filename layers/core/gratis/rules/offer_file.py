@@ -425,7 +425,7 @@ def _spans(versions: Sequence[Version], number: int) -> Iterator[Group]:
             last += 1
         since = moment.midnight(versions[first].since) if first else None
         until = moment.midnight(versions[last + 1].since) if last + 1 < len(versions) else None
-        yield replace(group, span=Span(since, until))
+        yield group._replace(span=Span(since, until))
 
 
 def _goes_on(group: Group, version: Version) -> bool:

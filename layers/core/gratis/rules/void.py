@@ -1,8 +1,8 @@
 """Voids: decisions that take an earlier one back, once. SPEC section 2, "Voids". Pure."""
 
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 from gratis import moment
 from gratis.errors import Busy
@@ -18,8 +18,7 @@ OWN = ("format", "received_at", "decided_at", "payload_hash", "reserved_before",
 """Fields that are a void's own, beside the figures of the counter; all others are those of the voided decision."""
 
 
-@dataclass(frozen=True, slots=True)
-class VoidCase:
+class VoidCase(NamedTuple):
     """A void with everything that is settled before the counter is looked at.
 
     `counter`: the one that the voided decision was taken in; where none was, the document of the day's totals;
@@ -80,7 +79,7 @@ def take_back(counter: Counter, case: VoidCase, decided_at: datetime) -> tuple[C
     if taken and used is not None:
         if window is None or used < taken:
             raise Busy(f"{case.counter} holds {used}, which is less than the {taken} of {case.voided.record_id}")
-        counter = counter.having(replace(window, used=used - taken), kind_of_slot(case.counter.slot))
+        counter = counter.having(window._replace(used=used - taken), kind_of_slot(case.counter.slot))
     decision = turned(case.voided, used)._replace(
         format=FORMAT,
         reserved_before=0 if taken is None else written(type(taken)(_aside(counter, case, decided_at))),
