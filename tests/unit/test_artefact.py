@@ -154,7 +154,7 @@ IMPORTS = {
     "closing closing.again closing.chain closing.check closing.close closing.days closing.duplicates "
     "closing.merkle closing.proof closing.proving closing.signing closing.statements "
     "closing.sums closing.tiling closing.totals closing.windows "
-    "rules.explanation rules.offer_file rules.tiling strict_json ",
+    "rules.tiling ",
     "send_webhooks": f"{CORE} outgoing outgoing.deliveries outgoing.endpoints outgoing.sending outgoing.targets ",
     "account_api": f"{CORE} {LEDGER} "
     "account account.allowance account.api_answer account.api_request account.api_router account.asked "
