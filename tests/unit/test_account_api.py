@@ -126,6 +126,14 @@ def test_every_route_takes_a_key_but_the_pages_and_the_public_keys(api: Api, sha
     assert len(open_to_all) < len(routes)
 
 
+def test_no_subject_has_a_route_that_takes_the_calls_of_another(shared: Loaded) -> None:
+    """So it does not matter which of them were imported before a call."""
+    routes = [route for route in routes_of(shared) if route.path.startswith("/v1/")]
+    for asked in routes:
+        subjects = {route.func.__module__ for route in routes if route.rule.match(path_of(asked))}
+        assert subjects == {asked.func.__module__}
+
+
 @pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
 def test_the_case_of_header_and_scheme_does_not_matter(api: Api, name: str, scheme: str) -> None:

@@ -157,16 +157,9 @@ IMPORTS = {
     "rules.tiling ",
     "send_webhooks": f"{CORE} outgoing outgoing.deliveries outgoing.endpoints outgoing.sending outgoing.targets ",
     "account_api": f"{CORE} {LEDGER} "
-    "account account.allowance account.api_answer account.api_request account.api_router account.asked "
-    "account.listing account.offer account.openapi account.organizations account.reservations account.routes "
-    "account.routes.allowance "
-    "account.routes.call account.routes.key account.routes.organizations account.routes.pages "
-    "account.routes.quarantine account.routes.requests account.routes.reservations account.routes.sharing "
-    "account.routes.statements "
-    "account.routes.usage account.routes.webhooks account.sharing account.usage http intake "
-    "intake.event_models "
-    "rules.explanation rules.line_items rules.offer_words strict_json table.accounts table.api_keys table.day_list "
-    "table.quarantine ",
+    "account account.api_answer account.api_request account.api_router account.openapi account.routes "
+    "account.routes.call account.routes.pages account.routes.statements "
+    "http strict_json table.accounts table.api_keys ",
 }
 """Modules of gratis."""
 ALSO: dict[str, str] = {}
@@ -180,6 +173,20 @@ sys.path[:0] = sys.argv[1:]
 import app
 files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
 print(json.dumps([name for name, file in files.items() if file.startswith(sys.argv[2])]))
+"""
+MATCHED = """
+import json, sys
+sys.path[:0] = sys.argv[1:]
+import app
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEventV2
+
+def imported(method, path):
+    context = {"http": {"method": method, "path": path}, "stage": "$default"}
+    assert app.app.match(APIGatewayProxyEventV2({"rawPath": path, "requestContext": context}))
+    return [name for name in app.SUBJECTS if f"gratis.account.routes.{name}" in sys.modules]
+
+asked = ("GET", "/v1/organization/allowance"), ("POST", "/v1/organization/allowance/check")
+print(json.dumps([imported(*each) for each in asked]))
 """
 BUILT = """
 import json, sys
@@ -238,6 +245,10 @@ def test_a_start_imports_what_its_function_needs_and_nothing_else(folder: str, l
 
 def test_the_models_of_openapi_wait_until_the_page_is_asked_for(layer: Path, runtime: Path) -> None:
     assert ["aws_lambda_powertools", "event_handler", "openapi", "models"] not in loaded("account_api", layer, runtime)
+
+
+def test_a_call_imports_the_subjects_up_to_its_own(layer: Path, runtime: Path) -> None:
+    assert run(MATCHED, "account_api", layer, runtime) == [["allowance"], ["allowance", "reservations"]]
 
 
 @pytest.mark.parametrize("folder", sorted(IMPORTS.keys() - NOT.keys()))
