@@ -13,7 +13,7 @@ import typer
 from gratis import moment
 from gratis.closing.chain import Head
 from gratis.intake.event_models import FIRST_YEAR, LAST_YEAR
-from gratis.rules.account import IDENTIFIER
+from gratis.rules.names import IDENTIFIER
 from gratis.table.api_keys import ROLES, Holder, Role
 from gratis_local import places
 from gratis_local.sources import Unusable

@@ -4,7 +4,7 @@ import base64
 import binascii
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ class ChainProof:
             "chain": {"first": self.first, "last": self.last.number, "head": self.last.hash, "signed": self.signed},
             "holds": self.holds,
             "difference_count": self.difference_count,
-            "differences": [asdict(each) | {"ids": list(each.ids)} for each in self.differences],
+            "differences": [each._asdict() | {"ids": list(each.ids)} for each in self.differences],
         }
 
 

@@ -26,7 +26,8 @@ from gratis.rules.request import VOID
 from gratis.rules.request import Tokens as Counts
 from gratis.rules.tiling import Step, over_granted, step_of, tiling
 from gratis.strict_json import parse_json
-from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis.table.decision_items import KEEP_DECISIONS
+from gratis.table.ledger import Ledger
 from gratis_local.chain import ChainProof, prove_chains
 from gratis_local.recovery import if_unknown
 from gratis_local.replay import TABLE

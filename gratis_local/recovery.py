@@ -15,8 +15,9 @@ from gratis.outbox import Emitted, Unreadable, billing_records, bus_entries, sen
 from gratis.rules.receipt import Decision
 from gratis.table.accounts import Accounts
 from gratis.table.day_list import list_decisions
+from gratis.table.decision_items import KEEP_DECISIONS
 from gratis.table.dynamo import Item
-from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis.table.ledger import Ledger
 from gratis_local.engine import TABLE_SCHEMA
 from gratis_local.sources import Unusable
 from gratis_local.stack import Stack, client_for

@@ -349,7 +349,7 @@ def print_letters(emitted: int, left: Sequence[str], console: Console) -> None:
 
 def as_dict(entry: Entry) -> dict[str, Any]:
     """An entry with its raw event."""
-    return asdict(entry) | {"raw": json.loads(entry.raw), "decided": json.loads(entry.decided or "null")}
+    return entry._asdict() | {"raw": json.loads(entry.raw), "decided": json.loads(entry.decided or "null")}
 
 
 def print_inclusion(inclusion: Mapping[str, Any], found: Sequence[str], console: Console) -> None:

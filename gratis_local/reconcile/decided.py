@@ -9,7 +9,8 @@ from typing import Any
 import urllib3
 
 from gratis import moment
-from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis.table.decision_items import KEEP_DECISIONS
+from gratis.table.ledger import Ledger
 from gratis_local.prove import read_records
 from gratis_local.reconcile.pages import Row, usage_of
 from gratis_local.sources import Unusable

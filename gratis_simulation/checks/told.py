@@ -17,8 +17,9 @@ from gratis.rules.account import Account
 from gratis.rules.offer import NO_GROUP
 from gratis.rules.receipt import Decision
 from gratis.rules.window import CounterId, kind_of, kind_of_slot
+from gratis.table.decision_items import decision_of
 from gratis.table.keys import counter_of_key
-from gratis.table.ledger import RECENT, Document, Ledger, decision_of, is_day
+from gratis.table.ledger import RECENT, Document, Ledger, is_day
 from gratis_simulation.broken import Broken
 from gratis_simulation.checks.arrivals import Arrivals
 from gratis_simulation.checks.histories import whole_of

@@ -21,6 +21,7 @@ from gratis.rules.request import Request, RequestKey
 from gratis.rules.totals import RowKey, Sums, Totals
 from gratis.rules.window import Counter, CounterId, kind_of_slot
 from gratis.table import keys, ledger
+from gratis.table.decision_items import decision_of
 from gratis.table.ledger import Document, Ledger
 from gratis.table.quarantine import Entry, Quarantine
 from gratis_local.functions import Handler
@@ -106,7 +107,7 @@ def stored(client: Any, table: str = TABLE) -> Stored:
     """Read it all, whoever wrote it."""
     pages = client.get_paginator("scan").paginate(TableName=table, ConsistentRead=True)
     items = {(item["pk"]["S"], item["sk"]["S"]): item for page in pages for item in page["Items"]}
-    decisions = [plain(ledger.decision_of(item)) for (_, sk), item in items.items() if sk.startswith("REQ#")]
+    decisions = [plain(decision_of(item)) for (_, sk), item in items.items() if sk.startswith("REQ#")]
     days = {date.fromisoformat(pk.removeprefix("QUARANTINE#")) for pk, _ in items if pk.startswith("QUARANTINE#")}
     return Stored(
         items=items,

@@ -21,7 +21,7 @@ def with_versions(chosen: Offer, **changes: Any) -> Offer:
 def rolling(chosen: Offer) -> Offer:
     """The offer as it began: rolling windows, for ever."""
     first = chosen.versions[0]
-    groups = tuple(replace(group, span=Span()) for group in first.groups)
+    groups = tuple(group._replace(span=Span()) for group in first.groups)
     return replace(chosen, versions=(replace(first, groups=groups),))
 
 

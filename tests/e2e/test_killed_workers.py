@@ -22,7 +22,7 @@ import sys
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,9 @@ from gratis.rules.request import VOID, RequestKey, Void
 from gratis.rules.void import VoidCase, void_case
 from gratis.rules.window import Counter, CounterId
 from gratis.table.accounts import Accounts
+from gratis.table.decision_items import decision_of
 from gratis.table.keys import is_document
-from gratis.table.ledger import Document, _document, decision_of
+from gratis.table.ledger import Document, _document
 from gratis_local.functions import ROOT
 from gratis_local.stack import LOCAL_CREDENTIALS
 from gratis_local.up import running
@@ -529,8 +530,8 @@ def test_the_decisions_are_those_of_one_worker_in_the_order_of_the_commits(playe
         else:  # what a client reserved or released before this commit
             identity, document = each
             books = counters.get(identity, Books(Counter(), {}))
-            counter = replace(books.counter, reservations=set_aside.get(identity, ()))
-            counters[identity] = replace(books, counter=counter)
+            counter = books.counter._replace(reservations=set_aside.get(identity, ()))
+            counters[identity] = books._replace(counter=counter)
             set_aside[identity] = document.counter.reservations
     assert decided == found.decisions
     assert {identity: windows_of(found.documents[identity].counter) for identity in counters} == {
@@ -542,7 +543,7 @@ def test_the_decisions_are_those_of_one_worker_in_the_order_of_the_commits(playe
 
 def windows_of(counter: Counter) -> Counter:
     """The counter without its reservations, which are made and end between the decisions."""
-    return replace(counter, reservations=())
+    return counter._replace(reservations=())
 
 
 def case_again(played: Played, decision: Decision, earlier: Mapping[RequestKey, Decision]) -> Case | VoidCase:

@@ -18,7 +18,7 @@ from gratis import config
 from gratis.intake.sources import Source
 from gratis.outbox import bus_entries
 from gratis.table.accounts import Accounts
-from gratis.table.ledger import decision_of
+from gratis.table.decision_items import decision_of
 from gratis.table.quarantine import Quarantine
 from gratis_local.functions import Context, Handler, handler_of
 from gratis_simulation.machines.queue import Queue

@@ -825,7 +825,7 @@ ORDER = (
     ),
 )
 
-GIVEN_BACK = "replace(some_window, used=some_used - some_taken)"
+GIVEN_BACK = "some_window._replace(used=some_used - some_taken)"
 
 VOIDS = (
     Fault(
@@ -837,17 +837,17 @@ VOIDS = (
     Fault(
         "a void gives back twice what its request took",
         "windows right",
-        ((GIVEN_BACK, "replace(some_window, used=some_used - 2 * some_taken)"),),
+        ((GIVEN_BACK, "some_window._replace(used=some_used - 2 * some_taken)"),),
     ),
     Fault(
         "a void gives nothing back",
         "windows right",
-        ((GIVEN_BACK, "replace(some_window, used=some_used)"),),
+        ((GIVEN_BACK, "some_window._replace(used=some_used)"),),
     ),
     Fault(
         "a void opens a window that was closed",
         "windows right",
-        ((GIVEN_BACK, "replace(some_window, used=some_used - some_taken, overflowed=False)"),),
+        ((GIVEN_BACK, "some_window._replace(used=some_used - some_taken, overflowed=False)"),),
     ),
     Fault(
         "what was announced of a window is announced again after a void",
@@ -855,7 +855,7 @@ VOIDS = (
         (
             (
                 GIVEN_BACK,
-                "replace(some_window, used=some_used - some_taken, announced=frozenset(), crossed=frozenset())",
+                "some_window._replace(used=some_used - some_taken, announced=frozenset(), crossed=frozenset())",
             ),
         ),
     ),

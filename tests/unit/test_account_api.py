@@ -20,7 +20,7 @@ from gratis.account.event_documents import EVENTS_PATH
 from gratis.account.routes.pages import SCHEMA_PATH
 from gratis.intake.sources import SOURCES
 from gratis.rules.request import RequestKey
-from gratis.table.ledger import KEEP_DECISIONS
+from gratis.table.decision_items import KEEP_DECISIONS
 from gratis_local.functions import Context
 from gratis_local.places import shipped
 from tests.builders.account_api import (
@@ -124,6 +124,14 @@ def test_every_route_takes_a_key_but_the_pages_and_the_public_keys(api: Api, sha
     open_to_all = [each for each in routes if api.call(each.method, path_of(each), headers={}).status != 401]
     assert {each.openapi_path for each in open_to_all} == OPEN
     assert len(open_to_all) < len(routes)
+
+
+def test_no_subject_has_a_route_that_takes_the_calls_of_another(shared: Loaded) -> None:
+    """So it does not matter which of them were imported before a call."""
+    routes = [route for route in routes_of(shared) if route.path.startswith("/v1/")]
+    for asked in routes:
+        subjects = {route.func.__module__ for route in routes if route.rule.match(path_of(asked))}
+        assert subjects == {asked.func.__module__}
 
 
 @pytest.mark.parametrize("name", ["authorization", "Authorization", "AUTHORIZATION"])

@@ -25,8 +25,9 @@ from gratis.rules import pricing
 from gratis.rules.offer import Offer
 from gratis.rules.pages import MAX_PAGE_ROWS
 from gratis.rules.receipt import Decision
-from gratis.table import keys, ledger
+from gratis.table import keys
 from gratis.table.accounts import Accounts
+from gratis.table.decision_items import KEEP_DECISIONS, decision_of
 from gratis.table.ledger import Ledger
 from gratis.table.quarantine import Quarantine
 from gratis_local.functions import Context, handler_of
@@ -115,7 +116,7 @@ def holding(table: Any, used: int, key: tuple[str, str] = ("COUNTER#org_a#1m", "
 def tampered(table: Any, request_id: str, **fields: Any) -> None:
     """Somebody writes past the ledger."""
     key, item = decision_item(table, request_id)
-    decision: Decision = ledger.decision_of(item)._replace(**fields)
+    decision: Decision = decision_of(item)._replace(**fields)
     table.items[key] = item | {"receipt": {"S": decision.stored()[0]}}
 
 
@@ -141,7 +142,7 @@ def test_the_hash_can_be_made_by_anybody_from_the_records(table: Any) -> None:
 
 
 def stored_decisions(table: Any) -> list[Decision]:
-    return [ledger.decision_of(item) for key, item in table.items.items() if key[1].startswith("REQ#")]
+    return [decision_of(item) for key, item in table.items.items() if key[1].startswith("REQ#")]
 
 
 def test_the_decisions_of_a_day_come_by_request_id_whatever_shard_and_page_they_are_on(table: Any) -> None:
@@ -425,7 +426,7 @@ def test_a_window_that_another_day_counts_in_meanwhile_is_left_to_the_proof_of_t
 
 # --- decisions that are no longer kept -----------------------------------------------------------------------------
 
-NO_LONGER = moment.midnight(DAY) + moment.DAY + ledger.KEEP_DECISIONS
+NO_LONGER = moment.midnight(DAY) + moment.DAY + KEEP_DECISIONS
 JUST_KEPT = NO_LONGER - timedelta(microseconds=1)
 
 

@@ -26,7 +26,7 @@ from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey
 from gratis.rules.totals import Totals
 from gratis.rules.window import Counter, CounterId, Window
-from gratis.table import keys, ledger
+from gratis.table import decision_items, keys, ledger
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import MAX_ATTEMPTS, CommitRefused, Document, JudgedBy, Ledger
 from gratis.table.quarantine import Quarantine, entry
@@ -119,7 +119,7 @@ def test_items_expire_when_nobody_can_ask_for_them_any_more(client: Any) -> None
 
 def test_a_decision_outlives_the_last_moment_at_which_its_event_could_be_decided_again() -> None:
     # Its time to live counts from the end of the day, so even an event of 23:59:59.999 is covered.
-    assert ledger.KEEP_DECISIONS > ledger.LATEST_DECISION
+    assert decision_items.KEEP_DECISIONS > ledger.LATEST_DECISION
 
 
 def test_a_week_expires_like_its_last_day_and_rolling_windows_never_do(client: Any) -> None:

@@ -160,7 +160,7 @@ def test_a_page_that_was_read_newer_than_its_document_takes_no_item_of_the_trans
     decide(table, *(f"proj_{number}" for number in range(40)))
     document = day_of(table)
     counter = CounterId(*MINE)
-    newer = {leaf: replace(page, version=document.version + 1) for leaf, page in document.pages.items()}
+    newer = {leaf: page._replace(version=document.version + 1) for leaf, page in document.pages.items()}
     assert newer
     read = replace(document, pages=newer)
     written = replace(read, version=document.version + 1)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -106,7 +106,7 @@ def redriven(webhook: Deployed, *entries: Entry) -> list[Redriven]:
 
 def with_old_mapping(monkeypatch: pytest.MonkeyPatch, **changed: Any) -> None:
     """LiteLLM's source as an earlier release had it."""
-    old = replace(sources.LITELLM, **changed)
+    old = sources.LITELLM._replace(**changed)
     monkeypatch.setattr(sources, "SOURCES", (sources.WEBHOOK, old, sources.OTLP))
 
 

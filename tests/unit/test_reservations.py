@@ -1,7 +1,6 @@
 """Ask first, reserve, use: SPEC section 2, "Reservations". The API and the classifier on one table."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -263,7 +262,7 @@ def held(counter: Counter, offer: Offer, units: Any, now: datetime, name: str = 
     expires_at, binding = now + 60 * MINUTE, binding_of(case.terms)
     start = window.start if window else None
     more = Reservation(name, units, now, expires_at, start, case.request.project, binding, "")
-    return replace(counter, reservations=(*counter.reservations, more))
+    return counter._replace(reservations=(*counter.reservations, more))
 
 
 def decided(
@@ -310,8 +309,8 @@ def test_a_kept_reservation_is_free_in_a_closed_window_and_100_is_not_announced_
 
 def test_reservations_are_compared_with_what_is_in_force() -> None:
     counter = held(Counter(), ROLLING, 600_000, EARLY)
-    binding = replace(counter.reservations[0].binding, profile_version=7)
-    counter = replace(counter, reservations=(replace(counter.reservations[0], binding=binding),))
+    binding = counter.reservations[0].binding._replace(profile_version=7)
+    counter = counter._replace(reservations=(counter.reservations[0]._replace(binding=binding),))
     counter, settled = decided(counter, ROLLING, 600_000, EARLY, "r1")
     assert (settled.verdict, settled.reservation, counter.reservations) == ("free", None, ())
 
@@ -319,7 +318,7 @@ def test_reservations_are_compared_with_what_is_in_force() -> None:
 def test_a_reservation_is_not_kept_beyond_a_quota_that_others_have_passed() -> None:
     """Who had a larger quota in this window may have used more than this one allows: never over-granted goes first."""
     counter, _ = decided(held(Counter(), ROLLING, 600_000, EARLY), ROLLING, 1, EARLY)
-    counter = replace(counter, windows=(replace(counter.windows[0], used=400_001),))
+    counter = counter._replace(windows=(counter.windows[0]._replace(used=400_001),))
     _, over = decided(counter, ROLLING, 600_000, EARLY, "r1")
     assert (over.verdict, over.reservation, over.used_after) == ("billed", None, 400_001)
     _, fits = decided(counter, ROLLING, 599_999, EARLY, "r1")

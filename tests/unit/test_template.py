@@ -31,6 +31,7 @@ from gratis.rules.receipt import RECORD
 from gratis.table import keys, ledger
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import LISTING, Holder, Keys
+from gratis.table.decision_items import KEEP_DECISIONS
 from gratis.table.quarantine import Quarantine, entry
 from gratis_local.deploy import read_template
 from gratis_local.engine import TABLE_SCHEMA
@@ -106,7 +107,7 @@ def test_the_table_has_the_keys_that_the_engine_creates() -> None:
 
 def test_what_expires_is_the_attribute_that_the_code_writes() -> None:
     assert RESOURCES["LedgerTable"]["Properties"]["TimeToLiveSpecification"] == {
-        "AttributeName": next(iter(ledger._expiry(DAY, ledger.KEEP_DECISIONS))),
+        "AttributeName": next(iter(ledger._expiry(DAY, KEEP_DECISIONS))),
         "Enabled": True,
     }
 
@@ -115,7 +116,7 @@ def test_a_decision_is_kept_until_no_repeat_of_it_can_come() -> None:
     waiting = timedelta(seconds=RESOURCES["UsageQueue"]["Properties"]["MessageRetentionPeriod"])
     assert waiting == timedelta(hours=RESOURCES["UsageStream"]["Properties"]["RetentionPeriodHours"])
     assert events.HORIZON + waiting <= ledger.LATEST_DECISION
-    assert ledger.LATEST_DECISION + waiting <= ledger.KEEP_DECISIONS
+    assert ledger.LATEST_DECISION + waiting <= KEEP_DECISIONS
 
 
 # --- permissions: what the code calls, and what it may call ----------------------------------------------------------

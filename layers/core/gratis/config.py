@@ -2,11 +2,10 @@
 
 import os
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from json import JSONEncoder
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 from botocore.config import Config as BotoConfig
@@ -27,8 +26,7 @@ QUICK = BotoConfig(
 )
 
 
-@dataclass(frozen=True)
-class Config:
+class Config(NamedTuple):
     """`LEDGER_TABLE`; `OFFER` (shipped offers' ids or files, one taking over from the other) and `OFFER_ENDS` (a last
     day in place of the last one's own)."""
 

@@ -8,16 +8,16 @@ kept as a dead letter, and its item stays in the table, to be read again when th
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.rules.receipt import Decision
 from gratis.table import keys
 from gratis.table.account_rows import described, rows_of
+from gratis.table.decision_items import decision_of
 from gratis.table.dynamo import Pause, pause
 from gratis.table.keys import Item
-from gratis.table.ledger import decision_of
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -31,8 +31,7 @@ MAX_CALL_BYTES = 200_000
 MAX_ATTEMPTS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class BusEntry:
+class BusEntry(NamedTuple):
     """One event for the bus. `position`: in the stream batch, of the earliest record it carries."""
 
     position: int
@@ -41,8 +40,7 @@ class BusEntry:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(NamedTuple):
     """A stream record that makes no sense to this release: the item's key, and why."""
 
     keys: Item

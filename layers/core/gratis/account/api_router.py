@@ -1,7 +1,9 @@
 """The account API's router: Powertools' own, which can also say what a route takes before it is called."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
@@ -32,16 +34,43 @@ class Asked(APIGatewayProxyEventV2):
 
 
 class Api(APIGatewayHttpResolver):
-    """Powertools' resolver. Request ids may hold slashes, names commas, and the document has our errors."""
+    """Powertools' resolver. Request ids may hold slashes, names commas, and the document has our errors.
+
+    `subjects`: modules with a router `routes`. Each is imported when none before it has the route of a call: the first
+    answer needs one subject, and all of them are a good part of a cold start.
+    """
+
+    def __init__(self, subjects: Iterable[str]) -> None:
+        # no debug, whatever POWERTOOLS_DEV says: it would print every request
+        super().__init__(enable_validation=True, debug=False)
+        self._waiting = deque(subjects)
 
     @property
     def routes(self) -> Sequence[Route]:
         """Every route, in the order in which Powertools tries them."""
-        return [*self._static_routes, *self._dynamic_routes]
+        self._include_all()
+        return self._included
 
     def match(self, event: APIGatewayProxyEventV2) -> Match | None:
         """The route that `resolve` will call for this event; None if there is none, which it will answer with 404."""
-        for route in self.routes:
+        while (match := self._match(event)) is None and self._waiting:
+            self._include_next()
+        return match
+
+    @property
+    def _included(self) -> Sequence[Route]:
+        return [*self._static_routes, *self._dynamic_routes]
+
+    def _include_next(self) -> None:
+        self.include_router(import_module(self._waiting[0]).routes)
+        self._waiting.popleft()  # now, so that a subject whose import failed is tried again
+
+    def _include_all(self) -> None:
+        while self._waiting:
+            self._include_next()
+
+    def _match(self, event: APIGatewayProxyEventV2) -> Match | None:
+        for route in self._included:
             if route.method == event.http_method.upper() and (found := route.rule.match(event.path)):
                 return Match(route, found.groupdict())
         return None
@@ -58,7 +87,8 @@ class Api(APIGatewayHttpResolver):
         return Asked(event)
 
     def get_openapi_schema(self, **described: Any) -> "OpenAPI":
-        """The OpenAPI document."""
+        """The OpenAPI document, of every route."""
+        self._include_all()
         return openapi.with_events(openapi.with_our_errors(super().get_openapi_schema(**described)))
 
     @staticmethod

@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -28,8 +27,7 @@ FIGURES = {"format", "quota", "used_before", "reserved_before", "used_after", "r
 _FORMULA = re.compile(r"'*[=+\-@]")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What a call asks for. Without a day: the latest decisions. None: no matter which."""
 
     day: date | None

@@ -16,9 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 from gratis import moment
 from gratis.account.allowance import counter_of, group_row, quotas, status_of
-from gratis.rules.account import IDENTIFIER
 from gratis.rules.eligibility import Terms, terms_at
 from gratis.rules.figures import parsed
+from gratis.rules.names import IDENTIFIER
 from gratis.rules.offer import Offer
 from gratis.rules.pricing import usd
 from gratis.rules.totals import Sums

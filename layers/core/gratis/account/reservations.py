@@ -6,7 +6,6 @@ dies on any line, or runs twice? Either nothing was written, or the reservation 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any, NamedTuple, TypeVar
@@ -126,7 +125,7 @@ class Reservations:
     ) -> None:
         """The totals stay as they are. Pages that the first release left out of the document are put into it again."""
         read = self.ledger.with_pages(counter, documents.get(counter, Document()), ())
-        books = Books(replace(read.counter, reservations=reservations), {})
+        books = Books(read.counter._replace(reservations=reservations), {})
         self.ledger.commit({counter: read} if read.version else {}, counter, books, [], judged_by=judged_by)
 
     def _judged(self, asked: Asked, account: StoredAccount | None, documents: Documents) -> Judged:

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gratis import moment
 from gratis.http import Refused
@@ -33,8 +32,7 @@ NO_COST = LineItem("", 0, Decimal(0))
 _CURSOR = re.compile(r"page_([0-9]{1,12})")
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """The buckets that a call asks for: from the one that holds `start` up to, not including, `end`."""
 
     start: datetime
@@ -67,8 +65,7 @@ class Span:
         raise Refused(400, "invalid_value", f"page {cursor!r} is no page of this query", "page")
 
 
-@dataclass(frozen=True)
-class Filters:
+class Filters(NamedTuple):
     """Which rows count. None: no matter which project, model, or whether of a batch."""
 
     projects: frozenset[str] | None = None

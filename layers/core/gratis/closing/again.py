@@ -1,7 +1,7 @@
 """Whether every decision, taken again from its receipt, is the same. SPEC section 3, promises 5 and 6. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -15,7 +15,6 @@ from gratis.rules.eligibility import terms_under
 from gratis.rules.figures import Figure, parsed, written
 from gratis.rules.formats import FIRST
 from gratis.rules.offer import NO_GROUP, Version
-from gratis.rules.offer_file import ending, in_first_form
 from gratis.rules.receipt import Decision
 from gratis.rules.request import Request
 from gratis.rules.void import OWN, turned
@@ -99,6 +98,8 @@ class DecidedAgain(Check):
         """The case as it was when it was decided. Raises LookupError for what the receipt names and is not there."""
         offer = self._offer_of(decision.offer.partition("@")[0])
         if decision.format == FIRST:
+            from gratis.rules.offer_file import in_first_form  # noqa: PLC0415 - its models are a part of a cold start
+
             version = in_first_form(offer.version_named(decision.offer))
         else:
             version = offer.version_at(request.occurred_at)
@@ -174,5 +175,9 @@ def _plain(value: Any) -> Any:
 
 
 def _with_end(version: Version, decision: Decision) -> Version:
-    """The version with the last day that its offer had when the decision was taken."""
-    return ending(version, date.fromisoformat(decision.offer_ends) if decision.offer_ends else None)
+    """The version with the last day that its offer had when the decision was taken.
+
+    Evaluation runs that have dates of their own keep them.
+    """
+    ends = date.fromisoformat(decision.offer_ends) if decision.offer_ends else None
+    return version if version.dates.ends == ends else replace(version, dates=version.dates._replace(ends=ends))

@@ -8,7 +8,7 @@ large day's proof has read so far is kept now and then, and whoever comes next g
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from gratis.closing.proof import Proof
 from gratis.closing.proving import BLOCK, NoLongerKept, Proving
@@ -18,8 +18,7 @@ from gratis.errors import Busy
 from gratis.table.ledger import Ledger
 
 
-@dataclass(frozen=True)
-class Closed:
+class Closed(NamedTuple):
     """The day was proved. `statement`: the new revision; None if the latest one says the same."""
 
     proof: Proof

@@ -1,15 +1,14 @@
 """What a proof comes to: a statement, and the differences that were found. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 MAX_IDS, MAX_DIFFERENCES = 100, 100
 """What a statement lists: it has to fit an event of the bus. The counts are those of all."""
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """Something that does not hold. `ids`: of the billing records that show it, as far as a proof lists any."""
 
     kind: str
@@ -42,7 +41,7 @@ class Differences:
 
     def content(self) -> list[Any]:
         """All of it, as JSON values."""
-        return [self.count, [asdict(each) for each in self.listed()]]
+        return [self.count, [each._asdict() for each in self.listed()]]
 
     @classmethod
     def of(cls, content: Sequence[Any]) -> Self:
@@ -74,5 +73,5 @@ class Proof:
         return self.statement | {
             "holds": self.holds,
             "difference_count": self.difference_count,
-            "differences": [asdict(each) | {"ids": list(each.ids)} for each in self.differences],
+            "differences": [each._asdict() | {"ids": list(each.ids)} for each in self.differences],
         }

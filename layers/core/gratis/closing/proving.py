@@ -25,7 +25,8 @@ from gratis.rules.formats import RESERVING
 from gratis.rules.receipt import Decision
 from gratis.rules.request import RequestKey, void_of, voided_by
 from gratis.rules.window import CounterId
-from gratis.table.ledger import KEEP_DECISIONS, MAX_ITEMS, Document, Ledger
+from gratis.table.decision_items import KEEP_DECISIONS
+from gratis.table.ledger import MAX_ITEMS, Document, Ledger
 
 BLOCK = 50_000
 """Decisions that are read between two looks at the clock."""

@@ -19,8 +19,9 @@ from gratis.closing.merkle import MerkleTree
 from gratis.closing.proof import Proof
 from gratis.errors import Busy
 from gratis.table import keys
+from gratis.table.decision_items import KEEP_DECISIONS
 from gratis.table.dynamo import MAX_ATTEMPTS, Item, Pause, pause, translated
-from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis.table.ledger import Ledger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
-from gratis.rules.account import PRINTABLE, Identifier, ProjectName
+from gratis.rules.names import PRINTABLE, Identifier, ProjectName
 from gratis.rules.request import REQUEST_ID, Tokens
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000

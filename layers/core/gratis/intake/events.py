@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from gratis import moment
 from gratis.errors import Rejected
 from gratis.intake.event_models import UsageEvent, VoidEvent, moment_stated
-from gratis.rules.account import IDENTIFIER, PRINTABLE
+from gratis.rules.names import IDENTIFIER, PRINTABLE
 from gratis.rules.request import AHEAD, REQUEST_ID, Request, Void
 
 HORIZON = timedelta(days=35)

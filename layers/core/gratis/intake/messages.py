@@ -1,9 +1,8 @@
 """Usage events as they travel in the queue and the stream: up to 100 events of one organization in a message."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from gratis.errors import Rejected
 from gratis.intake.events import moment_of
@@ -14,8 +13,7 @@ MAX_MESSAGE_BYTES = 60_000
 """Of a message's body: one billing unit of SQS is 64 KB. A single larger event travels alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message of the queue. `group`: its organization, whose order must be kept."""
 
     id: str

@@ -5,9 +5,8 @@ The webhook's function, `gratis replay` and a redrive go over this list. A new s
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from gratis.http import MAX_BODY_BYTES, Refused, answer
 from gratis.intake import cloudevents, litellm, otlp
@@ -25,8 +24,7 @@ def _accepted(received: Received, _: Headers) -> dict[str, Any]:
     return answer(202, received.content())
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """A kind of sender.
 
     `path`: after `/v1/usage-events`. `secret`: the variable that names its secret. `authenticate`: raises Refused, 401.

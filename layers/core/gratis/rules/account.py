@@ -7,13 +7,7 @@ from typing import Annotated, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
-Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
-"""An organization. No key separator can be smuggled in."""
-PRINTABLE = r"^[^\p{C}\p{Z}]([^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$"
-"""Characters that can be seen, and blanks between them: what platforms and gateways really name things."""
-ProjectName = Annotated[str, Field(max_length=64, pattern=PRINTABLE)]
-"""A project. It stands in keys of the table only where it is quoted."""
+from gratis.rules.names import Identifier, ProjectName
 
 
 class _Data(BaseModel):

@@ -1,7 +1,6 @@
 """Rule 7 of SPEC section 2, and the pure fold that decides requests against a counter. No AWS here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -91,8 +90,7 @@ def case_under(request: Request, terms: Terms, price: pricing.Price | None, form
     return Case(request, terms, ruling, name, counter, price, amount, request.day, form)
 
 
-@dataclass(frozen=True, slots=True)
-class Books:
+class Books(NamedTuple):
     """All that decisions of one counter change: the counter itself, and the totals of each day they fall on."""
 
     counter: Counter
@@ -200,7 +198,7 @@ def _claimed(counter: Counter, case: Case, group: Group, start: datetime, now: d
     own = settled_by(there, request.reservation or request.id, request.project, start, end)
     rest = tuple(each for each in there if each is not own)
     kept = own if own and own.binding == binding_of(case.terms) and units <= own.units else None
-    return _Claim(replace(counter, reservations=rest), reserved(rest, start, end), kept)
+    return _Claim(counter._replace(reservations=rest), reserved(rest, start, end), kept)
 
 
 def binding_of(terms: Terms) -> Binding:

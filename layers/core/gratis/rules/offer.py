@@ -46,8 +46,7 @@ class Dates(NamedTuple):
         return "offer_ended" if self.ends is not None and day > self.ends else None
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """Models that share one quota.
 
     `quotas`: free units a window by usage tier; `*` is any tier and none. `dates`: its own, where they are not the

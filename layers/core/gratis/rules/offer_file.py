@@ -320,11 +320,6 @@ def examples() -> list[Path]:
     return sorted(Path(str(files("gratis"))).joinpath("data", "offers", "examples").glob("*.json"))
 
 
-def ending(version: Version, ends: date | None) -> Version:
-    """The version with another last day of its offer. Evaluation runs that have dates of their own keep them."""
-    return version if version.dates.ends == ends else replace(version, dates=version.dates._replace(ends=ends))
-
-
 def in_first_form(version: Version) -> Version:
     """A version as decisions of the first format were taken under it: what ships had no aliases or exclusions then."""
     if version.offer not in shipped_ids():
@@ -425,7 +420,7 @@ def _spans(versions: Sequence[Version], number: int) -> Iterator[Group]:
             last += 1
         since = moment.midnight(versions[first].since) if first else None
         until = moment.midnight(versions[last + 1].since) if last + 1 < len(versions) else None
-        yield replace(group, span=Span(since, until))
+        yield group._replace(span=Span(since, until))
 
 
 def _goes_on(group: Group, version: Version) -> bool:

@@ -8,11 +8,10 @@ A verdict is no part of the name: the page of a request is known before it is de
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from json import dumps
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from gratis.rules.receipt import Verdict
 from gratis.rules.request import Request
@@ -35,8 +34,7 @@ def name_of(request: Request) -> Name:
     return request.project, request.model, request.service_tier, request.batch
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """A page as it is stored beside its document. `version`: the document's, when the page was written."""
 
     version: int

@@ -5,12 +5,11 @@ Source of the rows: data/prices.json, generated from genai-prices by `make price
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache, lru_cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -99,8 +98,7 @@ class PriceTable(_Data):
         return self.ids.get(model) or by_date or by_prefix
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """The rates that hold for a model at a moment, half price included where it applies."""
 
     version: str

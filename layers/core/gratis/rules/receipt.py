@@ -11,8 +11,6 @@ from datetime import date
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Self
 
-import pydantic_core
-
 from gratis import moment
 from gratis.rules.figures import Figure, parsed
 from gratis.rules.formats import FIRST, FORMAT
@@ -143,8 +141,10 @@ class Decision(NamedTuple):
         """
         stated = zip(_ADDED, self[_FIRST_FIELDS + 1 : -1], (usual_unit(self.group), *_USUAL), strict=True)
         added = {name: value for name, value, usual in stated if value != usual} | dict(self.later)
+        from pydantic_core import to_json  # noqa: PLC0415 - who only reads decisions starts without it
+
         array = self[len(RequestKey._fields) : _FIRST_FIELDS]
-        return pydantic_core.to_json(array).decode(), json.dumps(added) if added else ""
+        return to_json(array).decode(), json.dumps(added) if added else ""
 
     @classmethod
     def of_stored(cls, key: Sequence[str], form: int, receipt: str, added: str) -> Self:

@@ -34,8 +34,7 @@ def voided_by(key: RequestKey) -> RequestKey:
     return key._replace(request_id=key.request_id.removesuffix(VOID))
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """Token counts of a request. `cached` and `cache_write` are part of `input`; reasoning is part of `output`.
 
     `audio`: of both; they have a price of their own, which the price table does not know.

@@ -4,8 +4,8 @@ A counter holds its reservations; which of them count in a window, and which one
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gratis.rules.figures import Figure
 from gratis.rules.request import AHEAD
@@ -16,8 +16,7 @@ MAX_LIFE = timedelta(seconds=3600)
 """How long one may be open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(NamedTuple):
     """What a request must share with its reservation, so that the reservation is kept."""
 
     offer: str
@@ -25,8 +24,7 @@ class Binding:
     settings_version: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """`units` of a counter, from `made_at` (inclusive) to `expires_at` (exclusive).
 
     `window`: the start of the window whose room it is; None where none was open, so that it is the room of whichever

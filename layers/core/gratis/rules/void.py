@@ -1,9 +1,8 @@
 """Voids: decisions that take an earlier one back, once. SPEC section 2, "Voids". Pure."""
 
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cached_property
+from typing import NamedTuple
 
 from gratis import moment
 from gratis.errors import Busy
@@ -19,8 +18,7 @@ OWN = ("format", "received_at", "decided_at", "payload_hash", "reserved_before",
 """Fields that are a void's own, beside the figures of the counter; all others are those of the voided decision."""
 
 
-@dataclass(frozen=True)
-class VoidCase:
+class VoidCase(NamedTuple):
     """A void with everything that is settled before the counter is looked at.
 
     `counter`: the one that the voided decision was taken in; where none was, the document of the day's totals;
@@ -31,16 +29,13 @@ class VoidCase:
     voided: Decision
     counter: CounterId
     start: datetime | None
+    request: Request
+    """What is added to the totals: the request with negative tokens."""
 
     @property
     def day(self) -> date:
         """The UTC day whose totals the voided request belongs to."""
         return self.void.day
-
-    @cached_property
-    def request(self) -> Request:
-        """What is added to the totals: the request with negative tokens."""
-        return request_of(turned(self.voided))
 
     @property
     def list_amount(self) -> Decimal | None:
@@ -58,14 +53,15 @@ def void_case(void: Void, voided: Decision, offer: Offer) -> VoidCase:
     """Where the voided decision was counted. Raises LookupError for an offer's version that is not known any more."""
     group, window = voided.group, voided.window
     totals = CounterId(void.organization, group or NO_GROUP, UTC_DAY.slot(void.occurred_at))
+    request = request_of(turned(voided))
     if group is None or window is None:
-        return VoidCase(void, voided, totals, None)
+        return VoidCase(void, voided, totals, None, request)
     groups = offer.version_named(voided.offer).all_groups()
     kind = next((each.window for each in groups if each.name == group), None)
     if kind is None:
         raise LookupError(f"the offer {voided.offer} has no group {group}")
     start = kind.named(window)
-    return VoidCase(void, voided, CounterId(void.organization, group, kind.slot(start), voided.pool), start)
+    return VoidCase(void, voided, CounterId(void.organization, group, kind.slot(start), voided.pool), start, request)
 
 
 def take_back(counter: Counter, case: VoidCase, decided_at: datetime) -> tuple[Counter, Decision]:
@@ -81,7 +77,7 @@ def take_back(counter: Counter, case: VoidCase, decided_at: datetime) -> tuple[C
     if taken and used is not None:
         if window is None or used < taken:
             raise Busy(f"{case.counter} holds {used}, which is less than the {taken} of {case.voided.record_id}")
-        counter = counter.having(replace(window, used=used - taken), kind_of_slot(case.counter.slot))
+        counter = counter.having(window._replace(used=used - taken), kind_of_slot(case.counter.slot))
     decision = turned(case.voided, used)._replace(
         format=FORMAT,
         reserved_before=0 if taken is None else written(type(taken)(_aside(counter, case, decided_at))),

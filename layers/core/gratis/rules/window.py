@@ -24,8 +24,7 @@ LATE = timedelta(days=45)
 MAX_ROLLING_HOURS = 24 * 366
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """One window of a counter. `used`: free units so far; `overflowed`: a request did not fit.
 
     `announced`: the quotas of which it was announced that they are used up. The first release noted only that one of
@@ -44,8 +43,7 @@ class Window:
         return quota in self.announced or None in self.announced
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(NamedTuple):
     """The windows of one counter document, oldest first. A calendar window has a document of its own.
 
     `reservations`: room in them that is set aside; expired ones may still be among them.
@@ -80,8 +78,7 @@ class CounterId(NamedTuple):
     pool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """From when (inclusive) to when (exclusive) a group counted in one kind of window; None: without a limit."""
 
     since: datetime | None = None

@@ -24,10 +24,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis import moment
 from gratis.rules.account import Account, InForce, Profile, Settings, Sharing
-from gratis.rules.formats import FIRST, FORMAT
+from gratis.rules.formats import FORMAT
 from gratis.table import keys
 from gratis.table.account_rows import PARTS, Row, content_of, effective_at
-from gratis.table.dynamo import translated
+from gratis.table.dynamo import format_of, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
@@ -343,11 +343,6 @@ def _version_item(history: Versions[Any], number: int, row: Row) -> Item:
     key = keys.version_key(history.organization, history.kind, effective_at(row), number)
     content = json.dumps(row, separators=(",", ":"), ensure_ascii=False)
     return key | {"number": {"N": str(number)}, "content": {"S": content}}
-
-
-def format_of(item: Item) -> int:
-    """The format that an item was written in."""
-    return int(item["format"]["N"]) if "format" in item else FIRST
 
 
 def _partition(organization: str) -> Item:

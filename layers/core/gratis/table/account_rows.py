@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from gratis import moment
-from gratis.rules.account import Settings
 from gratis.table.keys import Item
 
 PARTS = ("traffic", "evals", "feedback")
@@ -38,6 +37,8 @@ def effective_at(row: Row) -> datetime:
 
 def described(row: Row) -> dict[str, Any]:
     """Settings in JSON. Of a list that lies beside it is said how many projects it names (`project_count`)."""
+    from gratis.rules.account import Settings  # noqa: PLC0415 - settings seldom change, and models slow a cold start
+
     counts = {part: row[part]["list"]["names"] for part in PARTS if "list" in row.get(part, ())}
     plain = row | {part: {"mode": "selected", "projects": ()} for part in counts}
     shown = Settings.model_validate(plain, extra="allow").model_dump(mode="json")

@@ -12,7 +12,6 @@ listing without a key is passed over. A key of the first release has no listing 
 import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
@@ -35,8 +34,7 @@ PAGE = 100
 """Keys in one batch read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Whom a key speaks for. `organization` is None for the platform."""
 
     role: Role
@@ -44,8 +42,7 @@ class Holder:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """What can be told of a key without knowing it. None, or empty: the first release did not note it.
 
     `created`, `expires`: moments, RFC 3339; `last_used`: a UTC day, None for a key that was never used.

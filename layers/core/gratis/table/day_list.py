@@ -22,8 +22,8 @@ from gratis import moment
 from gratis.rules.formats import FORMAT
 from gratis.rules.request import VOID
 from gratis.table import keys
+from gratis.table.decision_items import KEEP_DECISIONS
 from gratis.table.dynamo import Pause, pause, put_all, translated
-from gratis.table.ledger import KEEP_DECISIONS
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

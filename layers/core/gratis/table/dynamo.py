@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.errors import Busy, GratisError, Rejected
+from gratis.rules.formats import FIRST
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -22,6 +23,11 @@ MAX_ATTEMPTS = 8
 """Tries of one call before the work goes back to the queue."""
 MAX_WRITES = 25
 """Items in one batch write."""
+
+
+def format_of(item: Item) -> int:
+    """The format that an item was written in."""
+    return int(item["format"]["N"]) if "format" in item else FIRST
 
 
 def translated(error: ClientError | BotoCoreError) -> Rejected | Busy:

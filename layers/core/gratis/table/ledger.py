@@ -48,8 +48,9 @@ from gratis.rules.reservation import Binding, Reservation
 from gratis.rules.totals import Totals
 from gratis.rules.window import UTC_DAY, Counter, CounterId, Window, day_of_slot, last_day_of_slot
 from gratis.table import keys
-from gratis.table.account_items import Beside, StoredAccount, format_of, of_item
-from gratis.table.dynamo import MAX_ATTEMPTS, Pause, pause, translated
+from gratis.table.account_items import Beside, StoredAccount, of_item
+from gratis.table.decision_items import KEEP_DECISIONS, decision_of, item_of
+from gratis.table.dynamo import MAX_ATTEMPTS, Pause, format_of, pause, translated
 from gratis.table.keys import Item
 
 if TYPE_CHECKING:
@@ -58,9 +59,6 @@ if TYPE_CHECKING:
 MAX_ITEMS = 100
 """Items in one DynamoDB transaction, and keys in one batch read."""
 BETWEEN = "pk = :pk AND sk BETWEEN :first AND :last"
-KEEP_DECISIONS = timedelta(days=45)
-"""From `occurred_at`: the dedupe horizon (35 days), twice the queue's retention (4 days: before the decision, and after
-it for a repeat), and two days to spare."""
 RECENT = 5
 """Request ids that a day's document remembers, for the page."""
 LATEST_DECISION = timedelta(days=39)
@@ -444,12 +442,9 @@ class Ledger:
         ]
 
     def _decision_put(self, decision: Decision) -> Any:
-        key, (receipt, added) = decision.key, decision.stored()
-        item = keys.decision_key(key) | {"format": {"N": str(decision.format)}, "receipt": {"S": receipt}}
-        if added:
-            item["added"] = {"S": added}
+        item = item_of(decision)
         if self.expire:
-            item |= _expiry(key.day, KEEP_DECISIONS)
+            item |= _expiry(decision.key.day, KEEP_DECISIONS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": keys.NEW}}
 
@@ -674,9 +669,3 @@ def _counter(item: Item) -> Counter:
 def _page(item: Item) -> tuple[str, Page]:
     """A page with its leaf."""
     return item["leaf"]["S"], Page(int(item["version"]["N"]), _totals(item))
-
-
-def decision_of(item: Item) -> Decision:
-    """The decision that an item holds; the stream carries the same items."""
-    added = item["added"]["S"] if "added" in item else ""
-    return Decision.of_stored(keys.name_of_decision(item), format_of(item), item["receipt"]["S"], added)

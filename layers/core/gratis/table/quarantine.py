@@ -14,7 +14,6 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,8 +39,7 @@ MAX_COUNTED_PAGES = 5
 _KEYABLE = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """An entry as its organization sees it: without the event, and without where we refused it."""
 
     organization: str | None
@@ -59,8 +57,7 @@ class Refusals(NamedTuple):
     following: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One event that was refused.
 
     `raw`: the event as it came, as JSON text; `whence`: the function that refused it; `decided`: for a conflict the
@@ -113,7 +110,7 @@ def entry(
 
 def entry_of(source: str, kept: Any, refused: Entry) -> Entry:
     """The entry of an event that a source's entry was mapped to: what is kept is the source's, to be mapped anew."""
-    return replace(refused, raw=text_of(kept), source=source)
+    return refused._replace(raw=text_of(kept), source=source)
 
 
 def text_of(raw: Any) -> str:
@@ -264,8 +261,7 @@ def _page(
     return page["Items"], keys.refusal_of_key(last, organization) if last else None
 
 
-@dataclass(frozen=True)
-class RefusalCounts:
+class RefusalCounts(NamedTuple):
     """How many entries name an organization.
 
     `uncounted`: the first name of which not all were read, None if all were; `passed`: the one before it, if any.

@@ -1,16 +1,15 @@
 """What all routes share: the list that they go on, and what each is given beside its own parameters."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from aws_lambda_powertools.event_handler import Depends, Request
 from aws_lambda_powertools.event_handler.openapi.params import Query
 from aws_lambda_powertools.event_handler.router import APIGatewayHttpRouter
 
 from gratis.http import Refused
-from gratis.rules.account import IDENTIFIER
+from gratis.rules.names import IDENTIFIER
 from gratis.rules.offer import Offer
 from gratis.table.accounts import Accounts
 from gratis.table.api_keys import Holder
@@ -31,8 +30,7 @@ class Routes(APIGatewayHttpRouter):
         super().__init__()  # type: ignore[no-untyped-call]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Who asks, when, and where the answer is read. An argument of every route: none sees another call's holder."""
 
     holder: Holder

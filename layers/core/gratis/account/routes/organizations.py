@@ -17,7 +17,8 @@ from gratis.account.routes.usage import PageCursor
 from gratis.account.sharing import history_page
 from gratis.account.usage import groups_of
 from gratis.http import Refused
-from gratis.rules.account import IDENTIFIER, Profile
+from gratis.rules.account import Profile
+from gratis.rules.names import IDENTIFIER
 from gratis.table.account_items import StoredAccount
 from gratis.table.accounts import with_profile
 

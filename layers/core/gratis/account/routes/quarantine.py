@@ -16,7 +16,7 @@ from gratis.account.api_answer import answered
 from gratis.account.routes.call import Call, Day, Organization, Routes, ThisCall, day_of
 from gratis.account.routes.usage import PageCursor
 from gratis.http import Refused
-from gratis.rules.account import IDENTIFIER
+from gratis.rules.names import IDENTIFIER
 from gratis.table.quarantine import Entry, Quarantine, Refusal, Refusals, refusals
 
 LATELY_DAYS = 7

@@ -19,7 +19,8 @@ from gratis.http import Refused
 from gratis.rules.explanation import explain
 from gratis.rules.receipt import Decision, Verdict
 from gratis.rules.request import AHEAD, REQUEST_ID, RequestKey, void_of
-from gratis.table.ledger import KEEP_DECISIONS, Ledger
+from gratis.table.decision_items import KEEP_DECISIONS
+from gratis.table.ledger import Ledger
 
 routes = Routes()
 

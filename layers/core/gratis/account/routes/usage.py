@@ -11,7 +11,8 @@ from gratis.account import openapi, usage
 from gratis.account.api_answer import answered
 from gratis.account.routes.call import Organization, Routes, ThisCall
 from gratis.http import Refused
-from gratis.table.ledger import KEEP_DECISIONS, KEEP_DOCUMENTS
+from gratis.table.decision_items import KEEP_DECISIONS
+from gratis.table.ledger import KEEP_DOCUMENTS
 
 Unix = Annotated[int, Query(ge=0, le=usage.MAX_UNIX_SECONDS, description="Unix seconds, inclusive.")]
 UnixEnd = Annotated[
