@@ -68,12 +68,7 @@ def expiry_of(expires: str | None, now: datetime) -> datetime | None:
     """When the key to be created expires; None: never."""
     if expires is None:
         return None
-    try:
-        until = moment.parse(expires)
-    except ValueError:
-        raise Unusable(
-            f"--expires: must be a time with an offset, like 2026-01-31T00:00:00Z, not {expires!r}"
-        ) from None
+    until = _with_offset(expires, "--expires", "2026-01-31T00:00:00Z")
     if until <= now:
         raise Unusable(f"--expires: {expires!r} is over; a key ends later than now")
     return until
@@ -99,12 +94,18 @@ def organization_of(named: str) -> str:
 
 def moment_of(as_of: str | None) -> datetime | None:
     """The moment that --as-of names."""
-    if as_of is None:
-        return None
+    return None if as_of is None else _with_offset(as_of, "--as-of", "2025-03-11T14:00:00Z")
+
+
+def _with_offset(text: str, named: str, example: str) -> datetime:
+    """A moment with an offset: without one, it would be another moment on each machine."""
     try:
-        return moment.parse(as_of)
+        found = moment.parse(text)
     except ValueError:
-        raise Unusable(f"--as-of: must be a time with an offset, like 2025-03-11T14:00:00Z, not {as_of!r}") from None
+        found = None
+    if found is None or found.tzinfo is None:
+        raise Unusable(f"{named}: must be a time with an offset, like {example}, not {text!r}")
+    return found
 
 
 def environment_key(name: str, option: str) -> str:

@@ -67,7 +67,7 @@ def emit_again(stack: Stack, organization: str, day: date, progress: Callable[[i
     decisions = ledger_of(stack).decisions_of_day(organization, day)
     emitted = 0
     for page in _pages(decisions):
-        _put(stack, [billing_records(organization, page)])
+        _put(stack, list(billing_records(organization, list(enumerate(page)))))
         emitted += len(page)
         progress(len(page))
     return emitted

@@ -932,8 +932,8 @@ OUTWARDS = (
         "everything emitted",
         (
             (
-                "billing_records(some_organization, some_decisions, some_page[0][0])",
-                "billing_records(some_organization, some_decisions, some_page[-1][0])",
+                "bus_entry(some_decisions[0][0], 'BillingRecords', some_detail)",
+                "bus_entry(some_decisions[-1][0], 'BillingRecords', some_detail)",
             ),
         ),
     ),

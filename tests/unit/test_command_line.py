@@ -294,6 +294,15 @@ def test_a_key_that_needs_an_organization_says_that_it_is_missing() -> None:
     assert "--organization: is missing; a key of the role owner belongs to one organization" in line
 
 
+@pytest.mark.parametrize("value", ["2026-01-31", "2026-01-31T00:00:00", "tomorrow", "2026-13-01T00:00:00Z"])
+def test_a_time_without_an_offset_is_refused_by_its_option(value: str) -> None:
+    key = ("keys", "create", "--organization", "org_demo", "--role", "reader", "--name", "x", "--endpoint-url", NOWHERE)
+    said = "must be a time with an offset, like"
+    assert refused(*key, "--expires", value).startswith(f"gratis: --expires: {said}")
+    compared = ("reconcile", "org_demo", "--usage", SEED_DAY, "--records", SEED_DAY)
+    assert refused(*compared, "--as-of", value).startswith(f"gratis: --as-of: {said}")
+
+
 def test_a_platform_key_of_an_organization_says_what_to_leave_out() -> None:
     line = refused("keys", "create", "--role", "platform", "--organization", "org_a")
     assert "--organization: a platform key has none, not 'org_a'" in line

@@ -759,6 +759,20 @@ def test_a_hundred_records_of_the_greatest_length_are_taken_by_the_bus(bus: Bus,
     assert max(map(counted, bus.calls)) <= EVENTBRIDGE_BYTES
 
 
+def test_records_whose_names_take_many_bytes_are_taken_by_the_bus_in_several_events(bus: Bus, emit: Any) -> None:
+    """Validation takes any printable characters: JSON in ASCII writes one in up to twelve bytes."""
+    decided = [
+        longest(number)._replace(
+            project="\N{GRINNING FACE}" * 64, model="\N{GRINNING FACE}" * 128, reservation="r" * 256
+        )
+        for number in range(250)
+    ]
+    assert emit(stream_of(*map(item_of, decided))) is None
+    assert max(map(counted, bus.calls)) <= EVENTBRIDGE_BYTES
+    assert [each["request_id"] for each in bus.records()] == [each.request_id for each in decided]
+    assert {len(detail["records"]) for detail in bus.details("BillingRecords")} == {25}
+
+
 def test_a_call_holds_at_most_ten_entries(bus: Bus, emit: Any) -> None:
     emit(stream_of(*[item for number in range(25) for item in items_of(quarantined(number))]))
     assert [len(call) for call in bus.calls] == [10, 10, 5]

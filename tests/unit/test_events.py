@@ -507,8 +507,14 @@ def test_a_count_with_a_price_of_its_own_under_a_name_that_is_not_known_is_refus
 ) -> None:
     stated = {place: {name: 90}} if place else {name: 90}
     code, message = refused(using(bare(SHAPES["chat"]) | stated))
-    said = f"data.usage: {place}{place and '.'}{name} has a price of its own, and is no name of a count that is known"
+    said = f"data: usage.{place}{place and '.'}{name} has a price of its own, and is no name of a count that is known"
     assert (code, message) == ("invalid_event", said)
+
+
+def test_what_another_provider_calls_its_counts_changes_no_price_of_ours() -> None:
+    event = using(SHAPES["chat"] | {"num_cached_tokens": 90})
+    event["data"]["model"] = "mistral/mistral-large-2411"
+    assert parsed(event).tokens == Tokens(100, 0, 50)
 
 
 @pytest.mark.parametrize("value", [0, None, False, True, {}, {"ephemeral_5m_input_tokens": 0}, 0.5, "90"])
@@ -516,7 +522,7 @@ def test_what_is_no_count_or_nothing_is_kept_as_any_unknown_field(value: Any) ->
     assert parsed(using(SHAPES["chat"] | {"input_cached_tokens": value})).tokens == Tokens(100, 0, 50)
 
 
-@pytest.mark.parametrize("name", ["prompt_cache_miss_tokens", "text_tokens", "audio_seconds"])
+@pytest.mark.parametrize("name", ["prompt_cache_miss_tokens", "uncached_tokens", "text_tokens", "audio_seconds"])
 def test_other_figures_of_usage_change_nothing(name: str) -> None:
     assert parsed(using(SHAPES["chat"] | {name: 90})).tokens == Tokens(100, 0, 50)
 

@@ -226,6 +226,16 @@ OF_OTHER_OFFERS: dict[str, tuple[Offer, Any, str]] = {
         [request(service_tier="flex")],
         "Billed: flex is left out (flex).",
     ),
+    "the second of two exclusions with one reason": (
+        small_offer(
+            excludes=[
+                {"reason": "not_here", "sentence": "this is left out", "models": ["ft:*"]},
+                {"reason": "not_here", "sentence": "this is left out", "service_tiers": ["flex"]},
+            ]
+        ),
+        [request(service_tier="flex")],
+        "Billed: this is left out (flex).",
+    ),
     "an exclusion that names nothing of the request": (
         small_offer(excludes=[{"reason": "no_batches", "sentence": "batches are left out", "batch": True}]),
         [request(batch=True)],
@@ -265,6 +275,18 @@ def test_a_request_that_would_fit_into_a_closed_window_is_told_so() -> None:
     decision = desk.decide(request(600), request(500), request(100))[-1]
     assert explained(desk, decision) == (
         "Billed: an earlier request that did not fit had closed the allowance of group 1m on 2025-03-11 (UTC)."
+    )
+
+
+def test_a_run_that_would_fit_into_a_closed_window_is_told_so() -> None:
+    """A void gave a run back, and the window stays closed."""
+    desk = Desk(small_offer(overflow="close", offer={"evals": {"quotas": {"*": 1}}}))
+    billed = desk.decide(*[request(kind="usage.eval_run", shared=True)] * 2)[-1]
+    said = "Billed: all 1 shared evaluation runs in the week of 2025-03-10 (UTC) were used."
+    assert explained(desk, billed) == said
+    assert explained(desk, billed._replace(used_before=0, used_after=0, running_total=1)) == (
+        "Billed: an earlier request that did not fit had closed the allowance of group evals "
+        "in the week of 2025-03-10 (UTC)."
     )
 
 

@@ -297,7 +297,7 @@ def test_the_operation_is_the_endpoint(attributes: dict[str, str], endpoint: str
 def test_cached_input_by_a_name_that_is_not_known_is_refused_by_name() -> None:
     with pytest.raises(Rejected) as caught:
         only(CHAT | {"gen_ai.usage.cached_tokens": 90})
-    assert caught.value.message.startswith("data.usage: gen_ai.usage.cached_tokens has a price of its own")
+    assert caught.value.message.startswith("data: usage.gen_ai.usage.cached_tokens has a price of its own")
     assert only(CHAT | {"gen_ai.usage.total_tokens": 90, "gen_ai.usage.cost": 0.5}).tokens == Tokens(1200, 1024, 300)
 
 

@@ -116,6 +116,13 @@ def test_repeating_an_open_reservation_changes_nothing_and_another_body_is_a_con
     assert left(api) == (0, 600_000, 400_000)
 
 
+@pytest.mark.parametrize(("tokens", "said"), [(1, "1 token was"), (2, "2 tokens were")])
+def test_a_repeated_reservation_says_what_was_reserved(api: Api, tokens: int, said: str) -> None:
+    reserve(api, tokens=tokens)
+    again = reserve(api, tokens=tokens).content["explanation"]
+    assert again == f"Free: {said} reserved for it in the allowance of group 1m on 2025-03-12 (UTC)."
+
+
 def test_of_a_billed_reservation_nothing_is_kept(api: Api) -> None:
     billed = reserve(api, tokens=1_000_001)
     assert (billed.status, billed.content["verdict"], billed.content["expires_at"]) == (201, "billed", None)

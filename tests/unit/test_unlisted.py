@@ -8,6 +8,7 @@ import pytest
 
 from gratis import outbox
 from gratis.errors import Busy
+from gratis.rules.window import Calendar, CounterId
 from gratis.table import keys
 from gratis.unlisted import Unlisted
 from tests.builders.aws import TABLE, moto_table
@@ -91,9 +92,21 @@ def test_who_dies_after_sending_sends_again_under_the_same_id(desk: Desk, monkey
     assert desk.bus.taken[0] == desk.bus.taken[1]
 
 
-@pytest.mark.parametrize("model", ["a#b", "vendor/model@1", "ein Modell", "x" * 128])
+@pytest.mark.parametrize("model", ["a#b", "a%23b", "vendor/model@1", "ein Modell", "x" * 128, "模" * 128, "😀" * 128])
 def test_a_mark_is_found_again_whatever_the_model_is_called(desk: Desk, model: str) -> None:
     assert keys.unlisted_of_key(keys.unlisted_key("org_a", "2025-03-11", model)) == ("org_a", "2025-03-11", model)
     assert desk.announce(record(model)) == 1
     desk.process = desk.started()
     assert desk.announce(record(model)) == 0
+
+
+MAX_SORT_KEY_BYTES = 1024
+"""DynamoDB's limit."""
+
+
+@pytest.mark.parametrize("character", ["x", "#", "模", "😀"])
+def test_the_longest_names_fit_a_sort_key(character: str) -> None:
+    unlisted = keys.unlisted_key("o" * 64, "2025-03-11", character * 128)
+    kind = Calendar("month", "America/Argentina/ComodRivadavia")
+    counter = keys.document_key(CounterId("o" * 64, "g" * 32, kind.slot(RECEIVED), character * 64))
+    assert max(len(item["sk"]["S"].encode()) for item in (unlisted, counter)) <= MAX_SORT_KEY_BYTES

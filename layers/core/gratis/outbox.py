@@ -142,14 +142,22 @@ def bus_entries(
             decisions.setdefault(decision.organization, []).append((position, decision))
     for organization, of_one in decisions.items():
         for start in range(0, len(of_one), max_records):
-            page = of_one[start : start + max_records]
-            yield billing_records(organization, [decision for _, decision in page], page[0][0])
+            yield from billing_records(organization, of_one[start : start + max_records])
 
 
-def billing_records(organization: str, decisions: Sequence[Decision], position: int = 0) -> BusEntry:
-    """One event with these decisions of an organization."""
-    records = [decision.record() for decision in decisions]
-    return bus_entry(position, "BillingRecords", {"organization": organization, "records": records})
+def billing_records(organization: str, decisions: Sequence[tuple[int, Decision]]) -> Iterator[BusEntry]:
+    """One event with these decisions of an organization, each with its position in the stream.
+
+    Several events where one would be too large: a name of 128 characters can take 1,536 bytes in JSON.
+    """
+    records = [decision.record() for _, decision in decisions]
+    entry = bus_entry(decisions[0][0], "BillingRecords", {"organization": organization, "records": records})
+    if len(entry.text) <= MAX_CALL_BYTES or len(decisions) == 1:
+        yield entry
+        return
+    half = len(decisions) // 2
+    yield from billing_records(organization, decisions[:half])
+    yield from billing_records(organization, decisions[half:])
 
 
 def _news(position: int, change: Mapping[str, Any]) -> tuple[Decision | None, list[BusEntry]]:

@@ -24,7 +24,7 @@ class Match(NamedTuple):
     names: dict[str, str]
 
 
-class Asked(APIGatewayProxyEventV2):
+class QueriedEvent(APIGatewayProxyEventV2):
     """A request whose lists hold the values that were sent: Powertools would take names apart at their commas."""
 
     @property
@@ -83,8 +83,8 @@ class Api(APIGatewayHttpResolver):
         self.clear_context()  # type: ignore[no-untyped-call]
         return super().resolve(event, context)
 
-    def _to_proxy_event(self, event: dict[str, Any]) -> Asked:
-        return Asked(event)
+    def _to_proxy_event(self, event: dict[str, Any]) -> QueriedEvent:
+        return QueriedEvent(event, self._json_body_deserializer)
 
     def get_openapi_schema(self, **described: Any) -> "OpenAPI":
         """The OpenAPI document, of every route."""

@@ -22,8 +22,10 @@ MAX_TOKENS = 10**12
 MAX_WHY = 1000
 """Characters of what a void says of its cause."""
 
-_PRICED_APART = re.compile(r"(?i)^(?!.*miss).*cach|audio_?tokens")
-"""In the name of a count that has a price of its own; what missed the cache has none."""
+_PRICED_APART = re.compile(r"(?i)^(?!.*(miss|uncach)).*cach|audio_?tokens")
+"""In the name of a count that has a price of its own; what was not cached has none."""
+OTHER_PROVIDER = "/"
+"""In the name of a model: what stands before it is another provider, whose models have no price here."""
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
@@ -179,8 +181,6 @@ class Usage(_Incoming):
             )
         cached, cache_write = _one(stated.get("cached")), _one(stated.get("cache_write"))
         audio = _one(stated.get("input_audio")) + _one(stated.get("output_audio"))
-        if unknown := next(self._not_understood(), None):
-            raise ValueError(f"{unknown} has a price of its own, and is no name of a count that is known")
         for name, part in (("cached_tokens", cached), ("cached and cache_write_tokens", cached + cache_write)):
             if part > counted:
                 raise ValueError(f"{name} is {part}, more than the {counted} input tokens it is part of")
@@ -199,8 +199,8 @@ class Usage(_Incoming):
                     found.setdefault(_COUNT_OF[place], {})[place] = count
         return found
 
-    def _not_understood(self) -> Iterator[str]:
-        """Counts of cached input and of audio under other names: they change the price, so they are not ignored."""
+    def not_understood(self) -> Iterator[str]:
+        """Counts of cached input and of audio under other names, which would change a price."""
         details = {f"{place}.": there for place in (*INPUT_DETAILS, *OUTPUT_DETAILS) if (there := getattr(self, place))}
         for place, part in {"": self, **details}.items():
             for name, value in (part.model_extra or {}).items():
@@ -253,6 +253,14 @@ class UsageData(_NullIsAbsent):
     reservation: RequestId | None = None
     platform_verdict: Literal["free", "billed"] | None = None
     usage: Usage
+
+    @model_validator(mode="after")
+    def _prices_every_count(self) -> Self:
+        """A count that changes the price is priced or refused by name, never ignored."""
+        unknown = next(self.usage.not_understood(), None) if self.usage else None
+        if unknown and OTHER_PROVIDER not in self.model:
+            raise ValueError(f"usage.{unknown} has a price of its own, and is no name of a count that is known")
+        return self
 
     @property
     def said_by_the_platform(self) -> Literal["free", "billed"] | None:

@@ -139,7 +139,7 @@ def _place(problem: Any) -> str:
 
 def _said(place: str, problem: Any) -> str:
     """A problem with its place, and the value unless the message holds the figures itself."""
-    shows_it = problem["type"] == "missing" or (problem["type"] == "value_error" and place == "data.usage")
+    shows_it = problem["type"] == "missing" or (problem["type"] == "value_error" and place in ("data", "data.usage"))
     return f"{place}: {_worded(problem)}" + ("" if shows_it else f": {_shown(problem['input'])}")
 
 

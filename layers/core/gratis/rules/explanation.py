@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from gratis.rules.figures import Figure
 from gratis.rules.offer import Exclusion, Group, Version
-from gratis.rules.receipt import Decision
+from gratis.rules.receipt import Decision, request_of
 from gratis.rules.spelling import same_but_for_its_date
 from gratis.rules.window import Calendar, Kind, Rolling
 
@@ -74,8 +74,9 @@ def _meant(decision: Decision, version: Version | None) -> str:
 
 def _left_out(decision: Decision, version: Version | None) -> str:
     """The exclusion's own sentence, and what of the request it names."""
-    excludes = version.excludes if version else ()
-    exclusion = next((each for each in excludes if each.reason == decision.reason), None)
+    excludes = [each for each in version.excludes if each.reason == decision.reason] if version else []
+    applied = version.exclusion_of(request_of(decision)) if version else None
+    exclusion = applied if applied in excludes else next(iter(excludes), None)
     if exclusion is None:
         return f"the offer {decision.offer} left such requests out ({decision.reason})."
     named = _named(decision, exclusion)
@@ -98,7 +99,10 @@ def _quota_sentence(decision: Decision, version: Version | None) -> str:
     kind = _kind(decision, version)
     span, where = _span(decision, kind), _pool(decision)
     if decision.reservation is not None and units:
-        return f"{amount(decision.unit, units)} were reserved for it in the allowance of {where} {span}."
+        said = f"{amount(decision.unit, units)} {'were' if units > 1 and decision.unit != 'usd' else 'was'} reserved"
+        return f"{said} for it in the allowance of {where} {span}."
+    if decision.verdict == "billed" and units <= left:
+        return f"an earlier request that did not fit had closed the allowance of {where} {span}."
     if decision.unit == "runs":
         run = f"run {used + 1} of {quota} shared evaluation runs {span}."
         taken = f"used, or reserved by others ({aside})" if aside else "used"
@@ -106,8 +110,6 @@ def _quota_sentence(decision: Decision, version: Version | None) -> str:
     asked = amount(decision.unit, units)
     if units == 0:
         return f"a request of {asked} takes nothing from the allowance of {where}."
-    if decision.verdict == "billed" and units <= left:
-        return f"an earlier request that did not fit had closed the allowance of {where} {span}."
     fit = "fit" if decision.verdict == "free" else "did not fit"
     others = f" beside {figure(decision.unit, aside)} reserved by others" if aside else ""
     room = f"{figure(decision.unit, left)} left of {figure(decision.unit, quota)}{others}"

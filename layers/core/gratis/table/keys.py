@@ -26,7 +26,8 @@
 | its listing       | KEYS                    | <org>#<sha256>                                         |
 
 A counter document holds a counter, or a day's totals, or both: they are one item wherever the window is the UTC day.
-A slot is named by its kind of window (`window.py`). Parts of keys hold no `#`: identifiers cannot, projects are quoted.
+A slot is named by its kind of window (`window.py`). Parts of keys hold no `#`: identifiers cannot, projects are
+quoted; an unlisted model, which is the last part, may.
 """
 
 import re
@@ -300,14 +301,17 @@ def late_key(organization: str, day: str) -> Item:
 
 
 def unlisted_key(organization: str, day: str, model: str) -> Item:
-    """Where it is marked that a day's first request for a model that no group lists was announced."""
-    return _item(f"{UNLISTED}{organization}", f"{day}#{quote(model, safe='')}")
+    """Where it is marked that a day's first request for a model that no group lists was announced.
+
+    The model stands there as it is: quoted, its 128 characters could be more than the 1,024 bytes that a sort key has.
+    """
+    return _item(f"{UNLISTED}{organization}", f"{day}#{model}")
 
 
 def unlisted_of_key(item: Item) -> tuple[str, str, str]:
     """Organization, day and model that `unlisted_key` named."""
     day, _, model = _sk(item).partition("#")
-    return _pk(item).removeprefix(UNLISTED), day, unquote(model)
+    return _pk(item).removeprefix(UNLISTED), day, model
 
 
 def late_of_key(item: Item) -> tuple[str, str]:
