@@ -31,11 +31,18 @@ from gratis.telemetry import metrics_of, report_answered
 logger = Logger(service="account_api")
 metrics = metrics_of("account_api")
 SUBJECTS = (
-    *("allowance", "reservations", "usage", "requests", "sharing"),
-    *("key", "quarantine", "organizations", "webhooks"),
+    "gratis.account.routes.allowance",
+    "gratis.account.routes.reservations",
+    "gratis.account.routes.usage",
+    "gratis.account.routes.requests",
+    "gratis.account.routes.sharing",
+    "gratis.account.routes.key",
+    "gratis.account.routes.quarantine",
+    "gratis.account.routes.organizations",
+    "gratis.account.routes.webhooks",
 )
 """In this order they are imported until one has the route of a call: what is asked most comes first."""
-app = Api(f"gratis.account.routes.{subject}" for subject in SUBJECTS)
+app = Api(SUBJECTS)
 app.include_router(pages(Path(__file__).parent / "page"))
 app.include_router(statement_keys(lambda: Ledger(dynamodb(), config().table)))
 

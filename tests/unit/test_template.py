@@ -191,6 +191,9 @@ def module(path: Path) -> Module:
             found.definitions += [Definition(each.name, node.name, [each]) for each in methods]
         within = ast.walk(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else [node]
         found.imports |= {each for part in within if isinstance(part, ast.ImportFrom) for each in sources_of(part)}
+    texts = {node.value for node in ast.walk(found.tree) if isinstance(node, ast.Constant)}
+    named = {text for text in texts if isinstance(text, str) and re.fullmatch(r"gratis(\.\w+)+", text)}
+    found.imports |= {source for each in named if (source := source_of(each)).exists()}  # imported by name
     return found
 
 
@@ -198,10 +201,15 @@ def sources_of(node: ast.ImportFrom) -> set[Path]:
     """The source files of the package that an import names."""
     if (node.module or "").partition(".")[0] != "gratis":
         return set()
-    source = PACKAGE.joinpath(*str(node.module).split(".")[1:])
+    source = source_of(str(node.module)).with_suffix("")
     submodules = {source / f"{alias.name}.py" for alias in node.names} if source.is_dir() else set()
     own = source / "__init__.py" if source.is_dir() else source.with_suffix(".py")
     return {each for each in submodules if each.exists()} or {own}
+
+
+def source_of(name: str) -> Path:
+    """The source file of a module of the package."""
+    return PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
 
 
 def imported(path: Path) -> set[Path]:
