@@ -6,7 +6,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -106,6 +106,7 @@ OUTPUT_DETAILS = (
     *("output_tokens_details", "output_token_details"),
     *("completion_tokens_details", "completion_token_details"),
 )
+DETAILS = (*INPUT_DETAILS, *OUTPUT_DETAILS)
 RESPONSES = frozenset({"input_tokens", "output_tokens", *INPUT_DETAILS[:2], *OUTPUT_DETAILS[:2]})
 CHAT = frozenset({"prompt_tokens", "completion_tokens", *INPUT_DETAILS[2:], *OUTPUT_DETAILS[2:]})
 """The fields of usage as the Responses API states it, and as Chat Completions do."""
@@ -201,11 +202,10 @@ class Usage(_Incoming):
 
     def not_understood(self) -> Iterator[str]:
         """Counts of cached input and of audio under other names, which would change a price."""
-        details = {f"{place}.": there for place in (*INPUT_DETAILS, *OUTPUT_DETAILS) if (there := getattr(self, place))}
-        for place, part in {"": self, **details}.items():
-            for name, value in (part.model_extra or {}).items():
-                if type(value) is int and value > 0 and _PRICED_APART.search(name):
-                    yield f"{place}{name}"
+        yield from _priced_apart(self, "")
+        for place in DETAILS:
+            if (details := getattr(self, place)) is not None:
+                yield from _priced_apart(details, f"{place}.")
 
     def _absent_shape(self) -> frozenset[str]:
         """The fields of the shape that is all zeros or nulls beside one that is not: it counts as absent."""
@@ -222,6 +222,14 @@ def _one(stated: Mapping[str, int] | None) -> int:
     if len(set(stated.values())) > 1:
         raise ValueError("contradicts itself: " + ", ".join(f"{name} is {value}" for name, value in stated.items()))
     return next(iter(stated.values()))
+
+
+def _priced_apart(part: BaseModel, place: str) -> Iterable[str]:
+    extra = part.model_extra
+    if not extra:
+        return ()
+    counts = (name for name, value in extra.items() if type(value) is int and value > 0)
+    return (f"{place}{name}" for name in counts if _PRICED_APART.search(name))
 
 
 def _by_place(name: str, details: BaseModel) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple, Self
@@ -52,7 +51,7 @@ class Sums:
     long_cache_write: int = 0
 
     @property
-    def figures(self) -> tuple[int | Decimal, ...]:
+    def figures(self) -> tuple[int, int, int, int, Decimal, Decimal, int]:
         """What every release counts."""
         return self.requests, self.input, self.cached, self.output, self.list_amount, self.amount, self.unpriced
 
@@ -60,6 +59,10 @@ class Sums:
     def surcharged(self) -> tuple[int, ...]:
         """The tokens that cost more than the normal rate."""
         return self.cache_write, self.long_input, self.long_cached, self.long_output, self.long_cache_write
+
+    def copy(self) -> "Sums":
+        """A copy that can be added to without changing this one."""
+        return Sums(*self.figures, *self.surcharged)
 
     def add_surcharged(self, tokens: Tokens, *, is_long: bool) -> None:
         """Count what costs more. `is_long`: the request is of long context."""
@@ -109,13 +112,14 @@ class Totals:
             sums.amount += list_amount
 
     def _row(self, key: RowKey) -> Sums:
-        if key not in self.rows and other_of(key) in self.rows:
-            key = other_of(key)
-        return self.rows.setdefault(key, Sums())
+        found = self.rows.get(key) or self.rows.get(other_of(key))
+        if found is None:
+            found = self.rows[key] = Sums()
+        return found
 
     def copy(self) -> "Totals":
         """A copy that can be added to without changing this one."""
-        return Totals({key: copy(sums) for key, sums in self.rows.items()})
+        return Totals({key: sums.copy() for key, sums in self.rows.items()})
 
     def to_json(self) -> str:
         """Compact: one array a row."""

@@ -444,7 +444,7 @@ class Ledger:
     def _decision_put(self, decision: Decision) -> Any:
         item = item_of(decision)
         if self.expire:
-            item |= _expiry(decision.key.day, KEEP_DECISIONS)
+            item |= _expiry(date.fromisoformat(decision.day), KEEP_DECISIONS)
         put = {"TableName": self.table, "Item": item, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return {"Put": put | {"ConditionExpression": keys.NEW}}
 
