@@ -236,7 +236,7 @@ def test_a_run_is_written_as_a_page_with_every_figure_and_plot(tmp_path: Path) -
     assert results["workloads"]["single"]["gratis"]["client_cpu_us"] == 11
     assert set(results["cold_start_ratio"].values()) == {1}
     assert "| `single`: write units an event | ≤ 4.1 | 2 | counted | yes |" in page
-    assert "| start of `close_day`, times a bare client's | ≤ 1.3 | 1 | 1 to 1 | yes |" in page
+    assert "| start of `close_day`, times a bare client's | ≤ 1.1 | 1 | 1 to 1 | yes |" in page
     assert results["rounds"]["single"]["gratis"]["events"] == 300
     assert results["asking"]["read_units"] == 3
     assert "| cold, until it was answered | 2.00 × (500 ms) | 3.00 × (750 ms) |" in page
