@@ -287,9 +287,9 @@ def test_keys_are_listed_with_their_end_and_taken_back_by_their_id(system: Syste
 
 
 def test_keys_of_an_organization_without_an_account_are_none_and_it_is_said_to_be_unknown(system: System) -> None:
-    listed = on_stack(system, "keys", "list", "--organization", "org_of_nobody")
+    listed = on_stack(system, "keys", "list", "--organization", "org_without_account")
     assert (listed.exit_code, "owner" in listed.stdout) == (0, False)
-    assert "org_of_nobody is unknown here: it has no account" in " ".join(listed.stderr.split())
+    assert "org_without_account is unknown here: it has no account" in " ".join(listed.stderr.split())
 
 
 @pytest.mark.parametrize(
