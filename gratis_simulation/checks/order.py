@@ -115,9 +115,10 @@ def _asked_before(ended: Ended, taken: Taken, batch: Collection[int]) -> tuple[i
 
 def _in_order(last: dict[Any, Any], counter: Any, place: Any, decision: Decision) -> None:
     """A request that asks another counter since the account was changed may come after later ones of that counter."""
-    if counter in last and place < last[counter][0] and _account(decision) == _account(last[counter][1]):
-        raise Broken("decided in arrival order", f"{decision} was decided after {last[counter][1]}")
-    last[counter] = (place, decision)
+    judged = counter, _account(decision)
+    if judged in last and place < last[judged][0]:
+        raise Broken("decided in arrival order", f"{decision} was decided after {last[judged][1]}")
+    last[judged] = (place, decision)
 
 
 def _account(decision: Decision) -> tuple[int | None, int | None]:

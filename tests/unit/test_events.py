@@ -511,6 +511,22 @@ def test_a_count_with_a_price_of_its_own_under_a_name_that_is_not_known_is_refus
     assert (code, message) == ("invalid_event", said)
 
 
+@pytest.mark.parametrize("tier", ["flex", "priority"])
+def test_langchain_puts_the_service_tier_before_what_was_cached(tier: str) -> None:
+    usage = {"input_tokens": 350, "output_tokens": 240, "total_tokens": 590}
+    details = {f"{tier}_cache_read": 100, tier: 250}
+    assert parsed(using(usage | {"input_token_details": details})).tokens == Tokens(350, 100, 240)
+
+
+@pytest.mark.parametrize(("name", "is_refused"), [("cache_read_input", False), ("cache_written", True)])
+def test_a_count_that_is_known_by_another_name_too_changes_no_price(name: str, is_refused: bool) -> None:
+    event = using(bare(SHAPES["chat"]) | {"prompt_tokens_details": {"cached_tokens": 90}, name: 90})
+    if is_refused:
+        assert refused(event)[0] == "invalid_event"
+    else:
+        assert parsed(event).tokens == Tokens(100, 90, 50)
+
+
 def test_what_another_provider_calls_its_counts_changes_no_price_of_ours() -> None:
     event = using(SHAPES["chat"] | {"num_cached_tokens": 90})
     event["data"]["model"] = "mistral/mistral-large-2411"
@@ -522,7 +538,10 @@ def test_what_is_no_count_or_nothing_is_kept_as_any_unknown_field(value: Any) ->
     assert parsed(using(SHAPES["chat"] | {"input_cached_tokens": value})).tokens == Tokens(100, 0, 50)
 
 
-@pytest.mark.parametrize("name", ["prompt_cache_miss_tokens", "uncached_tokens", "text_tokens", "audio_seconds"])
+@pytest.mark.parametrize(
+    "name",
+    ["prompt_cache_miss_tokens", "non_cached_tokens", "text_tokens", "cache_hit", "cached_at", "audio_seconds"],
+)
 def test_other_figures_of_usage_change_nothing(name: str) -> None:
     assert parsed(using(SHAPES["chat"] | {name: 90})).tokens == Tokens(100, 0, 50)
 

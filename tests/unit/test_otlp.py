@@ -296,9 +296,16 @@ def test_the_operation_is_the_endpoint(attributes: dict[str, str], endpoint: str
 
 def test_cached_input_by_a_name_that_is_not_known_is_refused_by_name() -> None:
     with pytest.raises(Rejected) as caught:
-        only(CHAT | {"gen_ai.usage.cached_tokens": 90})
+        only(CHAT | {"gen_ai.usage.cached_tokens": 1100})
     assert caught.value.message.startswith("data: usage.gen_ai.usage.cached_tokens has a price of its own")
     assert only(CHAT | {"gen_ai.usage.total_tokens": 90, "gen_ai.usage.cost": 0.5}).tokens == Tokens(1200, 1024, 300)
+
+
+def test_cached_input_as_pydantic_ai_names_it_is_read() -> None:
+    bare = {name: value for name, value in CHAT.items() if "cache" not in name}
+    assert only(bare | {"gen_ai.usage.details.cache_read_tokens": 90}).tokens.cached == 90
+    assert only(bare | {"gen_ai.usage.details.cache_write_tokens": 90}).tokens.cache_write == 90
+    assert only(CHAT | {"gen_ai.usage.details.cache_read_tokens": 1024}).tokens == only(CHAT).tokens
 
 
 def test_what_was_written_to_the_cache_and_reasoned_is_read() -> None:

@@ -22,8 +22,10 @@ MAX_TOKENS = 10**12
 MAX_WHY = 1000
 """Characters of what a void says of its cause."""
 
-_PRICED_APART = re.compile(r"(?i)^(?!.*(miss|uncach)).*cach|audio_?tokens")
-"""In the name of a count that has a price of its own; what was not cached has none."""
+_PRICED_APART = re.compile(r"(?i)^(?!.*(miss|uncach|non_?cach|ttl|second|_at$|hit$)).*cach|audio_?tokens")
+"""In the name of a count that has a price of its own; what was not cached, and what counts no tokens, has none."""
+_WRITTEN = re.compile(r"(?i)writ|creat")
+"""In the name of a count of what was written to the cache."""
 OTHER_PROVIDER = "/"
 """In the name of a model: what stands before it is another provider, whose models have no price here."""
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
@@ -86,6 +88,8 @@ class InputDetails(_Incoming):
     cached_tokens: Count | None = None
     cache_read_tokens: Count | None = None
     cache_read: Count | None = None
+    flex_cache_read: Count | None = None
+    priority_cache_read: Count | None = None
     cache_write_tokens: Count | None = None
     cache_creation_tokens: Count | None = None
     cache_creation: Count | None = None
@@ -121,7 +125,8 @@ NAMES = {
     "output": ["output_tokens", "completion_tokens"],
     "cached": [
         *("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens"),
-        *_within(INPUT_DETAILS, "cached_tokens", "cache_read_tokens", "cache_read"),
+        *_within(INPUT_DETAILS, "cached_tokens", "cache_read_tokens"),
+        *_within(INPUT_DETAILS, "cache_read", "flex_cache_read", "priority_cache_read"),
     ],
     "cache_write": [
         *("cache_write_tokens", "cache_write_input_tokens", "cache_creation_input_tokens"),
@@ -130,7 +135,7 @@ NAMES = {
     "input_audio": _within(INPUT_DETAILS, "audio_tokens", "audio"),
     "output_audio": _within(OUTPUT_DETAILS, "audio_tokens", "audio"),
 }
-"""Where platforms, gateways and LangChain (without `_tokens`) state each count that we read, and what they call it."""
+"""Where platforms, gateways and LangChain (without `_tokens`, the tier before it) state each count that we read."""
 _COUNT_OF = {name: count for count, names in NAMES.items() for name in names}
 
 
@@ -201,11 +206,24 @@ class Usage(_Incoming):
         return found
 
     def not_understood(self) -> Iterator[str]:
-        """Counts of cached input and of audio under other names, which would change a price."""
-        yield from _priced_apart(self, "")
+        """Counts of cached input and of audio under other names, of more than is known by those that are read."""
+        yield from self._beyond_what_is_read(self, "")
         for place in DETAILS:
             if (details := getattr(self, place)) is not None:
-                yield from _priced_apart(details, f"{place}.")
+                yield from self._beyond_what_is_read(details, f"{place}.")
+
+    def _beyond_what_is_read(self, part: BaseModel, place: str) -> Iterable[str]:
+        extra = part.model_extra
+        if not extra:
+            return ()
+        named = (name for name, value in extra.items() if type(value) is int and value > self._read_as(name))
+        return (f"{place}{name}" for name in named if _PRICED_APART.search(name))
+
+    def _read_as(self, name: str) -> int:
+        """What is read of the kind of count that a name tells."""
+        if "audio" in name.lower():
+            return self.tokens.audio
+        return self.tokens.cache_write if _WRITTEN.search(name) else self.tokens.cached
 
     def _absent_shape(self) -> frozenset[str]:
         """The fields of the shape that is all zeros or nulls beside one that is not: it counts as absent."""
@@ -222,14 +240,6 @@ def _one(stated: Mapping[str, int] | None) -> int:
     if len(set(stated.values())) > 1:
         raise ValueError("contradicts itself: " + ", ".join(f"{name} is {value}" for name, value in stated.items()))
     return next(iter(stated.values()))
-
-
-def _priced_apart(part: BaseModel, place: str) -> Iterable[str]:
-    extra = part.model_extra
-    if not extra:
-        return ()
-    counts = (name for name, value in extra.items() if type(value) is int and value > 0)
-    return (f"{place}{name}" for name in counts if _PRICED_APART.search(name))
 
 
 def _by_place(name: str, details: BaseModel) -> dict[str, int]:

@@ -46,8 +46,15 @@ HEADER = "x-gratis-organization"
 USAGE = "gen_ai.usage."
 INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-CACHED = ("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
-WRITTEN = ("gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens")
+CACHED = (
+    *("gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"),
+    *("gen_ai.usage.details.cache_read_tokens", "gen_ai.usage.details.cached_tokens"),
+)
+WRITTEN = (
+    *("gen_ai.usage.cache_creation.input_tokens", "gen_ai.usage.cache_creation_input_tokens"),
+    "gen_ai.usage.details.cache_write_tokens",
+)
+"""The last ones as Pydantic AI names them."""
 REASONING = (
     *("gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"),
     "gen_ai.usage.completion_tokens_details.reasoning_tokens",

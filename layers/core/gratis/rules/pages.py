@@ -18,7 +18,8 @@ from gratis.rules.request import Request
 from gratis.rules.totals import OTHER, RowKey, Sums, Totals
 
 MAX_PAGE_ROWS = 16
-"""So that a page, and mostly a document too, stays below 1 KB, which is one write unit."""
+"""So that a page, and mostly a document too, stays below 1 KB, which is one write unit. With
+16 rows of long context, whose tokens stand apart, it can be two."""
 MAX_BITS = 64
 """Of a hash. A page of rows that agree in all of them is not split."""
 Name = tuple[str | None, str, str, bool]
