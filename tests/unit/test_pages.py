@@ -21,8 +21,20 @@ from gratis.closing.proving import prove
 from gratis.errors import Busy
 from gratis.moment import midnight
 from gratis.outbox import bus_entries
-from gratis.rules.pages import MAX_PAGE_ROWS, UNSPLIT, Leaves, first_leaf, halves, leaf_of, packed, spread, unpacked
-from gratis.rules.totals import OTHER, RowKey, Sums
+from gratis.rules.pages import (
+    MAX_PAGE_ROWS,
+    UNSPLIT,
+    Leaves,
+    Page,
+    Touched,
+    first_leaf,
+    halves,
+    leaf_of,
+    packed,
+    spread,
+    unpacked,
+)
+from gratis.rules.totals import OTHER, RowKey, Sums, Totals
 from gratis.rules.window import CounterId
 from gratis.table import keys
 from gratis.table.accounts import Accounts
@@ -247,6 +259,15 @@ def test_who_never_gets_one_state_is_told_to_come_again(table: Table) -> None:
         table.items[key] = item | {"version": {"N": "99"}}
     with pytest.raises(Busy, match="other writers were faster"):
         day_of(table)
+
+
+def test_a_page_that_gets_rows_back_from_the_document_is_counted_before_anything_is_added() -> None:
+    leaves = frozenset({"0", "1"})
+    rows = {RowKey(None, f"model-{number}", "default", False, "free"): Sums(number) for number in range(8)}
+    on_page = {key: sums for key, sums in rows.items() if leaf_of(leaves, key[:4]) == "1"}
+    assert on_page
+    assert Touched(rows, leaves, {"1": Page(1, Totals(on_page))}, MAX_PAGE_ROWS).most() == 0
+    assert Touched(rows, leaves, {"1": Page(1, Totals())}, MAX_PAGE_ROWS).most() == 1
 
 
 def test_what_the_first_release_has_left_is_found_with_its_pages(table: Table) -> None:

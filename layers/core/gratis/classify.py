@@ -543,7 +543,7 @@ def chunk_size(
 
     def touched(identity: CounterId) -> Touched:
         document = shelf[identity]
-        return Touched(document.totals.rows, document.leaves, document.pages.keys(), max_page_rows)
+        return Touched(document.totals.rows, document.leaves, document.pages, max_page_rows)
 
     def beside() -> int:
         markers = sum(is_day(each) and shelf[each].version == 0 for each in documents)

@@ -91,14 +91,17 @@ def halves(leaf: str, rows: Rows) -> dict[str, dict[RowKey, Sums]]:
 class Touched:
     """Counts how many pages a commit writes at most beside the document, name by name, before anything is decided.
 
-    `rows`: of the pages that were read (`read`), which are those of all names that will be added.
+    `rows`: of the pages that were read (`read`), which are those of all names that will be added. A page to which the
+    document gives rows back, as it holds them since the first release wrote it, is written whatever is added.
     """
 
-    def __init__(self, rows: Rows, leaves: Leaves, read: Collection[str], max_rows: int) -> None:
+    def __init__(self, rows: Rows, leaves: Leaves, read: Mapping[str, Page], max_rows: int) -> None:
+        by_leaf = spread(rows, leaves, read.keys())
+        given_back = {leaf for leaf, page in read.items() if by_leaf[leaf] != page.totals.rows}
         self.leaves = leaves
         self.max_rows = max_rows
-        self.held: dict[str, set[RowKey]] = {leaf: set(each) for leaf, each in spread(rows, leaves, read).items()}
-        self.touched = {first_leaf(leaves)}
+        self.held: dict[str, set[RowKey]] = {leaf: set(each) for leaf, each in by_leaf.items()}
+        self.touched = {first_leaf(leaves), *given_back}
 
     def add(self, name: Name) -> None:
         """Count a request of this name too."""
