@@ -34,7 +34,8 @@ def pictured(page: Page, name: str) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds fault with, and where."""
+    """What axe finds fault with, and where, as soon as every section is read: until then old figures are dimmed."""
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     found = Axe().run(page).response["violations"]
     return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
 
