@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from gratis_local.engine import EngineFailed
+from gratis_local.options import STACK
 from gratis_local.places import ROOT
-from gratis_local.stack import STACK, Stack, client_for, stack_of
+from gratis_local.stack import Stack, client_for, stack_of
 
 BUCKET = "gratis-artifacts"
 REQUIREMENTS = ROOT / "layers/core/requirements.txt"

@@ -12,7 +12,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from gratis.config import QUICK
 
-STACK = "gratis"
 LOCAL_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 """What an AWS client needs to talk to a local engine, where nobody checks who asks."""
 

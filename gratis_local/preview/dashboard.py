@@ -8,9 +8,10 @@ from functools import cache
 from typing import Any
 
 from gratis_local.deploy import read_template
+from gratis_local.options import STACK
 from gratis_local.places import shipped
 from gratis_local.preview.samples import Dimensions
-from gratis_local.stack import STACK, Stack
+from gratis_local.stack import Stack
 
 NAMES = {"AWS::StackName": STACK, "AWS::Region": "us-east-1"}
 """What the template's pseudo parameters stand for here."""

@@ -22,11 +22,11 @@ from gratis.outbox import Emitted
 from gratis.outgoing.sending import Sent
 from gratis.rules.receipt import Decision
 from gratis_local.functions import ROOT, handler_of
+from gratis_local.options import STACK
 from gratis_local.preview import replayed
 from gratis_local.preview.dashboard import NAMES, Dashboard, Line, Widget, dashboards, substituted
 from gratis_local.preview.samples import Dimensions, Sample, contributors
 from gratis_local.preview.series import _SEARCH
-from gratis_local.stack import STACK
 from tests.builders.events import DAY, RECEIVED, request
 from tests.builders.ledger import Desk
 from tests.unit.test_template import (

@@ -13,9 +13,9 @@ from gratis.rules.receipt import Decision
 from gratis.table.accounts import Accounts
 from gratis.table.ledger import Ledger
 from gratis_local.cli import app
+from gratis_local.options import STACK
 from gratis_local.prove import ledger_at, prove_from_ledger
 from gratis_local.sources import Unusable
-from gratis_local.stack import STACK
 from gratis_simulation.machines.table import Table
 from tests.builders.aws import TABLE
 from tests.builders.events import DAY, message, request, usage, void_of

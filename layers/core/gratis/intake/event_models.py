@@ -193,7 +193,7 @@ class Usage(_Incoming):
         return Tokens(counted, cached, answered, cache_write, audio)
 
     def _stated(self) -> Mapping[str, Mapping[str, int]]:
-        """By count the places that state it, and as what."""
+        """By count, the places that state it, each with its figure."""
         found: dict[str, dict[str, int]] = {}
         absent = self._absent_shape()
         for name, value in self.__dict__.items():
